@@ -1,0 +1,1 @@
+"""streamkit: Kafka Streams for Python, with the cluster in the box."""

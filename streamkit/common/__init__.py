@@ -1,0 +1,1 @@
+"""What every package shares: the model, errors, settings and the seams to the outside world."""

@@ -1,0 +1,1 @@
+"""State stores: interfaces and builders, overlay, RocksDB, cache, changelog, restore."""

@@ -1,0 +1,39 @@
+"""Descriptions of stores: what a topology asks for and a task builds.
+
+A builder is data. It names the store, its serdes and its options, and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from streamkit.serdes import Serde
+
+
+class StoreKind(Enum):
+    """Which interface the store has."""
+
+    KEY_VALUE = "key-value"
+    TIMESTAMPED_KEY_VALUE = "timestamped-key-value"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBuilder:
+    """One store of a sub-topology.
+
+    `changelog_topic` overrides the generated `<application.id>-<name>-changelog` (a source topic
+    that serves as changelog).
+    """
+
+    name: str
+    kind: StoreKind
+    key_serde: Serde[Any]
+    value_serde: Serde[Any]
+    persistent: bool = True
+    logging_enabled: bool = True
+    caching_enabled: bool = False
+    changelog_configs: Mapping[str, str] = field(default_factory=dict)
+    changelog_topic: str | None = None

@@ -1,0 +1,95 @@
+"""What an operator or a decorated function sees of a store.
+
+Protocols only. Keys and values are user objects; the wrappers in this package turn them into
+bytes. A missing key reads as None; putting None deletes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, TypeVar
+
+from streamkit.common.model import Headers
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class ValueAndTimestamp(NamedTuple):
+    """A value with the time of the record that made it, in milliseconds."""
+
+    value: object
+    timestamp: int
+
+
+class KeyValue(Protocol[K, V]):
+    """What a function may ask for: a plain dict fits too."""
+
+    def get(self, key: K, default: V, /) -> V: ...
+
+    def __getitem__(self, key: K, /) -> V: ...
+
+    def __setitem__(self, key: K, value: V, /) -> None: ...
+
+    def __delitem__(self, key: K, /) -> None: ...
+
+    def __contains__(self, key: object, /) -> bool: ...
+
+
+class StateStore(Protocol):
+    """The life of a store, as its task drives it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def flush(self) -> None:
+        """Pass what a cache holds on to the store below and to the flush listener."""
+
+    def close(self) -> None: ...
+
+
+FlushListener = Callable[[object, object, object, int, Headers], None]
+"""Called with (key, new value, old value, timestamp, headers) for each entry a cache passes on."""
+
+
+class TimestampedKeyValueStore(StateStore, Protocol):
+    """The store behind every table: a value and the timestamp of the record that set it."""
+
+    def get(self, key: object, /) -> ValueAndTimestamp | None: ...
+
+    def put(self, key: object, value: object, timestamp: int, headers: Headers = (), /) -> None: ...
+
+    def set_flush_listener(self, listener: FlushListener, sends_old_values: bool, /) -> bool:
+        """Register a listener; False when the store has no cache and so will never call it."""
+
+    def range(
+        self, low: object | None, high: object | None, *, reverse: bool = False
+    ) -> Iterator[tuple[object, ValueAndTimestamp]]: ...
+
+    def all(self) -> Iterator[tuple[object, ValueAndTimestamp]]: ...
+
+
+class KeyValueStore(StateStore, Protocol[K, V]):
+    """The plain key-value store of the Processor API, with mapping access and scans by key bytes."""
+
+    def get(self, key: K, default: V | None = None, /) -> V | None: ...
+
+    def put(self, key: K, value: V | None, /) -> None: ...
+
+    def delete(self, key: K, /) -> V | None: ...
+
+    def __getitem__(self, key: K, /) -> V: ...
+
+    def __setitem__(self, key: K, value: V, /) -> None: ...
+
+    def __delitem__(self, key: K, /) -> None: ...
+
+    def __contains__(self, key: object, /) -> bool: ...
+
+    def range(
+        self, low: K | None, high: K | None, *, reverse: bool = False
+    ) -> Iterator[tuple[K, V]]: ...
+
+    def prefix(self, prefix: K, *, reverse: bool = False) -> Iterator[tuple[K, V]]: ...
+
+    def all(self) -> Iterator[tuple[K, V]]: ...

@@ -1,0 +1,1 @@
+"""Topologies: the DSL, the graph, operators, sub-topologies and their description."""

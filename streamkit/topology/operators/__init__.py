@@ -1,0 +1,1 @@
+"""Operators: the nodes that run, linked into direct calls."""
