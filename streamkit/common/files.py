@@ -1,0 +1,155 @@
+"""The `Disk` of the real machine: files by descriptor, positions explicit, errors typed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from streamkit.common.errors import StorageError
+from streamkit.common.seams import Bytes
+
+IOV_MAX = 1024
+"""The most buffers that one writev takes."""
+
+
+class SystemFile:
+    """One open file; `append` goes to the end that this object knows, in one system call."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+
+    def append(self, chunks: Sequence[Bytes]) -> int:
+        wanted = sum(len(chunk) for chunk in chunks)
+        try:
+            if len(chunks) == 1:
+                written = os.pwrite(self._descriptor, chunks[0], self._size)
+            else:
+                written = os.pwritev(self._descriptor, chunks[:IOV_MAX], self._size)
+            if written != wanted:
+                self._finish(b"".join(chunks), written)
+        except OSError as error:
+            self._cut_back()
+            raise StorageError(f"cannot append to {self._path}: {error.strerror}") from error
+        self._size += wanted
+        return wanted
+
+    def _finish(self, data: bytes, written: int) -> None:
+        while written < len(data):
+            written += os.pwrite(self._descriptor, data[written:], self._size + written)
+
+    def _cut_back(self) -> None:
+        """Drop what a failed append left, so that the file ends where this object believes."""
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError as error:
+            raise StorageError(f"cannot truncate {self._path}: {error.strerror}") from error
+
+    def read_at(self, position: int, size: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, size, position)
+        except OSError as error:
+            raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def write_at(self, position: int, data: Bytes) -> None:
+        try:
+            os.pwrite(self._descriptor, data, position)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._path}: {error.strerror}") from error
+        self._size = max(self._size, position + len(data))
+
+    def truncate(self, size: int) -> None:
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError as error:
+            raise StorageError(f"cannot truncate {self._path}: {error.strerror}") from error
+        self._size = size
+
+    def size(self) -> int:
+        return self._size
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise StorageError(f"cannot flush {self._path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class SystemDisk:
+    """The machine's file system."""
+
+    def open(self, path: str, *, create: bool = False) -> SystemFile:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        return SystemFile(path, _opened(path, flags))
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def list(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def make_dirs(self, path: str) -> None:
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make {path}: {error.strerror}") from error
+
+    def rename(self, source: str, target: str) -> None:
+        os.replace(source, target)
+
+    def remove(self, path: str) -> None:
+        os.remove(path)
+
+    def remove_tree(self, path: str) -> None:
+        shutil.rmtree(path)
+
+    def sync_dir(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def read(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    def write_atomic(self, path: str, data: bytes) -> None:
+        temporary = f"{path}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = _opened(temporary, flags)
+        try:
+            done = 0
+            while done < len(data):
+                done += os.write(descriptor, data[done:])
+            os.fsync(descriptor)
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+        self.sync_dir(os.path.dirname(path) or ".")
+
+    def lock(self, path: str) -> Callable[[], None]:
+        descriptor = _opened(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        return lambda: os.close(descriptor)
+
+
+def _opened(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot open {path}: {error.strerror}") from error

@@ -1,0 +1,138 @@
+"""Settings by Kafka's own keys: typed, with defaults, unknown keys refused.
+
+Each package declares a subclass of `Settings`; the field `commit_interval_ms` is the key
+`commit.interval.ms`. Keys that begin with one of the class's `prefixes` are kept as they are in
+`prefixed` (`producer.linger.ms`), for the package that they are meant for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from streamkit.common.errors import ConfigError
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""A list of texts, written with commas between them."""
+
+
+class Settings(BaseModel):
+    """Base of all settings; construct with `from_mapping`."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.replace("_", "."),
+        populate_by_name=True,
+        arbitrary_types_allowed=True,
+        validate_default=False,
+    )
+
+    prefixes: ClassVar[tuple[str, ...]] = ()
+    prefixed: Mapping[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """All keys, sorted, as Kafka writes them."""
+        return tuple(sorted(_key(name) for name in cls.model_fields if name != "prefixed"))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
+        """Check `values` and fill in the defaults.
+
+        `where` names the source (a file, `--set`) in messages. Raises ConfigError for an unknown
+        key, with the nearest known one, and for a value that does not fit, with the reason.
+        """
+        known = set(cls.keys())
+        prefixed = {k: _text(v) for k, v in values.items() if k.startswith(cls.prefixes)}
+        plain = {k: v for k, v in values.items() if k not in prefixed}
+        for key in plain:
+            if key not in known:
+                raise ConfigError(_unknown(key, known, where))
+        try:
+            return cls.model_validate({**plain, "prefixed": prefixed})
+        except ValidationError as error:
+            raise ConfigError(_first_problem(error, where)) from None
+
+    def with_prefix(self, *prefixes: str) -> dict[str, str]:
+        """The values under `prefixes`, without the prefix; later prefixes win."""
+        found: dict[str, str] = {}
+        for prefix in prefixes:
+            for key, value in self.prefixed.items():
+                if key.startswith(prefix):
+                    found[key[len(prefix) :]] = value
+        return found
+
+    def to_mapping(self) -> dict[str, Any]:
+        """All values by key, the defaults included."""
+        return {
+            _key(name): getattr(self, name)
+            for name in type(self).model_fields
+            if name != "prefixed"
+        } | dict(self.prefixed)
+
+
+def parse_assignments(pairs: Iterable[str]) -> dict[str, str]:
+    """Read `key=value` texts, as `--set` gives them. Raises ConfigError for one without `=`."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{pair!r} is not of the form key=value")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def parse_properties(text: str, *, where: str) -> dict[str, str]:
+    """Read a Java-style properties file: `key=value` lines, `#` and `!` begin comments."""
+    values: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped[0] in "#!":
+            continue
+        key, equals, value = stripped.partition("=")
+        if not equals:
+            raise ConfigError(f"{where}, line {number}: {stripped!r} is not of the form key=value")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def _key(name: str) -> str:
+    return name.replace("_", ".")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _unknown(key: str, known: set[str], where: str) -> str:
+    near = difflib.get_close_matches(key, sorted(known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown configuration key {key!r}{_in(where)}{hint}"
+
+
+def _first_problem(error: ValidationError, where: str) -> str:
+    problem = error.errors(include_url=False)[0]
+    # Validators over several keys have no location; their message names the keys.
+    key = str(problem["loc"][0]) if problem["loc"] else ""
+    reason = problem["msg"].removeprefix("Value error, ")
+    reason = reason[:1].lower() + reason[1:]
+    if not key:
+        return f"{reason}{_in(where)}"
+    return f"{_key(key)}: {reason}, but it is {problem['input']!r}{_in(where)}"
+
+
+def _in(where: str) -> str:
+    return f" in {where}" if where else ""
