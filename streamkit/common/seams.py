@@ -57,7 +57,7 @@ class File(Protocol):
 
 
 class Disk(Protocol):
-    """A file system. Paths are absolute or relative texts; missing files raise FileNotFoundError."""
+    """A file system. Paths are texts; a missing file raises FileNotFoundError."""
 
     def open(self, path: str, *, create: bool = False) -> File: ...
 
