@@ -1,0 +1,108 @@
+"""The `streamkit` command: finds the command, runs it, and turns errors into one line.
+
+Commands are imported when they are used, so that starting stays fast. Exit status: 0 done, 1 it
+failed at run time, 2 it was used wrongly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from streamkit.common.errors import StreamkitError, UsageError
+
+if TYPE_CHECKING:
+    from streamkit.app import App
+
+COMMANDS = {
+    "run": ("streamkit.cli.run", "Run a program on an embedded broker."),
+    "worker": ("streamkit.cli.worker", "Run a program's workers on a cluster."),
+    "broker": ("streamkit.cli.broker", "Start the included broker."),
+    "topology": ("streamkit.cli.topology", "Look at a program's topology."),
+    "produce": ("streamkit.cli.produce", "Write lines to a topic."),
+    "consume": ("streamkit.cli.consume", "Print the records of a topic."),
+}
+TAKES_PROGRAM = {("run",), ("worker",), ("topology", "describe")}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        command = importlib.import_module(found[0]).command
+        assert isinstance(command, click.Command), f"{found[0]} has no command"
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    from streamkit.cli.variant import codec_variant
+
+    click.echo(f"streamkit {version('streamkit')} ({codec_variant()})")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and whether the hot modules are compiled.",
+)
+def streamkit() -> None:
+    """Kafka Streams for Python, with the cluster in the box."""
+
+
+def main(arguments: Sequence[str] | None = None, *, app: App | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    With `app`, the commands that take a PROGRAM get the file that was started, and that app.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if app is not None:
+        given = _with_program(given, sys.argv[0])
+    try:
+        status = streamkit.main(given, prog_name="streamkit", standalone_mode=False, obj=app)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except UsageError as error:
+        _fail(str(error), 2)
+    except StreamkitError as error:
+        _fail(str(error), 1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    one_line = " ".join(message.split())
+    click.echo(f"streamkit: {one_line}", err=True)
+    sys.exit(status)
+
+
+def _with_program(arguments: list[str], program: str) -> list[str]:
+    """Put the program's path behind the command's words, where a user of the CLI types it."""
+    for length in (2, 1):
+        words: tuple[Any, ...] = tuple(arguments[:length])
+        if words in TAKES_PROGRAM:
+            return [*words, program, *arguments[length:]]
+    return arguments
