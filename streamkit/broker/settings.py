@@ -1,0 +1,183 @@
+"""The broker's settings, by Kafka's keys.
+
+Kafka's defaults, but for `listeners` (this machine only) and `log.dirs`. The settings that are
+also topic defaults keep their broker-wide names (`log.segment.bytes`); `kraft/topic_config.py`
+says which topic config each one is the default of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field, field_validator, model_validator
+
+from streamkit.common.errors import ConfigError
+from streamkit.common.settings import CommaList, Settings
+
+INT_MAX = 2**31 - 1
+LONG_MAX = 2**63 - 1
+
+
+class BrokerSettings(Settings):
+    """Everything a node is told from outside."""
+
+    # Who and where.
+    node_id: int = Field(1, ge=0)
+    cluster_id: str | None = None
+    broker_rack: str | None = None
+    listeners: CommaList = ("PLAINTEXT://127.0.0.1:9092",)
+    advertised_listeners: CommaList = ()
+    log_dirs: CommaList = ("streamkit-data",)
+
+    # Connections.
+    socket_request_max_bytes: int = Field(104857600, ge=1)
+    connections_max_idle_ms: int = 600000
+    max_connections: int = Field(INT_MAX, ge=1)
+
+    # Topics.
+    auto_create_topics_enable: bool = True
+    delete_topic_enable: bool = True
+    num_partitions: int = Field(1, ge=1)
+    default_replication_factor: int = Field(1, ge=1)
+    min_insync_replicas: int = Field(1, ge=1)
+    unclean_leader_election_enable: bool = False
+    message_max_bytes: int = Field(1048588, ge=0)
+    compression_type: str = "producer"
+    compression_gzip_level: int = -1
+    compression_lz4_level: int = 9
+    compression_zstd_level: int = 3
+
+    # The log.
+    log_segment_bytes: int = Field(1073741824, ge=1024)
+    log_roll_ms: int | None = Field(None, ge=1)
+    log_roll_hours: int = Field(168, ge=1)
+    log_roll_jitter_ms: int | None = Field(None, ge=0)
+    log_roll_jitter_hours: int = Field(0, ge=0)
+    log_index_size_max_bytes: int = Field(10485760, ge=12)
+    log_index_interval_bytes: int = Field(4096, ge=0)
+    log_flush_interval_messages: int = Field(LONG_MAX, ge=1)
+    log_flush_interval_ms: int | None = Field(None, ge=0)
+    log_flush_scheduler_interval_ms: int = LONG_MAX
+    log_flush_offset_checkpoint_interval_ms: int = Field(60000, ge=0)
+    log_flush_start_offset_checkpoint_interval_ms: int = Field(60000, ge=0)
+    replica_high_watermark_checkpoint_interval_ms: int = Field(5000, ge=1)
+    log_retention_ms: int | None = None
+    log_retention_minutes: int | None = None
+    log_retention_hours: int = 168
+    log_retention_bytes: int = -1
+    log_retention_check_interval_ms: int = Field(300000, ge=1)
+    log_cleanup_policy: CommaList = ("delete",)
+    log_segment_delete_delay_ms: int = Field(60000, ge=0)
+    log_message_timestamp_type: str = "CreateTime"
+    log_message_timestamp_before_max_ms: int = Field(LONG_MAX, ge=0)
+    log_message_timestamp_after_max_ms: int = Field(3600000, ge=0)
+    log_preallocate: bool = False
+    log_cleaner_enable: bool = True
+    log_cleaner_delete_retention_ms: int = Field(86400000, ge=0)
+    log_cleaner_min_compaction_lag_ms: int = Field(0, ge=0)
+    log_cleaner_max_compaction_lag_ms: int = Field(LONG_MAX, ge=1)
+    log_cleaner_min_cleanable_ratio: float = Field(0.5, ge=0, le=1)
+    producer_id_expiration_ms: int = Field(86400000, ge=1)
+
+    # Fetching.
+    fetch_max_bytes: int = Field(57671680, ge=1024)
+    max_incremental_fetch_session_cache_slots: int = Field(1000, ge=0)
+    max_request_partition_size_limit: int = Field(2000, ge=1)
+
+    # Offsets and groups.
+    offsets_topic_num_partitions: int = Field(50, ge=1)
+    offsets_topic_replication_factor: int = Field(1, ge=1)
+    offsets_topic_segment_bytes: int = Field(104857600, ge=1024)
+    offset_metadata_max_bytes: int = 4096
+    offsets_commit_timeout_ms: int = Field(5000, ge=1)
+    offsets_retention_minutes: int = Field(10080, ge=1)
+    offsets_retention_check_interval_ms: int = Field(600000, ge=1)
+    group_coordinator_append_linger_ms: int = Field(0, ge=-1)
+    group_streams_session_timeout_ms: int = Field(45000, ge=1)
+    group_streams_min_session_timeout_ms: int = Field(45000, ge=1)
+    group_streams_max_session_timeout_ms: int = Field(60000, ge=1)
+    group_streams_heartbeat_interval_ms: int = Field(5000, ge=1)
+    group_streams_min_heartbeat_interval_ms: int = Field(5000, ge=1)
+    group_streams_max_heartbeat_interval_ms: int = Field(15000, ge=1)
+    group_streams_max_size: int = Field(INT_MAX, ge=1)
+    group_streams_num_standby_replicas: int = Field(0, ge=0)
+    group_streams_max_standby_replicas: int = Field(2, ge=0)
+    group_streams_initial_rebalance_delay_ms: int = Field(3000, ge=0)
+    group_streams_assignment_interval_ms: int = Field(1000, ge=0)
+
+    @field_validator("listeners", "advertised_listeners")
+    @classmethod
+    def _check_listeners(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            Endpoint.parse(value)
+        return values
+
+    @field_validator("log_dirs")
+    @classmethod
+    def _check_log_dirs(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if len(values) != 1:
+            raise ValueError("exactly one directory is needed")
+        return values
+
+    @model_validator(mode="after")
+    def _check_streams_bounds(self) -> BrokerSettings:
+        for name in ("session_timeout", "heartbeat_interval"):
+            low = getattr(self, f"group_streams_min_{name}_ms")
+            value = getattr(self, f"group_streams_{name}_ms")
+            high = getattr(self, f"group_streams_max_{name}_ms")
+            if not low <= value <= high:
+                key = f"group.streams.{name.replace('_', '.')}.ms"
+                raise ValueError(f"{key} must lie between its min ({low}) and max ({high})")
+        return self
+
+    @property
+    def data_dir(self) -> str:
+        """The one directory that holds everything."""
+        return self.log_dirs[0]
+
+    @property
+    def listener(self) -> Endpoint:
+        """Where the node listens."""
+        return Endpoint.parse(self.listeners[0])
+
+    def advertised(self, port: int) -> Endpoint:
+        """What clients are told to connect to; `port` is the one the node listens on."""
+        if self.advertised_listeners:
+            return Endpoint.parse(self.advertised_listeners[0])
+        listener = self.listener
+        # A wildcard address means nothing to a client on another machine.
+        host = "localhost" if listener.host in {"", "0.0.0.0", "::"} else listener.host
+        return Endpoint(listener.name, host, port)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One listener: `NAME://host:port`; port 0 takes a free one."""
+
+    name: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """Read `PLAINTEXT://host:port`. Raises ValueError, with the form that is wanted."""
+        name, separator, address = text.partition("://")
+        host, colon, port = address.rpartition(":")
+        if not separator or not colon or not port.isdigit() or not name:
+            raise ValueError(f"a listener is written PLAINTEXT://host:port, not {text!r}")
+        return cls(name.upper(), host.strip("[]"), int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.name}://{host}:{self.port}"
+
+
+def settings_for(listen: str, data_dir: str, values: dict[str, str]) -> BrokerSettings:
+    """The settings of a broker that listens on `host:port` over `data_dir`; `values` win.
+
+    Raises ConfigError when a key is unknown or a value does not fit.
+    """
+    if ":" not in listen:
+        raise ConfigError(f"--listen wants host:port, not {listen!r}")
+    base = {"listeners": f"PLAINTEXT://{listen}", "log.dirs": data_dir}
+    return BrokerSettings.from_mapping({**base, **values})
