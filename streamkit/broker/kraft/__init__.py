@@ -1,0 +1,1 @@
+"""KRaft: the quorum that keeps the metadata log, and the controller that writes it."""
