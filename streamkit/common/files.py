@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -153,3 +154,8 @@ def _opened(path: str, flags: int) -> int:
         raise
     except OSError as error:
         raise StorageError(f"cannot open {path}: {error.strerror}") from error
+
+
+def temporary_directory(prefix: str) -> str:
+    """Make a new directory that nobody else has; the caller removes it."""
+    return tempfile.mkdtemp(prefix=prefix)

@@ -114,6 +114,11 @@ def system_seams() -> Seams:
     return Seams(SystemClock(), SystemRandom(), SystemDisk(), SystemNetwork(), SystemSpawn())
 
 
+def pause(seconds: float) -> None:
+    """Let the calling thread wait."""
+    time.sleep(seconds)
+
+
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` on an uvloop event loop of this thread until it is done."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,0 +1,1 @@
+"""What tests need: brokers to start and stop, and a simulated machine."""
