@@ -20,6 +20,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
 from benchmarks import text
 from benchmarks.machine import (
     CLIENT_CORE,
@@ -32,8 +35,6 @@ from benchmarks.machine import (
     pinned,
     resident_mb,
 )
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
 PARTITIONS = 4
 COMMIT_INTERVAL_MS = 500
