@@ -1,0 +1,223 @@
+"""The sticky assignor: which member runs which task, as even as can be, moving as little as can be.
+
+After KIP-1071's StickyTaskAssignor, in the same order of preference. Active tasks are even over
+members to within one, always. A standby is never on a process that holds the task in any role.
+The result depends on the arguments only, not on the order in which members are given.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from streamkit.rebalance.rules import ConfiguredSubtopology
+
+Task = tuple[str, int]
+"""A sub-topology id and a partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """The tasks of one member by role. Warm-ups are never assigned, but may be owned."""
+
+    active: frozenset[Task] = frozenset()
+    standby: frozenset[Task] = frozenset()
+    warmup: frozenset[Task] = frozenset()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.active or self.standby or self.warmup)
+
+
+EMPTY_TASKS = Tasks()
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentMember:
+    """A member as the assignor sees it: where it runs and what its target was before."""
+
+    member_id: str
+    process_id: str
+    previous: Tasks = EMPTY_TASKS
+
+
+@dataclass(slots=True)
+class _Member:
+    id: str
+    process: _Process
+    active: set[Task] = field(default_factory=set)
+    standby: set[Task] = field(default_factory=set)
+
+    @property
+    def load(self) -> int:
+        return len(self.active) + len(self.standby)
+
+
+@dataclass(slots=True)
+class _Process:
+    id: str
+    members: list[_Member] = field(default_factory=list)
+    tasks: set[Task] = field(default_factory=set)
+
+    @property
+    def load(self) -> float:
+        """Tasks per member; a process has a task once, in whichever role."""
+        return len(self.tasks) / len(self.members)
+
+
+class _Quota:
+    """Every member may have `floor` tasks, and `extra` of them one more."""
+
+    def __init__(self, tasks: int, members: int) -> None:
+        self.floor, self.extra = divmod(tasks, members)
+
+    def has_room(self, count: int) -> bool:
+        return count < self.floor or (count == self.floor and self.extra > 0)
+
+    def take(self, count: int) -> None:
+        """A member that had `count` tasks gets one more."""
+        if count == self.floor:
+            self.extra -= 1
+
+
+def assign(
+    members: Collection[AssignmentMember],
+    subtopologies: Iterable[ConfiguredSubtopology],
+    standby_replicas: int = 0,
+) -> dict[str, Tasks]:
+    """The target assignment by member id; every member is in it. No members, no assignment."""
+    if not members:
+        return {}
+    state = _Assignment(members)
+    subtopologies = list(subtopologies)
+    tasks = [(each.id, partition) for each in subtopologies for partition in range(each.tasks)]
+    state.assign_active(tasks)
+    if standby_replicas > 0:
+        stateful = {each.id for each in subtopologies if each.is_stateful}
+        state.assign_standby([task for task in tasks if task[0] in stateful], standby_replicas)
+    return {
+        member.id: Tasks(frozenset(member.active), frozenset(member.standby))
+        for member in state.members.values()
+    }
+
+
+class _Assignment:
+    """One assignment in the making."""
+
+    def __init__(self, members: Collection[AssignmentMember]) -> None:
+        self.members: dict[str, _Member] = {}
+        self.processes: dict[str, _Process] = {}
+        self.active_before: dict[Task, _Member] = {}
+        self.standby_before: dict[Task, list[_Member]] = {}
+        for each in sorted(members, key=lambda member: member.member_id):
+            process = self.processes.setdefault(each.process_id, _Process(each.process_id))
+            member = _Member(each.member_id, process)
+            process.members.append(member)
+            self.members[member.id] = member
+            for task in each.previous.active:
+                self.active_before.setdefault(task, member)
+            for task in each.previous.standby | each.previous.warmup:
+                self.standby_before.setdefault(task, []).append(member)
+
+    def assign_active(self, tasks: list[Task]) -> None:
+        quota = _Quota(len(tasks), len(self.members))
+        by_partition = sorted(tasks, key=_by_partition)
+        rest = [task for task in by_partition if not self._to_previous_active(task, quota)]
+        rest = [task for task in rest if not self._to_previous_standby(task, quota)]
+        self._spread_active(sorted(rest), quota)
+
+    def _to_previous_active(self, task: Task, quota: _Quota) -> bool:
+        member = self.active_before.get(task)
+        return member is not None and self._try_active(member, task, quota)
+
+    def _to_previous_standby(self, task: Task, quota: _Quota) -> bool:
+        roomy = [
+            member
+            for member in self.standby_before.get(task, ())
+            if quota.has_room(len(member.active))
+        ]
+        if not roomy:
+            return False
+        member = min(roomy, key=lambda each: (each.process.load, each.load, each.id))
+        return self._try_active(member, task, quota)
+
+    def _try_active(self, member: _Member, task: Task, quota: _Quota) -> bool:
+        count = len(member.active)
+        if not quota.has_room(count):
+            return False
+        quota.take(count)
+        member.active.add(task)
+        member.process.tasks.add(task)
+        return True
+
+    def _spread_active(self, tasks: list[Task], quota: _Quota) -> None:
+        """Each task to the least-loaded process that has room, there to the least-loaded member."""
+        heap = [(process.load, process.id) for process in self.processes.values()]
+        heapq.heapify(heap)
+        for task in tasks:
+            while True:
+                process = self.processes[heap[0][1]]
+                member = min(process.members, key=lambda each: (each.load, each.id))
+                if self._try_active(member, task, quota):
+                    heapq.heapreplace(heap, (process.load, process.id))
+                    break
+                # Room never comes back: quotas only shrink.
+                heapq.heappop(heap)
+
+    def assign_standby(self, tasks: list[Task], replicas: int) -> None:
+        total = sum(len(member.active) for member in self.members.values())
+        quota = -(-(total + len(tasks) * replicas) // len(self.members))
+        left: list[tuple[Task, int]] = []
+        for task in sorted(tasks, key=_by_partition):
+            missing = replicas
+            for member in self._previous_holders(task):
+                if missing and task not in member.process.tasks and member.load < quota:
+                    self._give_standby(member, task)
+                    missing -= 1
+            if missing:
+                left.append((task, missing))
+        self._spread_standby(sorted(left))
+
+    def _previous_holders(self, task: Task) -> list[_Member]:
+        """Its previous active member, then its previous standbys, the least loaded first."""
+        before = self.active_before.get(task)
+        standbys = self.standby_before.get(task, [])
+        standbys = sorted(standbys, key=lambda each: (each.process.load, each.load, each.id))
+        return standbys if before is None else [before, *standbys]
+
+    def _spread_standby(self, wanted: list[tuple[Task, int]]) -> None:
+        heap = [(process.load, process.id) for process in self.processes.values()]
+        heapq.heapify(heap)
+        for task, replicas in wanted:
+            skipped = []
+            missing = replicas
+            while missing and heap:
+                entry = heapq.heappop(heap)
+                process = self.processes[entry[1]]
+                if task in process.tasks:
+                    skipped.append(entry)
+                    continue
+                member = min(process.members, key=lambda each: (each.load, each.id))
+                self._give_standby(member, task)
+                skipped.append((process.load, process.id))
+                missing -= 1
+            for entry in skipped:
+                heapq.heappush(heap, entry)
+
+    @staticmethod
+    def _give_standby(member: _Member, task: Task) -> None:
+        member.standby.add(task)
+        member.process.tasks.add(task)
+
+
+def _by_partition(task: Task) -> tuple[int, str]:
+    return task[1], task[0]
+
+
+def group_tasks(tasks: Iterable[Task]) -> Mapping[str, tuple[int, ...]]:
+    """Partitions by sub-topology id, both sorted: the shape of requests and records."""
+    grouped: dict[str, list[int]] = {}
+    for subtopology_id, partition in sorted(tasks):
+        grouped.setdefault(subtopology_id, []).append(partition)
+    return {subtopology_id: tuple(partitions) for subtopology_id, partitions in grouped.items()}

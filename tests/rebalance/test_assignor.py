@@ -1,0 +1,139 @@
+"""The assignor: even, sticky, whole, standbys apart, and fast."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from time import process_time
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamkit.rebalance.assignor import AssignmentMember, Task, Tasks, assign
+from streamkit.rebalance.rules import ConfiguredSubtopology, InternalTopic
+
+
+def subtopology(number: int, tasks: int, *, stateful: bool) -> ConfiguredSubtopology:
+    changelogs = (InternalTopic(f"c{number}", tasks),) if stateful else ()
+    return ConfiguredSubtopology(str(number), tasks, (f"t{number}",), (), (), changelogs)
+
+
+subtopologies = st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=4).map(
+    lambda items: [subtopology(n, tasks, stateful=s) for n, (tasks, s) in enumerate(items)]
+)
+fleets = st.lists(st.integers(1, 4), min_size=1, max_size=6).map(
+    lambda threads: [
+        AssignmentMember(f"m{process}-{thread}", f"p{process}")
+        for process, count in enumerate(threads)
+        for thread in range(count)
+    ]
+)
+
+
+def every_task(plan: list[ConfiguredSubtopology]) -> list[Task]:
+    return [(each.id, partition) for each in plan for partition in range(each.tasks)]
+
+
+def check(
+    members: list[AssignmentMember], plan: list[ConfiguredSubtopology], replicas: int
+) -> dict[str, Tasks]:
+    target = assign(members, plan, replicas)
+    assert set(target) == {member.member_id for member in members}
+    active = Counter(task for tasks in target.values() for task in tasks.active)
+    assert active == Counter(every_task(plan)), "a task is lost or doubled"
+    loads = [len(tasks.active) for tasks in target.values()]
+    assert max(loads) - min(loads) <= 1
+    processes = {member.member_id: member.process_id for member in members}
+    holders = Counter(
+        (task, processes[member_id])
+        for member_id, tasks in target.items()
+        for task in [*tasks.active, *tasks.standby]
+    )
+    assert set(holders.values()) == {1}, "a process holds a task twice"
+    copies = Counter(task for tasks in target.values() for task in tasks.standby)
+    possible = min(replicas, len(set(processes.values())) - 1)
+    stateful = {each.id for each in plan if each.is_stateful}
+    for task in every_task(plan):
+        assert copies[task] == (possible if task[0] in stateful else 0)
+    return target
+
+
+def remember(members: list[AssignmentMember], target: dict[str, Tasks]) -> list[AssignmentMember]:
+    return [replace(member, previous=target.get(member.member_id, Tasks())) for member in members]
+
+
+@settings(deadline=None)
+@given(fleets, subtopologies, st.integers(0, 2))
+def test_assignment_is_whole_even_and_apart(
+    members: list[AssignmentMember], plan: list[ConfiguredSubtopology], replicas: int
+) -> None:
+    check(members, plan, replicas)
+
+
+@settings(deadline=None)
+@given(fleets, subtopologies, st.integers(0, 2))
+def test_nothing_moves_when_nothing_changed(
+    members: list[AssignmentMember], plan: list[ConfiguredSubtopology], replicas: int
+) -> None:
+    first = check(members, plan, replicas)
+    second = check(remember(members, first), plan, replicas)
+    assert {m: t.active for m, t in second.items()} == {m: t.active for m, t in first.items()}
+
+
+@settings(deadline=None)
+@given(fleets, subtopologies, st.integers(0, 2), st.data())
+def test_remaining_members_keep_their_active_tasks_when_one_leaves(
+    members: list[AssignmentMember],
+    plan: list[ConfiguredSubtopology],
+    replicas: int,
+    data: st.DataObject,
+) -> None:
+    first = check(members, plan, replicas)
+    gone = data.draw(st.sampled_from(members))
+    rest = [member for member in members if member is not gone]
+    if not rest:
+        return
+    second = check(remember(rest, first), plan, replicas)
+    for member in rest:
+        assert first[member.member_id].active <= second[member.member_id].active
+
+
+@settings(deadline=None)
+@given(fleets, subtopologies, st.integers(0, 2))
+def test_a_new_member_takes_its_share_and_no_more_moves(
+    members: list[AssignmentMember], plan: list[ConfiguredSubtopology], replicas: int
+) -> None:
+    first = check(members, plan, replicas)
+    joined = [*remember(members, first), AssignmentMember("m-new", "p-new")]
+    second = check(joined, plan, replicas)
+    moved = sum(len(first[m.member_id].active - second[m.member_id].active) for m in members)
+    assert moved == len(second["m-new"].active)
+
+
+def test_lost_task_goes_to_its_standby() -> None:
+    plan = [subtopology(3, 6, stateful=True)]
+    members = [AssignmentMember(f"m{n}", f"p{n}") for n in range(3)]
+    first = check(members, plan, 1)
+    lost = first["m0"].active
+    second = check(remember(members[1:], first), plan, 1)
+    for task in lost:
+        before = next(m for m in ("m1", "m2") if task in first[m].standby)
+        assert task in second[before].active
+
+
+def test_result_does_not_depend_on_the_order_of_members() -> None:
+    plan = [subtopology(3, 7, stateful=True), subtopology(4, 5, stateful=False)]
+    members = [AssignmentMember(f"m{n}", f"p{n % 3}") for n in range(5)]
+    assert assign(members, plan, 1) == assign(members[::-1], plan, 1)
+
+
+def test_large_group_is_assigned_in_a_moment() -> None:
+    plan = [subtopology(n, 1000, stateful=True) for n in range(5)]
+    members = [AssignmentMember(f"m{n}", f"p{n % 25}") for n in range(100)]
+    started = process_time()
+    target = assign(members, plan, 1)
+    assign(remember(members[:-7], target), plan, 1)
+    assert process_time() - started < 2.0
+    loads = sorted(len(tasks.active) for tasks in target.values())
+    assert all(later - earlier <= 1 for earlier, later in pairwise(loads))
