@@ -1,0 +1,6 @@
+from typing import Final
+
+COMPILED: Final[bool]
+
+def murmur2(key: bytes) -> int: ...
+def partition_for(key: bytes, partitions: int) -> int: ...
