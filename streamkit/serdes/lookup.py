@@ -137,6 +137,6 @@ def _is_typed(declared: Any) -> bool:
         or hasattr(declared, "__pydantic_core_schema__")
         or hasattr(declared, "__pydantic_validator__")
         or issubclass(declared, enum.Enum)
-        or typing.is_typeddict(declared)
+        or (issubclass(declared, dict) and hasattr(declared, "__required_keys__"))
         or (issubclass(declared, tuple) and hasattr(declared, "_fields"))
     )

@@ -1,50 +1,695 @@
-"""Nodes and their context: the inner face of everything that runs in a task.
+"""The nodes that run: sources, stateless operators, tables' operators, sinks.
 
 A node is linked once to its children and is then called directly: `process(key, value,
-timestamp, headers)`. No record object exists on the way; a node that needs one makes it.
+timestamp, headers)`, and for tables `process_change(key, new, old, timestamp, headers)`. No
+record object exists on the way. All hot nodes are in this one module, because only inside one
+module does Cython turn such a call into a jump. Compiled when there is a C compiler; the same
+file runs interpreted.
 """
 
+# The compiler needs C types where mypy sees ints; `node.pyi` has the types for users of this.
 from __future__ import annotations
 
-from typing import Any, Protocol
+import struct
 
-from streamkit.common.model import Headers, TaskId
+import cython
 
+from streamkit.common.errors import FatalError, SerializationError
+from streamkit.serdes import long as _long_serde
+from streamkit.serdes import raw as _bytes_serde
+from streamkit.serdes import string as _string_serde
 
-class SinkWriter(Protocol):
-    """Appends serialised records to the batches of one topic."""
+_pack_long = struct.Struct(">q").pack
+_unpack_long = struct.Struct(">q").unpack
 
-    def append(
-        self,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp: int,
-        headers: Headers,
-        partition: int = -1,
-        /,
-    ) -> None:
-        """Partition -1 chooses by the key's murmur2 hash, as the Java producer does."""
+_OTHER = cython.declare(cython.int, 0)
+_STRING = cython.declare(cython.int, 1)
+_LONG = cython.declare(cython.int, 2)
+_BYTES = cython.declare(cython.int, 3)
 
 
-class ProcessorContext(Protocol):
-    """What a task gives its nodes. The record fields are those of the record being processed."""
+def is_compiled() -> bool:
+    """Whether this module runs as C."""
+    return bool(cython.compiled)
 
-    task_id: TaskId
-    application_id: str
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    headers: Headers
-    stream_time: int
 
-    def store(self, name: str) -> Any:
+@cython.cclass
+class ProcessorContext:
+    """What a task gives its nodes; tasks subclass it and fill in the methods.
+
+    The record fields are those of the record being processed; `stream_time` is -1 before the
+    first record. Times are in milliseconds.
+    """
+
+    application_id = cython.declare(object, visibility="public")
+    task_id = cython.declare(object, visibility="public")
+    topic = cython.declare(object, visibility="public")
+    partition = cython.declare(cython.int, visibility="public")
+    offset = cython.declare(cython.longlong, visibility="public")
+    timestamp = cython.declare(cython.longlong, visibility="public")
+    headers = cython.declare(object, visibility="public")
+    stream_time = cython.declare(cython.longlong, visibility="public")
+
+    def __init__(self, application_id, task_id):
+        self.application_id = application_id
+        self.task_id = task_id
+        self.topic = ""
+        self.partition = task_id.partition
+        self.offset = -1
+        self.timestamp = -1
+        self.headers = ()
+        self.stream_time = -1
+
+    def store(self, name):
         """The store of that name in this task."""
+        raise NotImplementedError
 
-    def sink(self, topic: str) -> SinkWriter:
+    def sink(self, topic):
         """The writer for a topic, by its full name."""
+        raise NotImplementedError
 
-    def drop(self, reason: str) -> None:
+    def partition_count(self, topic):
+        """How many partitions a topic has; only asked for when a sink has a partitioner."""
+        raise NotImplementedError
+
+    def drop(self, reason):
         """Count and log a dropped record."""
+        raise NotImplementedError
 
-    def wall_time_ms(self) -> int: ...
+    def wall_time_ms(self):
+        """The wall clock of the task."""
+        raise NotImplementedError
+
+
+@cython.cclass
+class Node:
+    """One operator in one task. `init` comes once, after linking and before the first record."""
+
+    name = cython.declare(object, visibility="readonly")
+    children = cython.declare(list, visibility="readonly")
+    context: ProcessorContext
+    only: Node
+
+    def __init__(self, name):
+        self.name = name
+        self.children = []
+        self.only = None
+        self.context = None
+
+    def add_child(self, child):
+        """Link a child; children get each record in the order they were added."""
+        self.children.append(child)
+        self.only = child if len(self.children) == 1 else None
+
+    def init(self, context):
+        """Take the context; look up stores and writers."""
+        self.context = context
+
+    def close(self):
+        """Let go of what `init` took."""
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Take one record of a stream."""
+        raise NotImplementedError(f"{self.name} takes no stream")
+
+    @cython.ccall
+    def process_change(self, key, new, old, timestamp: cython.longlong, headers):
+        """Take one change of a table; `old` is None unless old values were asked for."""
+        raise NotImplementedError(f"{self.name} takes no table")
+
+    @cython.ccall
+    def forward(self, key, value, timestamp: cython.longlong, headers):
+        """Hand one record to every child."""
+        child: Node
+        if self.only is not None:
+            self.only.process(key, value, timestamp, headers)
+        else:
+            for child in self.children:
+                child.process(key, value, timestamp, headers)
+
+    @cython.ccall
+    def forward_change(self, key, new, old, timestamp: cython.longlong, headers):
+        """Hand one change of a table to every child."""
+        child: Node
+        if self.only is not None:
+            self.only.process_change(key, new, old, timestamp, headers)
+        else:
+            for child in self.children:
+                child.process_change(key, new, old, timestamp, headers)
+
+
+@cython.cclass
+class SourceNode(Node):
+    """Reads one topic: bytes to objects, timestamps, and on to the children.
+
+    `extractor(record, partition_time)` gives a record's time; None takes the record's own. A
+    negative time of an extractor drops the record; a negative time of its own is fatal, as in
+    Kafka Streams.
+    """
+
+    topic = cython.declare(object, visibility="readonly")
+    key_serde: object
+    value_serde: object
+    extractor: object
+    record_type: object
+    key_kind: cython.int
+    value_kind: cython.int
+    partition_time = cython.declare(cython.longlong, visibility="public")
+
+    def __init__(self, name, topic, key_serde, value_serde, extractor=None, record_type=None):
+        Node.__init__(self, name)
+        self.topic = topic
+        self.key_serde = key_serde
+        self.value_serde = value_serde
+        self.extractor = extractor
+        self.record_type = record_type
+        self.key_kind = kind_of(key_serde)
+        self.value_kind = kind_of(value_serde)
+        self.partition_time = -1
+
+    def run(self, batch, start: cython.Py_ssize_t, stop: cython.Py_ssize_t):
+        """Process the records [start, stop) of a decoded batch.
+
+        When it raises, `context.offset` is the offset of the record that failed.
+        """
+        offsets: list = batch.offsets
+        timestamps: list = batch.timestamps
+        keys: list = batch.keys
+        values: list = batch.values
+        all_headers: list = batch.headers
+        context: ProcessorContext = self.context
+        child: Node
+        i: cython.Py_ssize_t
+        timestamp: cython.longlong
+        context.topic = self.topic
+        for i in range(start, stop):
+            headers = all_headers[i]
+            context.offset = offsets[i]
+            context.headers = headers
+            timestamp = timestamps[i]
+            key = keys[i]
+            if key is not None:
+                key = decode(self.key_kind, self.key_serde, self.topic, key, headers)
+            value = values[i]
+            if value is not None:
+                value = decode(self.value_kind, self.value_serde, self.topic, value, headers)
+            if self.extractor is not None or timestamp < 0:
+                timestamp = self.time_of(key, value, timestamp, headers)
+                if timestamp < 0:
+                    context.drop(f"{self.name}: negative timestamp")
+                    continue
+            context.timestamp = timestamp
+            if timestamp > self.partition_time:
+                self.partition_time = timestamp
+            if timestamp > context.stream_time:
+                context.stream_time = timestamp
+            if self.only is not None:
+                self.only.process(key, value, timestamp, headers)
+            else:
+                for child in self.children:
+                    child.process(key, value, timestamp, headers)
+
+    @cython.cfunc
+    def time_of(self, key, value, timestamp: cython.longlong, headers):
+        if self.extractor is None:
+            context = self.context
+            raise FatalError(
+                f"record {context.topic}-{context.partition} offset {context.offset} has the "
+                f"negative timestamp {timestamp}; give the source timestamp='log_and_skip' or "
+                "'use_partition_time', or set the timestamp in the producer"
+            )
+        record = self.record_type(key, value, timestamp, headers)
+        return self.extractor(record, self.partition_time)
+
+
+@cython.cclass
+class SinkNode(Node):
+    """Writes to a topic: objects to bytes, into the writer of the topic.
+
+    `topic` may be a function of the record instead; `partitioner(topic, key, value, count)`
+    gives a partition, several, or None for the default.
+    """
+
+    topic = cython.declare(object, visibility="readonly")
+    topic_of: object
+    record_type: object
+    key_serde: object
+    value_serde: object
+    partitioner: object
+    key_kind: cython.int
+    value_kind: cython.int
+    append: object
+    writers: dict
+
+    def __init__(
+        self, name, topic, key_serde, value_serde, partitioner=None, topic_of=None, record_type=None
+    ):
+        Node.__init__(self, name)
+        self.topic = topic
+        self.topic_of = topic_of
+        self.record_type = record_type
+        self.key_serde = key_serde
+        self.value_serde = value_serde
+        self.partitioner = partitioner
+        self.key_kind = kind_of(key_serde)
+        self.value_kind = kind_of(value_serde)
+        self.append = None
+        self.writers = {}
+
+    def init(self, context):
+        """Look up the writer of a fixed topic."""
+        Node.init(self, context)
+        if self.topic_of is None:
+            self.append = context.sink(self.topic).append
+
+    def close(self):
+        """Forget the writers."""
+        self.append = None
+        self.writers = {}
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Serialise and append."""
+        if self.topic_of is not None or self.partitioner is not None:
+            self.route(key, value, timestamp, headers)
+            return
+        key_bytes = value_bytes = None
+        if key is not None:
+            key_bytes = encode(self.key_kind, self.key_serde, self.topic, key, headers)
+        if value is not None:
+            value_bytes = encode(self.value_kind, self.value_serde, self.topic, value, headers)
+        self.append(key_bytes, value_bytes, timestamp, headers)
+
+    @cython.cfunc
+    def route(self, key, value, timestamp: cython.longlong, headers):
+        topic = self.topic
+        if self.topic_of is not None:
+            topic = self.topic_of(self.record_type(key, value, timestamp, headers))
+        append = self.writers.get(topic)
+        if append is None:
+            append = self.context.sink(topic).append
+            self.writers[topic] = append
+        key_bytes = value_bytes = None
+        if key is not None:
+            key_bytes = encode(self.key_kind, self.key_serde, topic, key, headers)
+        if value is not None:
+            value_bytes = encode(self.value_kind, self.value_serde, topic, value, headers)
+        if self.partitioner is None:
+            append(key_bytes, value_bytes, timestamp, headers)
+            return
+        chosen = self.partitioner(topic, key, value, self.context.partition_count(topic))
+        if chosen is None:
+            append(key_bytes, value_bytes, timestamp, headers)
+        elif isinstance(chosen, int):
+            append(key_bytes, value_bytes, timestamp, headers, chosen)
+        elif not chosen:
+            self.context.drop(f"{self.name}: the partitioner chose no partition")
+        else:
+            for partition in chosen:
+                append(key_bytes, value_bytes, timestamp, headers, partition)
+
+
+@cython.cclass
+class PassNode(Node):
+    """Merges and branches: hands on what comes."""
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Hand on."""
+        self.forward(key, value, timestamp, headers)
+
+
+@cython.cclass
+class KeyedOnlyNode(Node):
+    """In front of a repartition topic: a record without a key has no partition there."""
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Hand on what has a key."""
+        if key is not None:
+            self.forward(key, value, timestamp, headers)
+
+
+@cython.cclass
+class FilterNode(Node):
+    """Hands on the records whose `predicate(key, value)` is `keep`."""
+
+    predicate: object
+    keep: cython.bint
+
+    def __init__(self, name, predicate, keep=True):
+        Node.__init__(self, name)
+        self.predicate = predicate
+        self.keep = keep
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Test and hand on."""
+        passes: cython.bint = bool(self.predicate(key, value))
+        if passes == self.keep:
+            self.forward(key, value, timestamp, headers)
+
+
+@cython.cclass
+class MapNode(Node):
+    """`mapper(key, value)` gives the new pair."""
+
+    mapper: object
+
+    def __init__(self, name, mapper):
+        Node.__init__(self, name)
+        self.mapper = mapper
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Map and hand on."""
+        new_key, new_value = self.mapper(key, value)
+        self.forward(new_key, new_value, timestamp, headers)
+
+
+@cython.cclass
+class MapValuesNode(Node):
+    """`mapper(value)`, or with the key before it, gives the new value."""
+
+    mapper: object
+    with_key: cython.bint
+
+    def __init__(self, name, mapper, with_key=False):
+        Node.__init__(self, name)
+        self.mapper = mapper
+        self.with_key = with_key
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Map and hand on."""
+        new = self.mapper(key, value) if self.with_key else self.mapper(value)
+        self.forward(key, new, timestamp, headers)
+
+
+@cython.cclass
+class SelectKeyNode(Node):
+    """`selector(key, value)` gives the new key."""
+
+    selector: object
+
+    def __init__(self, name, selector):
+        Node.__init__(self, name)
+        self.selector = selector
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Re-key and hand on."""
+        self.forward(self.selector(key, value), value, timestamp, headers)
+
+
+@cython.cclass
+class FlatMapNode(Node):
+    """`mapper(key, value)` gives any number of pairs."""
+
+    mapper: object
+
+    def __init__(self, name, mapper):
+        Node.__init__(self, name)
+        self.mapper = mapper
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Hand on each pair."""
+        for new_key, new_value in self.mapper(key, value):
+            self.forward(new_key, new_value, timestamp, headers)
+
+
+@cython.cclass
+class FlatMapValuesNode(Node):
+    """`mapper(value)`, or with the key before it, gives any number of values."""
+
+    mapper: object
+    with_key: cython.bint
+
+    def __init__(self, name, mapper, with_key=False):
+        Node.__init__(self, name)
+        self.mapper = mapper
+        self.with_key = with_key
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Hand on each value under the same key."""
+        child: Node = self.only
+        news = self.mapper(key, value) if self.with_key else self.mapper(value)
+        if child is None:
+            for new in news:
+                self.forward(key, new, timestamp, headers)
+        elif type(news) is list:
+            words: list = news
+            for new in words:
+                child.process(key, new, timestamp, headers)
+        else:
+            for new in news:
+                child.process(key, new, timestamp, headers)
+
+
+@cython.cclass
+class PeekNode(Node):
+    """Calls `action(key, value)` and hands the record on; the end of the line for `foreach`."""
+
+    action: object
+
+    def __init__(self, name, action):
+        Node.__init__(self, name)
+        self.action = action
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Call and hand on."""
+        self.action(key, value)
+        self.forward(key, value, timestamp, headers)
+
+
+@cython.cclass
+class BranchNode(Node):
+    """Hands a record to the child of the first predicate that holds, else to the default.
+
+    `predicates` has one function for each branch in the order of the children, None for the
+    default branch.
+    """
+
+    predicates: tuple
+
+    def __init__(self, name, predicates):
+        Node.__init__(self, name)
+        self.predicates = tuple(predicates)
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Choose a child."""
+        child: Node
+        i: cython.Py_ssize_t
+        for i in range(len(self.predicates)):
+            predicate = self.predicates[i]
+            if predicate is None or predicate(key, value):
+                child = self.children[i]
+                child.process(key, value, timestamp, headers)
+                return
+
+
+@cython.cclass
+class StoreNode(Node):
+    """A node that keeps a table in a timestamped key-value store.
+
+    Changes go on directly, or, when the store has a cache, when the cache lets go of them.
+    """
+
+    store_name: object
+    sends_old: cython.bint
+    is_cached: cython.bint
+    get: object
+    put: object
+
+    def __init__(self, name, store_name, sends_old=False):
+        Node.__init__(self, name)
+        self.store_name = store_name
+        self.sends_old = sends_old
+        self.is_cached = False
+        self.get = None
+        self.put = None
+
+    def init(self, context):
+        """Look up the store and listen to its cache."""
+        Node.init(self, context)
+        if self.store_name is not None:
+            store = context.store(self.store_name)
+            self.get = store.get
+            self.put = store.put
+            self.is_cached = bool(store.set_flush_listener(self.on_flush, bool(self.sends_old)))
+
+    def close(self):
+        """Forget the store."""
+        self.get = None
+        self.put = None
+
+    def on_flush(self, key, new, old, timestamp, headers):
+        """Hand on what the cache let go of."""
+        self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
+
+
+@cython.cclass
+class CountNode(StoreNode):
+    """Counts the records of each key."""
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Count one."""
+        if key is None or value is None:
+            self.context.drop(f"{self.name}: null key or value")
+            return
+        entry = self.get(key)
+        old = None
+        new = 1
+        if entry is not None:
+            old = entry[0]
+            then: cython.longlong = entry[1]
+            new = old + 1
+            if then > timestamp:
+                timestamp = then
+        self.put(key, new, timestamp, headers)
+        if not self.is_cached:
+            self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
+
+
+@cython.cclass
+class ReduceNode(StoreNode):
+    """`reducer(aggregate, value)`; the first value of a key is its first aggregate."""
+
+    reducer: object
+
+    def __init__(self, name, store_name, reducer, sends_old=False):
+        StoreNode.__init__(self, name, store_name, sends_old)
+        self.reducer = reducer
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Reduce one."""
+        if key is None or value is None:
+            self.context.drop(f"{self.name}: null key or value")
+            return
+        entry = self.get(key)
+        old = None
+        new = value
+        if entry is not None:
+            old = entry[0]
+            then: cython.longlong = entry[1]
+            new = self.reducer(old, value)
+            if then > timestamp:
+                timestamp = then
+        self.put(key, new, timestamp, headers)
+        if not self.is_cached:
+            self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
+
+
+@cython.cclass
+class AggregateNode(StoreNode):
+    """`aggregator(key, value, aggregate)`, starting with `initializer()`; None deletes."""
+
+    initializer: object
+    aggregator: object
+
+    def __init__(self, name, store_name, initializer, aggregator, sends_old=False):
+        StoreNode.__init__(self, name, store_name, sends_old)
+        self.initializer = initializer
+        self.aggregator = aggregator
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Aggregate one."""
+        if key is None or value is None:
+            self.context.drop(f"{self.name}: null key or value")
+            return
+        entry = self.get(key)
+        old = None
+        if entry is None:
+            new = self.aggregator(key, value, self.initializer())
+        else:
+            old = entry[0]
+            then: cython.longlong = entry[1]
+            if then > timestamp:
+                timestamp = then
+            new = self.aggregator(key, value, old)
+        self.put(key, new, timestamp, headers)
+        if not self.is_cached:
+            self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
+
+
+@cython.cclass
+class TableSourceNode(StoreNode):
+    """A stream read as a table: each record sets its key's row, null deletes it.
+
+    Without a store (`store_name` None) it only turns records into changes.
+    """
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Set a row."""
+        old = None
+        if key is None:
+            self.context.drop(f"{self.name}: null key")
+            return
+        if self.put is not None:
+            if self.sends_old:
+                entry = self.get(key)
+                old = None if entry is None else entry[0]
+            self.put(key, value, timestamp, headers)
+        if not self.is_cached:
+            self.forward_change(key, value, old, timestamp, headers)
+
+
+@cython.cclass
+class ToStreamNode(Node):
+    """A table's changes as a stream of its new values."""
+
+    @cython.ccall
+    def process_change(self, key, new, old, timestamp: cython.longlong, headers):
+        """Hand on the new value."""
+        self.forward(key, new, timestamp, headers)
+
+
+@cython.cfunc
+def decode(kind: cython.int, serde, topic, data, headers):
+    if kind == _STRING:
+        try:
+            return cython.cast(bytes, data).decode("utf-8")
+        except UnicodeDecodeError:
+            return serde.deserialize(topic, data, headers)
+    if kind == _LONG and len(cython.cast(bytes, data)) == 8:
+        return _unpack_long(data)[0]
+    if kind == _BYTES:
+        return data
+    if serde is None:
+        raise SerializationError(f"topic {topic}: no serde")
+    return serde.deserialize(topic, data, headers)
+
+
+@cython.cfunc
+def encode(kind: cython.int, serde, topic, value, headers):
+    if kind == _STRING and type(value) is str:
+        try:
+            return cython.cast(str, value).encode("utf-8")
+        except UnicodeEncodeError:
+            return serde.serialize(topic, value, headers)
+    if kind == _LONG and type(value) is int:
+        try:
+            return _pack_long(value)
+        except struct.error:
+            return serde.serialize(topic, value, headers)
+    return serde.serialize(topic, value, headers)
+
+
+@cython.cfunc
+def kind_of(serde) -> cython.int:
+    if serde is _string_serde:
+        return _STRING
+    if serde is _long_serde:
+        return _LONG
+    if serde is _bytes_serde:
+        return _BYTES
+    return _OTHER

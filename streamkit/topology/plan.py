@@ -1,0 +1,151 @@
+"""The physical plan: what a topology is once it is compiled, and what a task links.
+
+Plain immutable values. A topic name here is the full one, application id included; only
+`describe()` leaves the id out, as Kafka Streams does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from streamkit.state.builders import StoreBuilder
+from streamkit.topology.operators.node import Node, ProcessorContext, SourceNode
+
+NodeFactory = Callable[[str], Node]
+"""Makes a node for one task, from the topic's full name (sources) or "" (the others)."""
+
+
+class NodeKind(Enum):
+    """What `describe()` calls the node."""
+
+    SOURCE = "Source"
+    PROCESSOR = "Processor"
+    SINK = "Sink"
+
+
+@dataclass(frozen=True, slots=True)
+class InternalTopicSpec:
+    """A repartition or changelog topic; `partitions` None lets the group derive the count."""
+
+    name: str
+    partitions: int | None = None
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node of a sub-topology.
+
+    `topics` are a source's topics, or a sink's one topic; a sink with a topic function has
+    none and says in `extractor` how to print it. A source with a pattern has `pattern`.
+    """
+
+    name: str
+    kind: NodeKind
+    parents: tuple[str, ...]
+    make: NodeFactory
+    stores: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    pattern: str | None = None
+    extractor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subtopology:
+    """One connected part of the topology; one task runs it for each partition number."""
+
+    id: int
+    nodes: tuple[NodeSpec, ...]
+    source_topics: tuple[str, ...] = ()
+    source_patterns: tuple[str, ...] = ()
+    repartition_sources: tuple[InternalTopicSpec, ...] = ()
+    repartition_sinks: tuple[str, ...] = ()
+    changelogs: tuple[InternalTopicSpec, ...] = ()
+    copartition_groups: tuple[tuple[str, ...], ...] = ()
+    stores: tuple[StoreBuilder, ...] = ()
+    offset_resets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All topics that its tasks read, repartition topics included."""
+        return self.source_topics + tuple(topic.name for topic in self.repartition_sources)
+
+    def link(self, context: ProcessorContext) -> LinkedTopology:
+        """Make the operators for one task and link them; `init` on the result starts them."""
+        made: dict[str, list[Node]] = {}
+        sources: dict[str, SourceNode] = {}
+        for spec in self.nodes:
+            if spec.kind is NodeKind.SOURCE:
+                readers = {topic: spec.make(topic) for topic in spec.topics}
+                made[spec.name] = list(readers.values())
+                for topic, reader in readers.items():
+                    assert isinstance(reader, SourceNode), f"{spec.name} makes no source"
+                    sources[topic] = reader
+            else:
+                made[spec.name] = [spec.make("")]
+            for parent in spec.parents:
+                for node in made[parent]:
+                    node.add_child(made[spec.name][0])
+        nodes = tuple(node for group in made.values() for node in group)
+        return LinkedTopology(context, sources, nodes)
+
+
+class LinkedTopology:
+    """The operators of one task: `sources` by topic, `nodes` from the sources outward."""
+
+    __slots__ = ("context", "nodes", "sources")
+
+    def __init__(
+        self, context: ProcessorContext, sources: dict[str, SourceNode], nodes: tuple[Node, ...]
+    ) -> None:
+        self.context = context
+        self.sources = sources
+        self.nodes = nodes
+
+    def init(self) -> None:
+        """Give every node its context, children first, so that a parent may forward at once."""
+        for node in reversed(self.nodes):
+            node.init(self.context)
+
+    def close(self) -> None:
+        """Close every node, sources first."""
+        for node in self.nodes:
+            node.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A compiled program: immutable, and linked by any number of tasks."""
+
+    application_id: str
+    subtopologies: tuple[Subtopology, ...]
+
+    def subtopology(self, number: int) -> Subtopology:
+        """The sub-topology of a task id's first number."""
+        return next(part for part in self.subtopologies if part.id == number)
+
+    def describe(self) -> str:
+        """The text that Kafka Streams prints for the same topology."""
+        from streamkit.topology.describe import to_text
+
+        return to_text(self)
+
+    def to_json(self) -> str:
+        """The plan as JSON text."""
+        from streamkit.topology.describe import to_json
+
+        return to_json(self)
+
+    def to_mermaid(self) -> str:
+        """The plan as a Mermaid flowchart."""
+        from streamkit.topology.describe import to_mermaid
+
+        return to_mermaid(self)
+
+    def to_dot(self) -> str:
+        """The plan as a Graphviz digraph."""
+        from streamkit.topology.describe import to_dot
+
+        return to_dot(self)
