@@ -110,9 +110,9 @@ def about() -> dict[str, str]:
     """Where and on what a benchmark ran."""
     from streamkit.cli.variant import codec_variant
 
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    commit = subprocess.check_output(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True
+    ).strip()
     return {
         "commit": commit,
         "codec": codec_variant(),

@@ -48,8 +48,10 @@ PURE = (
 )  # fmt: skip
 """Modules that do no I/O, read no clock, draw no chance and never await."""
 
-ADAPTERS = {"common/system.py", "common/files.py", "common/processes.py"}
-"""The adapters of the seams."""
+ADAPTERS = {
+    "common/system.py", "common/files.py", "common/processes.py", "testing/simulation.py",
+}  # fmt: skip
+"""The adapters of the seams, and the simulation's."""
 
 SEAM_EXCEPTIONS: dict[str, set[str]] = {
     "cli/": {"signal", "sys"},
