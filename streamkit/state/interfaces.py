@@ -13,6 +13,7 @@ from streamkit.common.model import Headers
 
 K = TypeVar("K")
 V = TypeVar("V")
+K_contra = TypeVar("K_contra", contravariant=True)
 
 
 class ValueAndTimestamp(NamedTuple):
@@ -22,16 +23,16 @@ class ValueAndTimestamp(NamedTuple):
     timestamp: int
 
 
-class KeyValue(Protocol[K, V]):
+class KeyValue(Protocol[K_contra, V]):
     """What a function may ask for: a plain dict fits too."""
 
-    def get(self, key: K, default: V, /) -> V: ...
+    def get(self, key: K_contra, default: V, /) -> V: ...
 
-    def __getitem__(self, key: K, /) -> V: ...
+    def __getitem__(self, key: K_contra, /) -> V: ...
 
-    def __setitem__(self, key: K, value: V, /) -> None: ...
+    def __setitem__(self, key: K_contra, value: V, /) -> None: ...
 
-    def __delitem__(self, key: K, /) -> None: ...
+    def __delitem__(self, key: K_contra, /) -> None: ...
 
     def __contains__(self, key: object, /) -> bool: ...
 

@@ -1,0 +1,56 @@
+"""Bytes on disk: values and changelog offsets, each behind a format version.
+
+A value is `version, flags, [timestamp], [time to live], [headers], value`. Version 1 writes the
+timestamp only; a reader refuses versions and flags that it does not know, so that an older
+program never misreads the state of a newer one. What goes into a changelog is the plain value.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from uuid import UUID
+
+from streamkit.common.errors import TaskCorruptedError
+
+VERSION = 1
+HAS_TIMESTAMP = 0x01
+VALUE_PREFIX_SIZE = 10
+
+_VALUE = struct.Struct(">BBq")
+_OFFSET = struct.Struct(">B16sq")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffset:
+    """How far a store has got in its changelog: the next offset to read, of which topic."""
+
+    offset: int
+    topic_id: UUID
+
+
+def encode_value(value: bytes, timestamp: int) -> bytes:
+    """A value and its timestamp as the store keeps them."""
+    return _VALUE.pack(VERSION, HAS_TIMESTAMP, timestamp) + value
+
+
+def decode_value(data: bytes) -> tuple[bytes, int]:
+    """The value and its timestamp. Raises TaskCorruptedError for an unknown format."""
+    if data[:2] != b"\x01\x01" or len(data) < VALUE_PREFIX_SIZE:
+        raise TaskCorruptedError(
+            f"a stored value has format {data[:2].hex()}, this program knows 0101 only"
+        )
+    return data[VALUE_PREFIX_SIZE:], int.from_bytes(data[2:VALUE_PREFIX_SIZE], "big", signed=True)
+
+
+def encode_offset(stored: StoredOffset) -> bytes:
+    """A changelog offset as the offsets column family keeps it."""
+    return _OFFSET.pack(VERSION, stored.topic_id.bytes, stored.offset)
+
+
+def decode_offset(data: bytes) -> StoredOffset:
+    """The changelog offset. Raises TaskCorruptedError for an unknown format."""
+    if len(data) != _OFFSET.size or data[0] != VERSION:
+        raise TaskCorruptedError(f"a stored changelog offset has format {data[:1].hex()}")
+    _, topic_id, offset = _OFFSET.unpack(data)
+    return StoredOffset(offset, UUID(bytes=topic_id))

@@ -1,0 +1,110 @@
+"""The overlay: the changes of one store since the last commit, over what is committed.
+
+A dictionary with sorted keys on demand. Reads see the overlay first and the backend below;
+scans merge both, deletes included, as they are when the scan is opened. `take_changes` hands the
+changes to a commit; `discard` forgets them. Compiled by Cython; runs the same uncompiled; its types for
+mypy stand in `overlay.pyi`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import cython
+
+if TYPE_CHECKING:
+    from streamkit.state.backend import Backend, Change, Entry
+
+_MISSING = object()
+
+
+@cython.cclass
+class OverlayStore:
+    """The bytes of one store as its task sees them, uncommitted changes included."""
+
+    family = cython.declare(object, visibility="readonly")
+    size_bytes = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    _backend: Any
+    _read: Any
+    _changes: dict
+    _sorted: list
+    _unsorted: list
+
+    def __init__(self, backend: Backend, family: str) -> None:
+        self.family = family
+        self.size_bytes = 0
+        self._backend = backend
+        self._read = backend.reader(family)
+        self._changes = {}
+        self._sorted = []
+        self._unsorted = []
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None when the key is not there or deleted."""
+        value = self._changes.get(key, _MISSING)
+        if value is _MISSING:
+            return self._read(key)
+        return value
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Set or, with None, delete."""
+        changes: dict = self._changes
+        if key not in changes:
+            self._unsorted.append(key)
+            self.size_bytes += len(key)
+        changes[key] = value
+        if value is not None:
+            self.size_bytes += len(value)
+
+    def scan(
+        self, low: bytes | None, high: bytes | None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """The entries with low <= key < high, as they are at this call."""
+        committed = self._backend.scan(self.family, low, high, reverse=reverse)
+        changes = self._slice(low, high)
+        if reverse:
+            changes.reverse()
+        return merge(changes, committed, reverse) if changes else committed
+
+    def take_changes(self) -> list[Change]:
+        """All changes in the order of their keys' first change; they stay visible."""
+        family = self.family
+        return [(family, key, value) for key, value in self._changes.items()]
+
+    def discard(self) -> None:
+        """Forget all changes: they are committed, or never will be."""
+        self._changes = {}
+        self._sorted = []
+        self._unsorted = []
+        self.size_bytes = 0
+
+    def _slice(self, low: bytes | None, high: bytes | None) -> list[tuple[bytes, bytes | None]]:
+        keys = self._sorted
+        if self._unsorted:
+            keys.extend(self._unsorted)
+            keys.sort()
+            self._unsorted = []
+        start = 0 if low is None else bisect_left(keys, low)
+        stop = len(keys) if high is None else bisect_left(keys, high)
+        changes = self._changes
+        return [(key, changes[key]) for key in keys[start:stop]]
+
+
+def merge(
+    changes: Sequence[tuple[bytes, bytes | None]], committed: Iterator[Entry], reverse: bool
+) -> Iterator[Entry]:
+    """`committed` with `changes` laid over it; both run in the same direction."""
+    below = next(committed, None)
+    for key, value in changes:
+        while below is not None and below[0] != key and (below[0] > key) is reverse:
+            yield below
+            below = next(committed, None)
+        if below is not None and below[0] == key:
+            below = next(committed, None)
+        if value is not None:
+            yield key, value
+    while below is not None:
+        yield below
+        below = next(committed, None)

@@ -1,0 +1,132 @@
+"""RocksDB behind the backend's face: one database per task, one column family per family.
+
+The write-ahead log is on and never synced: a chunk survives the end of the process, and what a
+machine's crash takes away is restored from the changelog, whose offset goes with the last chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import rocksdict
+
+from streamkit.common.errors import StorageError
+from streamkit.state.backend import Change, Entry
+
+WRITE_BUFFER_BYTES = 8 * 1024 * 1024
+BLOCK_CACHE_BYTES = 16 * 1024 * 1024
+
+
+class BlockCache:
+    """The block cache that all databases of a process share."""
+
+    def __init__(self, size_bytes: int = BLOCK_CACHE_BYTES) -> None:
+        self.cache = rocksdict.Cache(size_bytes)
+
+
+class RocksBackend:
+    """A database that this process has open alone."""
+
+    def __init__(self, path: str, families: Sequence[str], cache: BlockCache | None = None) -> None:
+        options = _options(cache)
+        names = dict.fromkeys([*_existing(path), *families])
+        columns = {name: _options(cache) for name in names if name != "default"}
+        try:
+            self._db = rocksdict.Rdict(path, options, columns)
+        except Exception as error:  # rocksdict raises bare Exception
+            raise StorageError(f"cannot open the state in {path}: {error}") from error
+        self._path = path
+        self._columns = {name: self._db.get_column_family(name) for name in families}
+        self._handles = {name: self._db.get_column_family_handle(name) for name in families}
+
+    def reader(self, family: str) -> Callable[[bytes], bytes | None]:
+        get: Callable[[bytes], bytes | None] = self._columns[family].get
+        return get
+
+    def write(self, changes: Sequence[Change]) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        handles = self._handles
+        for family, key, value in changes:
+            if value is None:
+                batch.delete(key, handles[family])
+            else:
+                batch.put(key, value, handles[family])
+        try:
+            self._db.write(batch)
+        except Exception as error:  # rocksdict raises bare Exception
+            raise StorageError(f"cannot write the state in {self._path}: {error}") from error
+
+    def scan(
+        self, family: str, low: bytes | None, high: bytes | None, *, reverse: bool = False
+    ) -> Iterator[Entry]:
+        # A RocksDB iterator sees the database as it is now, whatever is written later.
+        cursor = self._columns[family].iter()
+        return _backward(cursor, low, high) if reverse else _forward(cursor, low, high)
+
+    def clear(self, family: str) -> None:
+        keys = [key for key, _ in self.scan(family, None, None)]
+        for start in range(0, len(keys), 2000):
+            self.write([(family, key, None) for key in keys[start : start + 2000]])
+
+    def close(self) -> None:
+        """Flush to disk and close; iterators that are still open keep the database open."""
+        self._handles.clear()
+        self._columns.clear()
+        self._db.close()
+
+
+def _options(cache: BlockCache | None) -> rocksdict.Options:
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.create_missing_column_families(True)
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_db_write_buffer_size(2 * WRITE_BUFFER_BYTES)
+    options.set_max_background_jobs(2)
+    options.set_keep_log_file_num(1)
+    options.set_max_log_file_size(1 << 20)
+    if cache is not None:
+        table = rocksdict.BlockBasedOptions()
+        table.set_block_cache(cache.cache)
+        table.set_bloom_filter(10, block_based=False)
+        options.set_block_based_table_factory(table)
+    return options
+
+
+def _existing(path: str) -> list[str]:
+    """The families that are on disk: RocksDB wants every one of them opened."""
+    try:
+        return list(rocksdict.Rdict.list_cf(path))
+    except Exception:  # rocksdict raises bare Exception when there is no database yet
+        return []
+
+
+def _forward(
+    cursor: rocksdict.RdictIter, low: bytes | None, high: bytes | None
+) -> Iterator[Entry]:
+    if low is None:
+        cursor.seek_to_first()
+    else:
+        cursor.seek(low)
+    while cursor.valid():
+        key = cursor.key()
+        if high is not None and key >= high:
+            return
+        yield key, cursor.value()
+        cursor.next()
+
+
+def _backward(
+    cursor: rocksdict.RdictIter, low: bytes | None, high: bytes | None
+) -> Iterator[Entry]:
+    if high is None:
+        cursor.seek_to_last()
+    else:
+        cursor.seek_for_prev(high)
+        if cursor.valid() and cursor.key() == high:
+            cursor.prev()
+    while cursor.valid():
+        key = cursor.key()
+        if low is not None and key < low:
+            return
+        yield key, cursor.value()
+        cursor.prev()

@@ -1,0 +1,121 @@
+"""All state of one task: its stores' overlays, and how far each is in its changelog.
+
+Nothing reaches the backend before `apply`, which follows the commit: chunks of a bounded size,
+the changelog offsets in the last. A crash between two chunks leaves changes without their
+offset, and restoring writes them again: the same changes, so nothing is harmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from uuid import UUID
+
+from streamkit.state.backend import Backend, Change, MemoryBackend
+from streamkit.state.builders import StoreBuilder
+from streamkit.state.formats import StoredOffset, decode_offset, encode_offset, encode_value
+from streamkit.state.overlay import OverlayStore
+
+OFFSETS_FAMILY = "offsets"
+CHUNK_RECORDS_MAX = 2_000
+CHUNK_BYTES_MAX = 1 << 20
+
+OpenBackend = Callable[[Sequence[str]], Backend]
+"""Opens the task's persistent backend with these families."""
+
+RestoredRecord = tuple[bytes | None, bytes | None, int]
+"""Key, value and timestamp of a changelog record."""
+
+
+class TaskState:
+    """The stores of one task as bytes."""
+
+    def __init__(self, builders: Sequence[StoreBuilder], open_backend: OpenBackend) -> None:
+        on_disk = [builder.name for builder in builders if builder.persistent]
+        in_memory = [builder.name for builder in builders if not builder.persistent]
+        self._disk = open_backend([*on_disk, OFFSETS_FAMILY]) if on_disk else None
+        self._memory = MemoryBackend([*in_memory, OFFSETS_FAMILY])
+        self._backends: dict[str, Backend] = dict.fromkeys(in_memory, self._memory)
+        if self._disk is not None:
+            self._backends |= dict.fromkeys(on_disk, self._disk)
+        self.overlays = {
+            builder.name: OverlayStore(self._backends[builder.name], builder.name)
+            for builder in builders
+        }
+
+    @property
+    def uncommitted_bytes(self) -> int:
+        """The size of all changes since the last apply."""
+        return sum(overlay.size_bytes for overlay in self.overlays.values())
+
+    def stored_offset(self, store: str) -> StoredOffset | None:
+        """Where the store is in its changelog; None when it holds nothing."""
+        data = self._backends[store].reader(OFFSETS_FAMILY)(store.encode())
+        return None if data is None else decode_offset(data)
+
+    def apply(self, offsets: Mapping[str, StoredOffset]) -> None:
+        """Write all overlays and these stores' changelog offsets to the backends."""
+        for backend, names in self._by_backend():
+            changes = [
+                change for name in names for change in self.overlays[name].take_changes()
+            ]
+            changes += [
+                (OFFSETS_FAMILY, name.encode(), encode_offset(offsets[name]))
+                for name in names
+                if name in offsets
+            ]
+            for chunk in chunks(changes):
+                backend.write(chunk)
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget every change since the last apply."""
+        for overlay in self.overlays.values():
+            overlay.discard()
+
+    def restore(
+        self, store: str, records: Sequence[RestoredRecord], next_offset: int, topic_id: UUID
+    ) -> None:
+        """Put changelog records straight into the backend, with the offset that follows them."""
+        changes: list[Change] = [
+            (store, key, None if value is None else encode_value(value, timestamp))
+            for key, value, timestamp in records
+            if key is not None
+        ]
+        stored = encode_offset(StoredOffset(next_offset, topic_id))
+        changes.append((OFFSETS_FAMILY, store.encode(), stored))
+        for chunk in chunks(changes):
+            self._backends[store].write(chunk)
+
+    def wipe(self, store: str) -> None:
+        """Delete a store's content and its changelog offset."""
+        backend = self._backends[store]
+        backend.write([(OFFSETS_FAMILY, store.encode(), None)])
+        backend.clear(store)
+        self.overlays[store].discard()
+
+    def close(self) -> None:
+        """Close the backends; what was not applied is forgotten."""
+        self.discard()
+        if self._disk is not None:
+            self._disk.close()
+        self._memory.close()
+
+    def _by_backend(self) -> list[tuple[Backend, list[str]]]:
+        groups: dict[int, tuple[Backend, list[str]]] = {}
+        for name, backend in self._backends.items():
+            groups.setdefault(id(backend), (backend, []))[1].append(name)
+        return list(groups.values())
+
+
+def chunks(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """Split into pieces of bounded count and size; RocksDB holds the GIL while it writes one."""
+    start = size = 0
+    for index, (_, key, value) in enumerate(changes):
+        if index > start and (
+            index - start >= CHUNK_RECORDS_MAX or size >= CHUNK_BYTES_MAX
+        ):
+            yield changes[start:index]
+            start, size = index, 0
+        size += len(key) + (len(value) if value is not None else 0)
+    if start < len(changes):
+        yield changes[start:]
