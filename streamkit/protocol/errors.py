@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from streamkit.common.errors import StreamkitError
+from streamkit.common.errors import StreamkitError, UsageError
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
 
 # isort: split
@@ -16,6 +16,7 @@ from kio.schema.errors import ErrorCode
 
 __all__ = [
     "ApiError",
+    "AuthenticationError",
     "ErrorCode",
     "ErrorKind",
     "MalformedMessage",
@@ -49,6 +50,10 @@ class ApiError(StreamkitError):
 
 class MalformedMessage(StreamkitError):  # noqa: N818  # the name of the thing, as in Kafka's logs
     """Bytes are not a whole, valid frame or message; the connection cannot go on."""
+
+
+class AuthenticationError(UsageError):
+    """The other end does not accept who we are, or cannot prove who it is."""
 
 
 class UnsupportedVersionError(StreamkitError):

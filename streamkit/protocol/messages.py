@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
 from io import BytesIO
 from typing import Any, Final, Protocol, TypeVar
 
@@ -22,7 +21,10 @@ from kio.serial._introspect import EntityField, EntityTupleField, classify_field
 from kio.serial.errors import SerialError
 
 from streamkit.protocol.apis import ApiKey, is_flexible
+from streamkit.protocol.caching import cached
 from streamkit.protocol.errors import MalformedMessage, UnsupportedVersionError
+from streamkit.protocol.shapes import shape_of
+from streamkit.protocol.walk import walk
 
 Bytes = bytes | bytearray | memoryview
 Chunks = list[Bytes]
@@ -129,19 +131,19 @@ def decode_response(api: int, version: int, buffer: Bytes) -> tuple[int, Message
     return correlation_id, _decode(response_type(api, version), buffer, position)
 
 
-@cache
+@cached
 def request_type(api: int, version: int) -> type[Any]:
     """kio's class of a request. Raises UnsupportedVersionError."""
     return _load(api, version, "request")
 
 
-@cache
+@cached
 def response_type(api: int, version: int) -> type[Any]:
     """kio's class of a response. Raises UnsupportedVersionError."""
     return _load(api, version, "response")
 
 
-@cache
+@cached
 def nested_types(entity: type[Any]) -> dict[str, type[Any]]:
     """The entity classes of those fields of an entity that hold entities, by field name."""
     return {
@@ -192,6 +194,7 @@ def _has_response_tags(api: int, version: int) -> bool:
 def _decode(entity: type[Any], buffer: Bytes, position: int) -> Message:
     if isinstance(buffer, bytearray):
         buffer = memoryview(buffer).toreadonly()
+    walk(shape_of(entity), buffer, position)
     try:
         message, _ = _reader(entity)(buffer, position)
     except _DECODE_ERRORS as error:
@@ -235,23 +238,23 @@ def _join_small(pieces: Chunks) -> Chunks:
     return chunks
 
 
-@cache
+@cached
 def _reader(entity: type[Any]) -> Reader:
     return entity_reader(entity)
 
 
-@cache
+@cached
 def _writer(entity: type[Any]) -> Writer:
     return entity_writer(entity)
 
 
-@cache
+@cached
 def _has_records(entity: type[Any]) -> bool:
     own = any(field.metadata.get("kafka_type") == "records" for field in fields(entity))
     return own or any(_has_records(nested) for nested in nested_types(entity).values())
 
 
-@cache
+@cached
 def _is_known(api: int, version: int) -> bool:
     try:
         request_type(api, version)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
-from functools import cache
 from operator import attrgetter
 from types import NoneType
 from typing import Any, get_args
@@ -22,6 +21,7 @@ from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before
 from kio.static.constants import EntityType
 
 from streamkit.protocol.apis import VERSIONS, ApiKey, newest_version
+from streamkit.protocol.caching import cached
 from streamkit.protocol.errors import error_code
 from streamkit.protocol.messages import Message, nested_types, request_type, response_type
 from streamkit.protocol.units import from_ms, from_timestamp
@@ -70,20 +70,20 @@ def fill(entity: type[Any], values: Mapping[str, Any]) -> Message:
     return entity(**{**_defaults(entity), **given})
 
 
-@cache
+@cached
 def _sibling(source: type[Any], version: int) -> type[Any]:
     load = request_type if source.__type__ is EntityType.request else response_type
     return load(int(source.__api_key__), version)
 
 
-@cache
+@cached
 def _converter(source: type[Any], target: type[Any]) -> Convert:
     if source is target:
         return _identity
     have = {field.name for field in fields(source)}
     shared = [field.name for field in fields(target) if field.name in have]
     added = {field.name: default_of(field) for field in fields(target) if field.name not in have}
-    nested = _nested_converters(source, target)
+    nested = [*_nested_converters(source, target), *_null_converters(source, target)]
     read = _reader_of(shared)
 
     def convert(message: Any) -> Any:
@@ -111,6 +111,21 @@ def _nested_converters(source: type[Any], target: type[Any]) -> list[tuple[str, 
         for name, entity in nested_types(target).items()
         if name in sources
     ]
+
+
+def _null_converters(source: type[Any], target: type[Any]) -> list[tuple[str, Convert]]:
+    # A null that the version cannot say becomes its type's zero, as Kafka does for the protocol
+    # name of JoinGroup before version 7 and for the topics of Metadata version 0.
+    nullable = {field.name for field in fields(source) if is_nullable(field)}
+    return [
+        (field.name, _replace_null(default_of(field)))
+        for field in fields(target)
+        if field.name in nullable and not is_nullable(field)
+    ]
+
+
+def _replace_null(zero: Any) -> Convert:
+    return lambda value: zero if value is None else value
 
 
 def _convert_nested(convert: Convert) -> Convert:
@@ -157,12 +172,12 @@ _ZEROS: dict[str, Any] = {
 }
 
 
-@cache
+@cached
 def _defaults(entity: type[Any]) -> dict[str, Any]:
     return {field.name: default_of(field) for field in fields(entity)}
 
 
-@cache
+@cached
 def _coercers(entity: type[Any]) -> dict[str, Convert]:
     nested = nested_types(entity)
     return {
@@ -215,12 +230,12 @@ _COERCERS: dict[str, Convert] = {
 }
 
 
-@cache
+@cached
 def _is_known_elsewhere(entity: type[Any], name: str) -> bool:
     return name in _names_of_all_versions(int(entity.__api_key__))
 
 
-@cache
+@cached
 def _names_of_all_versions(api: int) -> frozenset[str]:
     low, high = VERSIONS[ApiKey(api)]
     names: set[str] = set()

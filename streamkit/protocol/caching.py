@@ -1,0 +1,18 @@
+"""`functools.cache` that keeps the signature, for functions of classes.
+
+mypy does not take a `type[Any]` for hashable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def cached(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which remembers every answer."""
+    return cache(function)
