@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from enum import Enum
 
+from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
+
+# isort: split
 from kio.schema.errors import ErrorCode
 from kio.schema.streams_group_heartbeat.v0 import request as rq
 from kio.schema.types import GroupId

@@ -10,6 +10,9 @@ import datetime
 from collections.abc import Iterable
 from typing import TypeVar
 
+from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
+
+# isort: split
 from kio.schema.streams_group_heartbeat.v0 import request as rq
 from kio.schema.streams_group_heartbeat.v0 import response as rs
 from kio.schema.types import TopicName

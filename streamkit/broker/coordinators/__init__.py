@@ -1,0 +1,1 @@
+"""Coordinators: state machines replicated over the partitions of an internal topic."""

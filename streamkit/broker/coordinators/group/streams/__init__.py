@@ -1,0 +1,1 @@
+"""Streams groups (KIP-1071): state, heartbeat, target assignment, reconciliation, describe."""
