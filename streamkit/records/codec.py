@@ -181,7 +181,7 @@ def _whole(buffer, header: BatchHeader):
 @cython.final
 @cython.cclass
 class DecodedBatch:
-    """A batch's records in five lists of the same length; shared `()` where there are no headers."""
+    """A batch's records in five lists of one length; a shared `()` where there are no headers."""
 
     header = cython.declare(BatchHeader, visibility="readonly")
     offsets = cython.declare(list, visibility="readonly")
@@ -277,6 +277,19 @@ class _Reader:
         )
 
     @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def skip_nullable(self) -> cython.bint:
+        """Go past a length and that many bytes; True when it was null."""
+        size: cython.longlong = self.varint()
+        if size < -1 or size > self.end - self.position:
+            self.is_bad = True
+            return True
+        if size > 0:
+            self.position += cython.cast(cython.Py_ssize_t, size)
+        return size == -1
+
+    @cython.cfunc
     def record_headers(self, count: cython.longlong):
         # A header takes two bytes at least, so no count can ask for more than is there.
         if count < 0 or count > (self.end - self.position) // 2:
@@ -311,6 +324,12 @@ def decode(buffer, header: BatchHeader, *, check_crc=True):
     if check_crc:
         verify_crc(buffer, header)
     batch = DecodedBatch(header)
+    _decode_records(_Reader(_plain_records(buffer, header)), batch)
+    return batch
+
+
+def _plain_records(buffer, header: BatchHeader):
+    """The bytes of the records, decompressed, when the header's count can be true."""
     records = _whole(buffer, header)[HEADER_BYTES:]
     codec = header.attributes & COMPRESSION_MASK
     if codec:
@@ -320,8 +339,58 @@ def decode(buffer, header: BatchHeader, *, check_crc=True):
             f"batch at offset {header.base_offset} claims {header.count} records "
             f"in {len(records)} bytes"
         )
-    _decode_records(_Reader(records), batch)
-    return batch
+    return records
+
+
+def check_records(buffer, header: BatchHeader):
+    """Go through the records without making objects of them, as a broker does before it appends.
+
+    Returns the lowest and the highest timestamp and the index of the first record without a key
+    (-1: all have one). Raises CorruptBatchError for a malformed record, and when the offset
+    deltas are not 0, 1, 2, ...
+    """
+    return _check_records(_Reader(_plain_records(buffer, header)), header)
+
+
+@cython.cfunc
+def _check_records(reader: _Reader, header: BatchHeader):
+    batch_end: cython.Py_ssize_t = reader.end
+    index: cython.longlong = 0
+    length: cython.longlong
+    timestamp: cython.longlong
+    headers_left: cython.longlong
+    lowest: cython.longlong = INT64_MAX
+    highest: cython.longlong = -1
+    null_key: cython.longlong = -1
+    while index < header.count:
+        length = reader.varint()
+        if reader.is_bad or length < 0 or length > batch_end - reader.position:
+            raise _malformed(header)
+        reader.end = reader.position + cython.cast(cython.Py_ssize_t, length)
+        reader.position += 1
+        timestamp = _add64(header.base_timestamp, reader.varint())
+        lowest = min(lowest, timestamp)
+        highest = max(highest, timestamp)
+        if reader.varint() != index:
+            raise _malformed(header)
+        if reader.skip_nullable() and null_key < 0:
+            null_key = index
+        reader.skip_nullable()
+        headers_left = reader.varint()
+        if headers_left < 0:
+            raise _malformed(header)
+        while headers_left > 0 and not reader.is_bad:
+            if reader.skip_nullable():
+                reader.is_bad = True
+            reader.skip_nullable()
+            headers_left -= 1
+        if reader.is_bad or reader.position != reader.end:
+            raise _malformed(header)
+        reader.end = batch_end
+        index += 1
+    if reader.position != batch_end:
+        raise _malformed(header)
+    return lowest, highest, null_key
 
 
 @cython.cfunc
