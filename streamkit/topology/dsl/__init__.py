@@ -1,0 +1,1 @@
+"""The fluent DSL: streams, tables, groups, and the decorated function."""

@@ -1,0 +1,1 @@
+"""The graph: what the DSL declares, cut into sub-topologies."""

@@ -1,0 +1,145 @@
+"""The graph as the DSL declares it: Kafka's `InternalStreamsBuilder`.
+
+One counter gives every generated processor and store its number. A node remembers when it was
+added; that order decides in which order nodes are written, and so how sub-topologies are
+numbered. Building never changes the graph, so a program may go on declaring afterwards.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streamkit.common.errors import TopologyError
+from streamkit.topology.graph.names import check_name
+from streamkit.topology.graph.physical import PhysicalBuilder, Write
+from streamkit.topology.plan import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSource:
+    """What makes two `stream()` calls one source: same topics, or same pattern."""
+
+    topics: tuple[str, ...]
+    pattern: str | None = None
+    offset_reset: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class GraphNode:
+    """One declared operator. `name` is the last physical node's, which children hang on."""
+
+    name: str
+    write: Write
+    source: StreamSource | None = None
+    priority: int = -1
+    parents: dict[GraphNode, None] = field(default_factory=dict)
+    children: dict[GraphNode, None] = field(default_factory=dict)
+
+
+class Graph:
+    """All that a program has declared so far."""
+
+    def __init__(self) -> None:
+        self._root = GraphNode("root", lambda builder, parents: None)
+        self._number = 0
+        self._priority = 0
+
+    @property
+    def version(self) -> int:
+        """Changes with each declared operator."""
+        return self._priority
+
+    def new_name(self, prefix: str) -> str:
+        """`KSTREAM-FILTER-` → `KSTREAM-FILTER-0000000003`."""
+        number = self._number
+        self._number += 1
+        return f"{prefix}{number:010d}"
+
+    def new_store_name(self, prefix: str) -> str:
+        """`KSTREAM-AGGREGATE-` → `KSTREAM-AGGREGATE-STATE-STORE-0000000003`."""
+        return self.new_name(f"{prefix}STATE-STORE-")
+
+    def name_or_new(self, name: str | None, prefix: str) -> str:
+        """The given name, else a generated one; the number is used up either way."""
+        generated = self.new_name(prefix)
+        return generated if name is None else check_name(name)
+
+    def add(self, node: GraphNode, *parents: GraphNode) -> GraphNode:
+        """Hang a node on its parents, or on the root."""
+        for parent in parents or (self._root,):
+            parent.children[node] = None
+            node.parents[parent] = None
+            node.priority = self._priority
+            self._priority += 1
+        return node
+
+    def build(self, application_id: str, topic_configs: Mapping[str, str]) -> Topology:
+        """Compile what was declared. Raises TopologyError."""
+        builder = PhysicalBuilder(application_id, topic_configs)
+        root = merge_sources(_copy(self._root))
+        queue: list[tuple[int, int, GraphNode]] = [(root.priority, 0, root)]
+        pushed = 1
+        written: set[GraphNode] = set()
+        while queue:
+            node = heapq.heappop(queue)[2]
+            if node in written or not written.issuperset(node.parents):
+                continue
+            node.write(builder, tuple(parent.name for parent in node.parents))
+            written.add(node)
+            for child in node.children:
+                heapq.heappush(queue, (child.priority, pushed, child))
+                pushed += 1
+        return builder.build()
+
+
+def merge_sources(root: GraphNode) -> GraphNode:
+    """Make one source of those with the same topics or the same pattern."""
+    first: dict[str, GraphNode] = {}
+    for node in list(root.children):
+        if node.source is None:
+            continue
+        pattern = node.source.pattern
+        keys: Sequence[str] = node.source.topics if pattern is None else [f"pattern {pattern}"]
+        for key in keys:
+            main = first.setdefault(key, node)
+            if main is not node:
+                _merge(main, node)
+                root.children.pop(node, None)
+    return root
+
+
+def _merge(main: GraphNode, other: GraphNode) -> None:
+    assert main.source is not None, "only sources are merged"
+    assert other.source is not None, "only sources are merged"
+    if set(main.source.topics) != set(other.source.topics):
+        raise TopologyError(
+            "Two source nodes are subscribed to overlapping but not equal input topics: "
+            f"{main.name} to {list(main.source.topics)}, {other.name} to "
+            f"{list(other.source.topics)}; give both the same topics"
+        )
+    if main.source.offset_reset != other.source.offset_reset:
+        raise TopologyError(
+            "Can't configure different offset reset policies on the same input topic(s) "
+            f"{list(main.source.topics)}: give {main.name} and {other.name} the same"
+        )
+    for child in list(other.children):
+        del other.children[child]
+        del child.parents[other]
+        main.children[child] = None
+        child.parents[main] = None
+
+
+def _copy(root: GraphNode) -> GraphNode:
+    copies: dict[GraphNode, GraphNode] = {}
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node not in copies:
+            copies[node] = GraphNode(node.name, node.write, node.source, node.priority)
+            stack.extend(node.children)
+    for node, copy in copies.items():
+        copy.children = {copies[child]: None for child in node.children}
+        copy.parents = {copies[parent]: None for parent in node.parents}
+    return copies[root]

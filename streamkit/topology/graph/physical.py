@@ -1,0 +1,187 @@
+"""From written nodes to sub-topologies: Kafka's `InternalTopologyBuilder`, without its life.
+
+Nodes keep the order in which they were written. Nodes joined by an edge or by a store share a
+sub-topology; sub-topologies are numbered by their first node.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from streamkit.common.errors import TopologyError
+from streamkit.state.builders import StoreBuilder
+from streamkit.topology.plan import InternalTopicSpec, NodeKind, NodeSpec, Subtopology, Topology
+
+REPARTITION_CONFIGS = {
+    "cleanup.policy": "delete",
+    "message.timestamp.type": "CreateTime",
+    "retention.ms": "-1",
+    "segment.bytes": "52428800",
+}
+CHANGELOG_CONFIGS = {"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"}
+
+
+@dataclass(frozen=True, slots=True)
+class InternalTopic:
+    """A repartition topic as written: its name without the application id."""
+
+    name: str
+    partitions: int | None = None
+
+
+class PhysicalBuilder:
+    """Collects nodes, stores and internal topics, then cuts them."""
+
+    def __init__(self, application_id: str, topic_configs: Mapping[str, str]) -> None:
+        self._application_id = application_id
+        self._topic_configs = dict(topic_configs)
+        self._nodes: dict[str, NodeSpec] = {}
+        self._groups = Groups()
+        self._stores: dict[str, StoreBuilder] = {}
+        self._first_user: dict[str, str] = {}
+        self._internal: dict[str, InternalTopic] = {}
+        self._source_topics: dict[str, str] = {}
+        self._patterns: dict[str, str] = {}
+        self._resets: dict[str, str] = {}
+        self._copartitioned: list[tuple[str, ...]] = []
+
+    def add_internal_topic(self, topic: InternalTopic) -> None:
+        """Declare a repartition topic before the nodes that write and read it."""
+        self._internal[topic.name] = topic
+
+    def add_source(self, spec: NodeSpec, offset_reset: str | None) -> None:
+        """Add a source; topics by their short names."""
+        for topic in spec.topics:
+            self._refuse_known_topic(topic)
+            self._source_topics[topic] = spec.name
+        if spec.pattern is not None:
+            self._patterns[spec.name] = spec.pattern
+        if offset_reset is not None:
+            for topic in spec.topics:
+                self._resets[topic] = offset_reset
+        full = tuple(self._full(topic) for topic in spec.topics)
+        self._add(replace(spec, topics=full))
+
+    def add_node(self, spec: NodeSpec) -> None:
+        """Add a processor or a sink after all of its parents."""
+        full = tuple(self._full(topic) for topic in spec.topics)
+        self._add(replace(spec, topics=full))
+
+    def add_store(self, store: StoreBuilder, node: str) -> None:
+        """Give a node a store; the same store may be given to several."""
+        known = self._stores.get(store.name)
+        if known is not None and known != store:
+            raise TopologyError(
+                f"A different StateStore has already been added with the name {store.name}: "
+                "give one of them another name"
+            )
+        self._stores[store.name] = store
+        self._groups.unite(self._first_user.setdefault(store.name, node), node)
+        spec = self._nodes[node]
+        self._nodes[node] = replace(spec, stores=(*spec.stores, store.name))
+
+    def copartition(self, topics: Sequence[str]) -> None:
+        """Demand equal partition counts of the short-named topics of one sub-topology."""
+        self._copartitioned.append(tuple(self._full(topic) for topic in topics))
+
+    def build(self) -> Topology:
+        """Cut the nodes into sub-topologies."""
+        members: dict[str, list[NodeSpec]] = {}
+        for spec in self._nodes.values():
+            members.setdefault(self._groups.root(spec.name), []).append(spec)
+        parts = [self._subtopology(number, nodes) for number, nodes in enumerate(members.values())]
+        return Topology(self._application_id, tuple(parts))
+
+    def _subtopology(self, number: int, nodes: list[NodeSpec]) -> Subtopology:
+        internal = {self._full(topic.name): topic for topic in self._internal.values()}
+        read = [topic for spec in nodes if spec.kind is NodeKind.SOURCE for topic in spec.topics]
+        written = [topic for spec in nodes if spec.kind is NodeKind.SINK for topic in spec.topics]
+        names = dict.fromkeys(name for spec in nodes for name in spec.stores)
+        stores = [self._stores[name] for name in names]
+        return Subtopology(
+            id=number,
+            nodes=tuple(nodes),
+            source_topics=tuple(topic for topic in read if topic not in internal),
+            source_patterns=tuple(spec.pattern for spec in nodes if spec.pattern is not None),
+            repartition_sources=tuple(
+                self._repartition(topic, internal[topic]) for topic in read if topic in internal
+            ),
+            repartition_sinks=tuple(
+                dict.fromkeys(topic for topic in written if topic in internal)
+            ),
+            changelogs=tuple(
+                self._changelog(store)
+                for store in stores
+                if store.logging_enabled and store.changelog_topic is None
+            ),
+            copartition_groups=tuple(
+                group for group in self._copartitioned if set(group) <= set(read)
+            ),
+            stores=tuple(stores),
+            offset_resets={topic: self._resets[topic] for topic in read if topic in self._resets},
+        )
+
+    def _repartition(self, name: str, topic: InternalTopic) -> InternalTopicSpec:
+        return InternalTopicSpec(
+            name, topic.partitions, {**REPARTITION_CONFIGS, **self._topic_configs}
+        )
+
+    def _changelog(self, store: StoreBuilder) -> InternalTopicSpec:
+        name = f"{self._application_id}-{store.name}-changelog"
+        configs = {**CHANGELOG_CONFIGS, **self._topic_configs, **store.changelog_configs}
+        return InternalTopicSpec(name, None, configs)
+
+    def _add(self, spec: NodeSpec) -> None:
+        if spec.name in self._nodes:
+            raise TopologyError(
+                f"Processor {spec.name} is already added: give one of them another name"
+            )
+        for parent in spec.parents:
+            assert parent in self._nodes, f"{spec.name} is written before its parent {parent}"
+        self._nodes[spec.name] = spec
+        self._groups.add(spec.name)
+        for parent in spec.parents:
+            self._groups.unite(spec.name, parent)
+
+    def _full(self, topic: str) -> str:
+        return f"{self._application_id}-{topic}" if topic in self._internal else topic
+
+    def _refuse_known_topic(self, topic: str) -> None:
+        if topic in self._source_topics:
+            raise TopologyError(
+                f"Topic {topic} has already been registered by another source, "
+                f"{self._source_topics[topic]}: read it once, as a stream or as a table"
+            )
+        for name, pattern in self._patterns.items():
+            if re.fullmatch(pattern, topic):
+                raise TopologyError(
+                    f"Topic {topic} matches the pattern {pattern} of the source {name}"
+                )
+
+
+class Groups:
+    """Union-find over node names."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def add(self, name: str) -> None:
+        """Make a group of one."""
+        self._parent[name] = name
+
+    def root(self, name: str) -> str:
+        """The name that stands for the group."""
+        while self._parent[name] != name:
+            self._parent[name] = self._parent[self._parent[name]]
+            name = self._parent[name]
+        return name
+
+    def unite(self, one: str, two: str) -> None:
+        """Make one group of two."""
+        self._parent[self.root(one)] = self.root(two)
+
+
+Write = Callable[[PhysicalBuilder, tuple[str, ...]], None]
+"""Writes a logical node's physical nodes; gets the names of its parents."""
