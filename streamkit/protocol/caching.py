@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,4 +15,4 @@ R = TypeVar("R")
 
 def cached(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which remembers every answer."""
-    return cache(function)
+    return cast(Callable[P, R], cache(function))

@@ -1,0 +1,273 @@
+"""A server of frames: one request at a time on each connection, in order, with back-pressure.
+
+A connection does not read while a request is handled or while its peer does not take what was
+written, so it never holds more than one read's worth of bytes and one answer. As in Kafka, a
+peer that goes away does not stop the handling of its last request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from streamkit.common.seams import Listener, Seams
+from streamkit.net.errors import CloseConnection
+from streamkit.protocol.errors import MalformedMessage, UnsupportedVersionError
+from streamkit.protocol.frames import FRAME_BYTES_MAX, FrameBuffer, frame
+from streamkit.protocol.messages import Chunks
+
+_log = logging.getLogger(__name__)
+
+IDLE_SWEEPS: Final = 4
+"""How many times within `idle_ms` the server looks for idle connections."""
+
+Frame = memoryview
+"""One request: its header and body, without the size."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """Who is at the other end; `id` is unique within the server."""
+
+    id: int
+    host: str
+    port: int
+    is_tls: bool
+
+
+Handler = Callable[[Frame, ConnectionInfo], Awaitable[Chunks | None]]
+"""Answers a request; None means no answer. May raise CloseConnection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one server takes on; the defaults are Kafka's."""
+
+    frame_bytes_max: int = FRAME_BYTES_MAX
+    connections_max: int = 2_147_483_647
+    idle_ms: int = 600_000
+    write_bytes_high: int = 1 << 20
+
+
+class FrameServer:
+    """Listens at one address and hands each frame to the handler."""
+
+    def __init__(
+        self,
+        seams: Seams,
+        handler: Handler,
+        group: asyncio.TaskGroup,
+        limits: ServerLimits | None = None,
+        on_closed: Callable[[ConnectionInfo], None] | None = None,
+    ) -> None:
+        self.limits = limits or ServerLimits()
+        self.handler = handler
+        self.clock = seams.clock
+        self._network = seams.network
+        self._group = group
+        self._on_closed = on_closed
+        self._connections: dict[int, ServerConnection] = {}
+        self._listener: Listener | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._next_id = 1
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Listen. Raises OSError when the port is taken."""
+        self._listener = await self._network.listen(self._accept, host, port, tls)
+        self._schedule_sweep()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens at."""
+        assert self._listener is not None, "the server was not started"
+        return self._listener.port
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    async def close(self) -> None:
+        """Stop listening, close all connections and cancel what they do."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        if self._listener is not None:
+            await self._listener.close()
+        for connection in list(self._connections.values()):
+            connection.abort()
+
+    def _accept(self) -> asyncio.Protocol:
+        connection = ServerConnection(self, self._next_id)
+        self._next_id += 1
+        return connection
+
+    def admit(self, connection: ServerConnection) -> bool:
+        """Take the connection in unless the limit is reached."""
+        if len(self._connections) >= self.limits.connections_max:
+            _log.warning("connection refused: %d are open", len(self._connections))
+            return False
+        self._connections[connection.id] = connection
+        connection.task = self._group.create_task(
+            connection.serve(), name=f"connection-{connection.id}"
+        )
+        return True
+
+    def forget(self, connection: ServerConnection) -> None:
+        """The connection is closed."""
+        if self._connections.pop(connection.id, None) and self._on_closed is not None:
+            self._on_closed(connection.info)
+
+    def _schedule_sweep(self) -> None:
+        delay_s = self.limits.idle_ms / IDLE_SWEEPS / 1000
+        self._sweep = asyncio.get_running_loop().call_later(delay_s, self._close_idle)
+
+    def _close_idle(self) -> None:
+        oldest_ms = self.clock.monotonic_ms() - self.limits.idle_ms
+        for connection in list(self._connections.values()):
+            connection.close_if_idle(oldest_ms)
+        self._schedule_sweep()
+
+
+class ServerConnection(asyncio.Protocol):
+    """One connection: frames wait here while the one before them is handled."""
+
+    info: ConnectionInfo
+    task: asyncio.Task[None] | None = None
+    _transport: asyncio.Transport
+
+    def __init__(self, server: FrameServer, connection_id: int) -> None:
+        self.id = connection_id
+        self._server = server
+        self._frames = FrameBuffer(server.limits.frame_bytes_max)
+        self._waiting: deque[Frame] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._is_handling = False
+        self._is_closed = False
+        self._is_paused = False
+        self._active_ms = server.clock.monotonic_ms()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the peer is there."""
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername") or ("", 0)
+        is_tls = transport.get_extra_info("ssl_object") is not None
+        self.info = ConnectionInfo(self.id, str(peer[0]), int(peer[1]), is_tls)
+        self._transport.set_write_buffer_limits(self._server.limits.write_bytes_high)
+        if not self._server.admit(self):
+            self._is_closed = True
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes came."""
+        self._active_ms = self._server.clock.monotonic_ms()
+        if self._is_closed:
+            return
+        try:
+            frames = self._frames.feed(data)
+        except MalformedMessage as error:
+            _log.warning("closing connection from %s: %s", self.info.host, error)
+            self.close()
+            return
+        if frames:
+            self._waiting.extend(frames)
+            self._pause_reading()
+            self._wake_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the connection is gone."""
+        self._is_closed = True
+        self._waiting.clear()
+        self._server.forget(self)
+        self.resume_writing()
+        self._wake_up()
+
+    def pause_writing(self) -> None:
+        """asyncio: the peer does not take what was written."""
+        if self._writable is None:
+            self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """asyncio: the peer has taken enough."""
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    async def serve(self) -> None:
+        """Handle the frames one after the other until the connection ends."""
+        try:
+            while not self._is_closed:
+                while self._waiting and not self._is_closed:
+                    await self._serve_one(self._waiting.popleft())
+                if not self._is_closed:
+                    self._resume_reading()
+                    await self._wait_frames()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Send what is written, then close."""
+        self._is_closed = True
+        self._transport.close()
+        self._wake_up()
+
+    def abort(self) -> None:
+        """Close at once and cancel what is being handled."""
+        self.close()
+        if self.task is not None:
+            self.task.cancel()
+
+    def close_if_idle(self, oldest_ms: float) -> None:
+        """Close when nothing came since then and nothing is being handled."""
+        if self._active_ms <= oldest_ms and not self._is_handling:
+            self.close()
+
+    async def _serve_one(self, request: Frame) -> None:
+        self._is_handling = True
+        try:
+            chunks = await self._server.handler(request, self.info)
+        except (CloseConnection, MalformedMessage, UnsupportedVersionError) as error:
+            _log.info("closing connection from %s: %s", self.info.host, error)
+            chunks = getattr(error, "chunks", None)
+            self._answer(chunks)
+            self.close()
+            return
+        except Exception:  # the edge of a request: it ends the connection, not the server
+            _log.exception("closing connection from %s: its request failed", self.info.host)
+            self.close()
+            return
+        finally:
+            self._is_handling = False
+            self._active_ms = self._server.clock.monotonic_ms()
+        self._answer(chunks)
+        if self._writable is not None:
+            await self._writable
+
+    def _answer(self, chunks: Chunks | None) -> None:
+        if chunks is not None and not self._is_closed:
+            self._transport.writelines(frame(chunks))
+
+    async def _wait_frames(self) -> None:
+        if not self._waiting:
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+            self._wake = None
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_paused and not self._transport.is_closing():
+            self._is_paused = False
+            self._transport.resume_reading()
