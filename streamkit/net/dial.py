@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         Raises ConnectionLost when closed, ConnectionBusyError when IN_FLIGHT_MAX is reached.
         """
         if self._lost is not None:
-            raise self._lost
+            raise type(self._lost)(str(self._lost))
         if len(self._in_flight) >= IN_FLIGHT_MAX:
             raise ConnectionBusyError(f"{self.host}:{self.port}: {IN_FLIGHT_MAX} are in flight")
         correlation_id = self._next_id
@@ -349,4 +349,4 @@ class Connection(asyncio.Protocol):
         while self._in_flight:
             answer = self._in_flight.popleft().answer
             if not answer.done():
-                answer.set_exception(error)
+                answer.set_exception(type(error)(str(error)))
