@@ -1,0 +1,96 @@
+"""Foreign clients, for reading and writing topics in tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import aiokafka
+import confluent_kafka
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+def create_topics(bootstrap: str, partitions: int, *names: str) -> None:
+    """Make topics and wait until they are there."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    made = admin.create_topics([NewTopic(name, partitions, 1) for name in names])
+    for future in made.values():
+        future.result(30)
+
+
+def produce_lines(bootstrap: str, topic: str, lines: Iterable[str], partitions: int) -> int:
+    """Write lines with librdkafka, over the partitions in turn; how many were acknowledged."""
+    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, "linger.ms": 20})
+    failed: list[str] = []
+
+    def on_delivery(error: object, _message: object) -> None:
+        if error is not None:
+            failed.append(str(error))
+
+    count = 0
+    for number, line in enumerate(lines):
+        while True:
+            try:
+                producer.produce(
+                    topic, line.encode(), partition=number % partitions, on_delivery=on_delivery
+                )
+                break
+            except BufferError:
+                producer.poll(0.05)
+        count += 1
+    assert producer.flush(60) == 0
+    assert failed == []
+    return count
+
+
+Rows = list[tuple[bytes | None, bytes | None]]
+
+
+def read_confluent(bootstrap: str, topic: str, partitions: int) -> Rows:
+    """All records of a topic up to its end, by librdkafka and `assign`."""
+    consumer = confluent_kafka.Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "none", "enable.partition.eof": True}
+    )
+    consumer.assign([confluent_kafka.TopicPartition(topic, part, 0) for part in range(partitions)])
+    rows: Rows = []
+    ended = 0
+    while ended < partitions:
+        for message in consumer.consume(10_000, 10.0):
+            if message.error() is None:
+                rows.append((message.key(), message.value()))
+            else:
+                assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
+                ended += 1
+    consumer.close()
+    return rows
+
+
+def read_aiokafka(bootstrap: str, topic: str, partitions: int) -> Rows:
+    """All records of a topic up to its end, by aiokafka and `assign`."""
+
+    async def read() -> Rows:
+        consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
+        await consumer.start()
+        try:
+            parts = [aiokafka.TopicPartition(topic, part) for part in range(partitions)]
+            consumer.assign(parts)
+            await consumer.seek_to_beginning(*parts)
+            ends = await consumer.end_offsets(parts)
+            rows: Rows = []
+            while any([await consumer.position(part) < ends[part] for part in parts]):
+                batches = await consumer.getmany(timeout_ms=500)
+                for part in parts:
+                    rows += [(record.key, record.value) for record in batches.get(part, [])]
+            return rows
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(read())
+
+
+def latest(rows: Rows) -> dict[str, int]:
+    """The last value of each key, as a table of counts."""
+    return {
+        (key or b"").decode(): int.from_bytes(value or b"", "big", signed=True)
+        for key, value in rows
+    }
