@@ -96,9 +96,7 @@ class FetchPlan:
         if session is None:
             return list(range(len(answers)))
         chosen: list[int] = []
-        for position, (partition, answer) in enumerate(
-            zip(self.partitions, answers, strict=True)
-        ):
+        for position, (partition, answer) in enumerate(zip(self.partitions, answers, strict=True)):
             told_before = (
                 partition.high_watermark == answer.high_watermark
                 and partition.log_start_offset == answer.log_start_offset
@@ -162,9 +160,7 @@ class FetchSessions:
     def _continue(self, session_id: int, epoch: int, uses_topic_ids: bool) -> FetchSession:
         session = self._sessions.get(session_id)
         if session is None:
-            raise ApiError(
-                ErrorCode.fetch_session_id_not_found, f"no fetch session {session_id}"
-            )
+            raise ApiError(ErrorCode.fetch_session_id_not_found, f"no fetch session {session_id}")
         if session.epoch != epoch:
             raise ApiError(
                 ErrorCode.invalid_fetch_session_epoch,

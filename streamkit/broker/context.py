@@ -1,0 +1,38 @@
+"""What a request handler gets: the broker's parts, and who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamkit.broker.fetch_sessions import FetchSessions
+from streamkit.broker.settings import BrokerSettings
+from streamkit.common.seams import Seams
+
+if TYPE_CHECKING:
+    from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
+    from streamkit.broker.metadata import ClusterMetadata
+    from streamkit.broker.replicas import Replicas
+
+
+@dataclass(slots=True)
+class BrokerParts:
+    """The parts of one running node that handlers use."""
+
+    settings: BrokerSettings
+    seams: Seams
+    cluster_id: str
+    metadata: ClusterMetadata
+    replicas: Replicas
+    groups: GroupCoordinator
+    fetch_sessions: FetchSessions
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request's surroundings."""
+
+    broker: BrokerParts
+    api_version: int
+    client_id: str
+    client_host: str

@@ -1,0 +1,82 @@
+"""Request handlers: one file per API, each with `handle`; loaded on the API's first request.
+
+A handler is either canonical or native. A canonical one gets the request in its newest version
+and gives plain values by field name; the dispatcher translates both ways. A native one gets the
+request in the version it came in and gives back a message of that version: those are the hot
+ones, and those whose old versions say the same thing in another shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from streamkit.broker.context import RequestContext
+from streamkit.protocol.apis import VERSIONS, ApiKey, VersionRange
+from streamkit.protocol.messages import Message
+
+Handle = Callable[[RequestContext, Message], Awaitable[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedApi:
+    """One API that this broker serves, and in which versions."""
+
+    api: ApiKey
+    module: str
+    is_native: bool = False
+    listed_from: int | None = None
+
+    @property
+    def versions(self) -> VersionRange:
+        """The versions that are answered."""
+        return VERSIONS[self.api]
+
+    @property
+    def listed(self) -> VersionRange:
+        """The versions that ApiVersions lists."""
+        low, high = self.versions
+        return VersionRange(low if self.listed_from is None else self.listed_from, high)
+
+    def load(self) -> Handle:
+        """Import the handler."""
+        handle: Handle = import_module(self.module).handle
+        return handle
+
+
+def _served(*apis: ServedApi) -> dict[int, ServedApi]:
+    return {int(served.api): served for served in apis}
+
+
+SERVED = _served(
+    # librdkafka 2.x takes a broker that lists Produce from 3 for one without LZ4 (KAFKA-18659).
+    ServedApi(ApiKey.PRODUCE, "streamkit.broker.handlers.produce", is_native=True, listed_from=0),
+    ServedApi(ApiKey.FETCH, "streamkit.broker.handlers.fetch", is_native=True),
+    ServedApi(ApiKey.LIST_OFFSETS, "streamkit.broker.handlers.list_offsets"),
+    ServedApi(ApiKey.METADATA, "streamkit.broker.handlers.metadata"),
+    ServedApi(ApiKey.OFFSET_COMMIT, "streamkit.broker.handlers.offset_commit", is_native=True),
+    ServedApi(ApiKey.OFFSET_FETCH, "streamkit.broker.handlers.offset_fetch", is_native=True),
+    ServedApi(
+        ApiKey.FIND_COORDINATOR, "streamkit.broker.handlers.find_coordinator", is_native=True
+    ),
+    ServedApi(ApiKey.LIST_GROUPS, "streamkit.broker.handlers.list_groups"),
+    ServedApi(ApiKey.API_VERSIONS, "streamkit.broker.handlers.api_versions", is_native=True),
+    ServedApi(ApiKey.CREATE_TOPICS, "streamkit.broker.handlers.create_topics"),
+    ServedApi(ApiKey.DELETE_TOPICS, "streamkit.broker.handlers.delete_topics", is_native=True),
+    ServedApi(ApiKey.DELETE_RECORDS, "streamkit.broker.handlers.delete_records"),
+    ServedApi(ApiKey.INIT_PRODUCER_ID, "streamkit.broker.handlers.init_producer_id"),
+    ServedApi(ApiKey.OFFSET_FOR_LEADER_EPOCH, "streamkit.broker.handlers.offset_for_leader_epoch"),
+    ServedApi(ApiKey.DESCRIBE_CONFIGS, "streamkit.broker.handlers.describe_configs"),
+    ServedApi(ApiKey.CREATE_PARTITIONS, "streamkit.broker.handlers.create_partitions"),
+    ServedApi(
+        ApiKey.INCREMENTAL_ALTER_CONFIGS, "streamkit.broker.handlers.incremental_alter_configs"
+    ),
+    ServedApi(ApiKey.DESCRIBE_CLUSTER, "streamkit.broker.handlers.describe_cluster"),
+    ServedApi(
+        ApiKey.DESCRIBE_TOPIC_PARTITIONS, "streamkit.broker.handlers.describe_topic_partitions"
+    ),
+    ServedApi(ApiKey.STREAMS_GROUP_HEARTBEAT, "streamkit.broker.handlers.streams_group_heartbeat"),
+    ServedApi(ApiKey.STREAMS_GROUP_DESCRIBE, "streamkit.broker.handlers.streams_group_describe"),
+)
+"""The APIs of the broker's listener."""

@@ -1,0 +1,247 @@
+"""Fetch: read record batches, wait for more when there are too few, say only what is new.
+
+The records are bytes of the log as they lie there; nothing here looks into them. Sessions
+(KIP-227) decide which partitions are read and which are worth an answer; byte limits count over
+the request, and the first partition with records gives at least one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from streamkit.broker.context import RequestContext
+from streamkit.broker.fetch_sessions import CachedPartition, FetchPlan, Key
+from streamkit.broker.log.log import Isolation
+from streamkit.broker.partitions import Partition
+from streamkit.broker.purgatory import park
+from streamkit.protocol.apis import ApiKey
+from streamkit.protocol.errors import ApiError, ErrorCode
+from streamkit.protocol.messages import Bytes, Message, response_type
+from streamkit.protocol.units import to_ms
+from streamkit.protocol.versions import fill
+
+SESSIONS_SINCE = 7
+TOPIC_IDS_SINCE = 13
+CURRENT_LEADER_SINCE = 12
+REPLICA_STATE_SINCE = 15
+FINAL_EPOCH = -1
+READ_COMMITTED = 1
+
+
+@dataclass(slots=True)
+class Read:
+    """What was read of one partition."""
+
+    partition: Partition | None = None
+    error: ErrorCode = ErrorCode.none
+    high_watermark: int = -1
+    last_stable_offset: int = -1
+    log_start_offset: int = -1
+    records: Bytes = b""
+    aborted: Sequence[tuple[int, int]] | None = None
+    diverging: tuple[int, int] | None = None
+
+    @property
+    def has_records(self) -> bool:
+        return len(self.records) > 0
+
+    @property
+    def must_send(self) -> bool:
+        return self.has_records or self.error is not ErrorCode.none or self.diverging is not None
+
+
+async def handle(ctx: RequestContext, request: Message) -> Message:
+    """Read until `min_bytes` are there, something is wrong, or `max_wait` is over."""
+    try:
+        plan = _plan(ctx, request)
+    except ApiError as error:
+        return _response(ctx, 0, error.code, [], [])
+    reads = await _read_until_enough(ctx, request, plan)
+    chosen = plan.select(reads)
+    return _response(ctx, plan.session_id, ErrorCode.none, plan.partitions, reads, chosen)
+
+
+def _plan(ctx: RequestContext, request: Message) -> FetchPlan:
+    version = ctx.api_version
+    name = "topic_id" if version >= TOPIC_IDS_SINCE else "topic"
+    asked = [
+        CachedPartition(
+            getattr(topic, name),
+            each.partition,
+            each.fetch_offset,
+            each.partition_max_bytes,
+            getattr(each, "current_leader_epoch", -1),
+            getattr(each, "last_fetched_epoch", -1),
+        )
+        for topic in request.topics
+        for each in topic.partitions
+    ]
+    if version < SESSIONS_SINCE:
+        return FetchPlan(asked, None, is_incremental=False)
+    forgotten: list[Key] = [
+        (getattr(topic, name), index)
+        for topic in request.forgotten_topics_data
+        for index in topic.partitions
+    ]
+    return ctx.broker.fetch_sessions.begin(
+        request.session_id,
+        request.session_epoch,
+        asked,
+        forgotten,
+        uses_topic_ids=version >= TOPIC_IDS_SINCE,
+        is_privileged=_replica_id(request, version) >= 0,
+        now_ms=ctx.broker.seams.clock.now_ms(),
+    )
+
+
+def _replica_id(request: Message, version: int) -> int:
+    if version >= REPLICA_STATE_SINCE:
+        return int(request.replica_state.replica_id)
+    return int(request.replica_id)
+
+
+async def _read_until_enough(ctx: RequestContext, request: Message, plan: FetchPlan) -> list[Read]:
+    clock = ctx.broker.seams.clock
+    max_wait_ms = to_ms(request.max_wait)
+    deadline = clock.monotonic_ms() + max_wait_ms
+    isolation = (
+        Isolation.LAST_STABLE
+        if getattr(request, "isolation_level", 0) == READ_COMMITTED
+        else Isolation.HIGH_WATERMARK
+    )
+    bytes_max = min(request.max_bytes, ctx.broker.settings.fetch_max_bytes)
+    while True:
+        reads = _read_all(ctx, plan.partitions, isolation, bytes_max)
+        if max_wait_ms <= 0 or not reads or _is_enough(reads, request.min_bytes):
+            return reads
+        remaining_ms = deadline - clock.monotonic_ms()
+        if remaining_ms <= 0:
+            return reads
+        watched = [read.partition.watch for read in reads if read.partition is not None]
+        await park(watched, remaining_ms / 1000)
+
+
+def _is_enough(reads: list[Read], bytes_min: int) -> bool:
+    size = 0
+    for read in reads:
+        if read.error is not ErrorCode.none or read.diverging is not None:
+            return True
+        size += len(read.records)
+    return size >= bytes_min
+
+
+def _read_all(
+    ctx: RequestContext, partitions: Sequence[CachedPartition], isolation: Isolation, bytes_max: int
+) -> list[Read]:
+    find = ctx.broker.replicas.find
+    reads = []
+    remaining = bytes_max
+    min_one = True
+    for asked in partitions:
+        read = Read()
+        try:
+            read.partition = partition = find(asked.topic, asked.index)
+            _read_one(partition, asked, isolation, min(remaining, asked.bytes_max), min_one, read)
+        except ApiError as error:
+            read.error = error.code
+        if read.records:
+            remaining = max(0, remaining - len(read.records))
+            min_one = False
+        reads.append(read)
+    return reads
+
+
+def _read_one(
+    partition: Partition,
+    asked: CachedPartition,
+    isolation: Isolation,
+    bytes_max: int,
+    min_one: bool,
+    into: Read,
+) -> None:
+    partition.check(asked.current_leader_epoch)
+    log = partition.log
+    into.log_start_offset = log.log_start_offset
+    into.high_watermark = log.high_watermark
+    into.last_stable_offset = log.last_stable_offset
+    if asked.last_fetched_epoch >= 0:
+        into.diverging = _divergence(partition, asked)
+        if into.diverging is not None:
+            return
+    limit = (
+        into.high_watermark if isolation is Isolation.HIGH_WATERMARK else into.last_stable_offset
+    )
+    if asked.fetch_offset == limit or (bytes_max <= 0 and not min_one):
+        return
+    found = partition.read(asked.fetch_offset, bytes_max, isolation, min_one)
+    into.records = found.records
+    if isolation is Isolation.LAST_STABLE:
+        into.aborted = found.aborted
+
+
+def _divergence(partition: Partition, asked: CachedPartition) -> tuple[int, int] | None:
+    """The (epoch, end offset) up to which the client's log agrees with ours, if not wholly."""
+    epoch, end_offset = partition.log.end_offset_for_epoch(asked.last_fetched_epoch)
+    if epoch < asked.last_fetched_epoch or end_offset < asked.fetch_offset:
+        return (epoch, end_offset)
+    return None
+
+
+def _response(
+    ctx: RequestContext,
+    session_id: int,
+    error: ErrorCode,
+    partitions: Sequence[CachedPartition],
+    reads: Sequence[Read],
+    chosen: Sequence[int] = (),
+) -> Message:
+    version = ctx.api_version
+    topics: dict[UUID | str, list[dict[str, object]]] = {}
+    for position in chosen:
+        partition = partitions[position]
+        answer = _partition_response(version, partition.index, reads[position])
+        topics.setdefault(partition.topic, []).append(answer)
+    name = "topic_id" if version >= TOPIC_IDS_SINCE else "topic"
+    values: dict[str, object] = {
+        "responses": [{name: topic, "partitions": answers} for topic, answers in topics.items()]
+    }
+    if version >= SESSIONS_SINCE:
+        values["session_id"] = session_id
+        values["error_code"] = error
+    return fill(response_type(ApiKey.FETCH, version), values)
+
+
+def _partition_response(version: int, index: int, read: Read) -> dict[str, object]:
+    values: dict[str, object] = {
+        "partition_index": index,
+        "error_code": read.error,
+        "high_watermark": read.high_watermark,
+        "last_stable_offset": read.last_stable_offset,
+        "aborted_transactions": None
+        if read.aborted is None
+        else [
+            {"producer_id": producer_id, "first_offset": first_offset}
+            for producer_id, first_offset in read.aborted
+        ],
+        "records": read.records,
+    }
+    if version >= 5:
+        values["log_start_offset"] = read.log_start_offset
+    if read.diverging is not None and version >= CURRENT_LEADER_SINCE:
+        values["diverging_epoch"] = {
+            "epoch": read.diverging[0],
+            "end_offset": read.diverging[1],
+        }
+    if (
+        read.error in (ErrorCode.not_leader_or_follower, ErrorCode.fenced_leader_epoch)
+        and version >= CURRENT_LEADER_SINCE
+        and read.partition is not None
+    ):
+        leadership = read.partition.leadership
+        values["current_leader"] = {
+            "leader_id": leadership.leader_id,
+            "leader_epoch": leadership.epoch,
+        }
+    return values

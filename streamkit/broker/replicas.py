@@ -1,0 +1,166 @@
+"""The replicas of this node: which partitions live here, kept as the metadata image says.
+
+`apply` follows an image: it makes the logs of new topics, deletes those of removed ones, hands
+on leader epochs and topic configs. `find` is how a request gets to a partition.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Protocol
+from uuid import UUID
+
+from streamkit.broker.kraft.image import (
+    TOPIC_RESOURCE,
+    MetadataDelta,
+    MetadataImage,
+    TopicImage,
+)
+from streamkit.broker.log.directory import LogDirectory
+from streamkit.broker.log.settings import LogSettings
+from streamkit.broker.partitions import InThread, Leadership, Partition, StartTask
+from streamkit.common.errors import StorageError
+from streamkit.common.seams import Clock
+from streamkit.protocol.errors import ApiError, ErrorCode
+
+logger = logging.getLogger(__name__)
+
+LogSettingsOf = Callable[[MetadataImage, str], LogSettings]
+"""The settings of a topic's logs under an image."""
+
+
+class LeaderListener(Protocol):
+    """Told when this node begins or ceases to lead a partition."""
+
+    def on_leading(self, partition: Partition) -> None: ...
+
+    def on_resigned(self, partition: Partition) -> None: ...
+
+
+class Replicas:
+    """All partitions with a replica on this node."""
+
+    def __init__(
+        self,
+        node_id: int,
+        directory: LogDirectory,
+        settings_of: LogSettingsOf,
+        clock: Clock,
+        in_thread: InThread,
+        start_task: StartTask,
+    ) -> None:
+        self._node_id = node_id
+        self._directory = directory
+        self._settings_of = settings_of
+        self._clock = clock
+        self._in_thread = in_thread
+        self._start_task = start_task
+        self._by_key: dict[tuple[UUID | str | None, int], Partition] = {}
+        self._image = MetadataImage()
+        self._listeners: list[LeaderListener] = []
+
+    def add_listener(self, listener: LeaderListener) -> None:
+        """Tell `listener` about each partition that this node leads from now on."""
+        self._listeners.append(listener)
+
+    def __iter__(self) -> Iterator[Partition]:
+        return (each for (key, _), each in self._by_key.items() if isinstance(key, str))
+
+    def find(self, topic: UUID | str | None, index: int) -> Partition:
+        """The partition by topic name or id. Raises ApiError when there is none here."""
+        partition = self._by_key.get((topic, index))
+        if partition is None:
+            raise self._missing(topic, index)
+        return partition
+
+    def _missing(self, topic: UUID | str | None, index: int) -> ApiError:
+        if isinstance(topic, str):
+            known = self._image.topics.get(topic)
+        else:
+            known = None if topic is None else self._image.topics_by_id.get(topic)
+            if known is None:
+                return ApiError(ErrorCode.unknown_topic_id, f"no topic has the id {topic}")
+        if known is None or index not in known.partitions:
+            return ApiError(
+                ErrorCode.unknown_topic_or_partition, f"there is no partition {topic}-{index}"
+            )
+        return ApiError(ErrorCode.not_leader_or_follower, f"{topic}-{index} lives elsewhere")
+
+    def apply(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        """Follow the metadata to `image`."""
+        self._image = image
+        for topic_id, name in delta.topics_deleted.items():
+            self._delete_topic(topic_id, name)
+        for resource in delta.configs:
+            if resource.type == TOPIC_RESOURCE:
+                self._reconfigure(resource.name)
+        for topic_id, index in delta.partitions:
+            topic = image.topics_by_id.get(topic_id)
+            if topic is not None:
+                self._follow(topic, index)
+
+    def reconfigure_all(self) -> None:
+        """Take over new broker-wide defaults."""
+        for name in {partition.topic: None for partition in self}:
+            self._reconfigure(name)
+
+    def _follow(self, topic: TopicImage, index: int) -> None:
+        state = topic.partitions[index]
+        partition = self._by_key.get((topic.id, index))
+        if self._node_id not in state.replicas:
+            if partition is not None:
+                self._forget(partition)
+            return
+        if partition is None:
+            partition = self._create(topic, index)
+            if partition is None:
+                return
+        leadership = Leadership(state.leader, state.leader_epoch)
+        if leadership == partition.leadership:
+            return
+        was_leader = partition.is_leader
+        partition.lead(leadership, is_leader=state.leader == self._node_id)
+        for listener in self._listeners:
+            if partition.is_leader:
+                listener.on_leading(partition)
+            elif was_leader:
+                listener.on_resigned(partition)
+
+    def _create(self, topic: TopicImage, index: int) -> Partition | None:
+        try:
+            log = self._directory.get_or_create(
+                topic.name, index, topic.id, self._settings_of(self._image, topic.name)
+            )
+        except StorageError as error:
+            logger.error("the log of %s-%s cannot be made: %s", topic.name, index, error)
+            return None
+        partition = Partition(
+            log, topic.name, index, topic.id, self._clock, self._in_thread, self._start_task
+        )
+        self._by_key[topic.name, index] = partition
+        self._by_key[topic.id, index] = partition
+        return partition
+
+    def _reconfigure(self, name: str) -> None:
+        settings = self._settings_of(self._image, name)
+        for partition in list(self):
+            if partition.topic == name:
+                partition.log.settings = settings
+
+    def _delete_topic(self, topic_id: UUID, name: str) -> None:
+        for partition in [each for each in self if each.topic_id == topic_id]:
+            self._forget(partition)
+            logger.debug("%s of deleted topic %s is gone", partition, name)
+
+    def _forget(self, partition: Partition) -> None:
+        """Drop the partition and its log; those who wait on it are sent away."""
+        for key in (partition.topic, partition.topic_id):
+            if self._by_key.get((key, partition.index)) is partition:
+                del self._by_key[key, partition.index]
+        was_leader = partition.is_leader
+        partition.lead(Leadership(-1, partition.leadership.epoch), is_leader=False)
+        if was_leader:
+            for listener in self._listeners:
+                listener.on_resigned(partition)
+        partition.guard(lambda: self._directory.delete(partition.log))
