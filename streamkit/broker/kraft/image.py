@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -116,14 +115,14 @@ class MetadataImage:
     offset: int = -1
     """The last offset contained; -1 when there is none."""
     epoch: int = 0
-    features: Mapping[str, int] = MappingProxyType({})
-    brokers: Mapping[int, BrokerImage] = MappingProxyType({})
-    controllers: Mapping[int, r.RegisterControllerRecord] = MappingProxyType({})
-    topics: Mapping[str, TopicImage] = MappingProxyType({})
-    topics_by_id: Mapping[UUID, TopicImage] = MappingProxyType({})
-    configs: Mapping[ConfigResource, Mapping[str, str]] = MappingProxyType({})
+    features: Mapping[str, int] = field(default_factory=dict)
+    brokers: Mapping[int, BrokerImage] = field(default_factory=dict)
+    controllers: Mapping[int, r.RegisterControllerRecord] = field(default_factory=dict)
+    topics: Mapping[str, TopicImage] = field(default_factory=dict)
+    topics_by_id: Mapping[UUID, TopicImage] = field(default_factory=dict)
+    configs: Mapping[ConfigResource, Mapping[str, str]] = field(default_factory=dict)
     next_producer_id: int = 0
-    kept: Mapping[tuple[object, ...], r.MetadataRecord] = MappingProxyType({})
+    kept: Mapping[tuple[object, ...], r.MetadataRecord] = field(default_factory=dict)
     """Credentials, ACLs, quotas and tokens: the newest record of each."""
     transaction: tuple[r.MetadataRecord, ...] | None = None
     """Records of the metadata transaction that is open here."""
