@@ -24,7 +24,7 @@ from streamkit.protocol.apis import ApiKey, is_flexible
 from streamkit.protocol.caching import cached
 from streamkit.protocol.errors import MalformedMessage, UnsupportedVersionError
 from streamkit.protocol.shapes import shape_of
-from streamkit.protocol.walk import walk
+from streamkit.protocol.walk import checked
 
 Bytes = bytes | bytearray | memoryview
 Chunks = list[Bytes]
@@ -41,7 +41,7 @@ SPLICE_BYTES_MIN: Final = 1024
 _REQUEST_HEADER: Final = struct.Struct(">hhi")
 _INT16: Final = struct.Struct(">h")
 _INT32: Final = struct.Struct(">i")
-_DECODE_ERRORS: Final = (SerialError, ValueError, OverflowError, TypeError, struct.error)
+_DECODE_ERRORS: Final = (SerialError, ValueError, OverflowError, TypeError, LookupError)
 
 
 class Reader(Protocol):
@@ -194,7 +194,7 @@ def _has_response_tags(api: int, version: int) -> bool:
 def _decode(entity: type[Any], buffer: Bytes, position: int) -> Message:
     if isinstance(buffer, bytearray):
         buffer = memoryview(buffer).toreadonly()
-    walk(shape_of(entity), buffer, position)
+    buffer = checked(shape_of(entity), buffer, position)
     try:
         message, _ = _reader(entity)(buffer, position)
     except _DECODE_ERRORS as error:

@@ -2,9 +2,10 @@
 """The walk through a message's bytes before it is decoded, so that no length in it can lie.
 
 kio reserves memory for an array as soon as it has read its length: four hostile bytes end the
-process. So every length is checked against what is really there first. A `Shape` is what the
-walk needs to know of an entity; `shapes` makes them from kio's classes. Compiled where there is
-a C compiler; its types for mypy stand in `walk.pyi`.
+process. So every length is checked against what is really there first. And kio refuses tagged
+fields that it does not know, where KIP-482 says to skip them: the walk cuts them out. A `Shape`
+is what the walk needs to know of an entity; `shapes` makes them from kio's classes. Compiled
+where there is a C compiler; its types for mypy stand in `walk.pyi`.
 """
 
 from __future__ import annotations
@@ -73,6 +74,34 @@ def walk(shape, buffer, position):
     return walker.position
 
 
+def checked(shape, buffer, position):
+    """The buffer, without the unknown tagged fields of the entity at the position.
+
+    Raises MalformedMessage when the bytes do not hold the entity.
+    """
+    walker: Walker = Walker(buffer, position)
+    walker.entity(shape)
+    if walker.edits is None:
+        return buffer
+    pieces = []
+    start = 0
+    for edit_start, edit_stop, replacement in sorted(walker.edits):
+        pieces += (buffer[start:edit_start], replacement)
+        start = edit_stop
+    pieces.append(buffer[start:])
+    return b"".join(pieces)
+
+
+def encode_uvarint(value):
+    """An unsigned varint's bytes."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
 @cython.final
 @cython.cclass
 class Walker:
@@ -81,8 +110,10 @@ class Walker:
     data: cython.const[cython.uchar][:]
     position = cython.declare(cython.longlong, visibility="readonly")
     end = cython.declare(cython.longlong, visibility="readonly")
+    edits = cython.declare(object, visibility="readonly")
 
     def __init__(self, buffer, position):
+        self.edits = None
         self.data = buffer
         self.position = position
         self.end = len(buffer)
@@ -127,26 +158,59 @@ class Walker:
         return 0
 
     @cython.cfunc
-    @cython.locals(step=Step, count=cython.longlong, tag=cython.longlong, stop=cython.longlong)
+    @cython.locals(step=Step, count=cython.longlong, index=cython.longlong, start=cython.longlong)
     @cython.exceptval(-1)
     def tagged(self, step) -> cython.int:
-        """Walk a section of tagged fields; those without a shape are skipped."""
+        """Walk a section of tagged fields; those without a shape are to be cut out."""
+        start = self.position
         count = self.uvarint(step.name)
-        while count > 0:
-            count -= 1
-            tag = self.uvarint(step.name)
-            size = self.uvarint(step.name)
-            stop = self.position + size
-            if stop > self.end:
-                raise self.beyond(step.name)
-            shape = step.tags.get(tag)
-            if shape is None:
-                self.position = stop
-                continue
-            self.entity(shape)
-            if self.position != stop:
-                raise MalformedMessage(f"{step.name}: tag {tag} is not {size} bytes long")
+        behind = self.position
+        unknown = 0
+        for index in range(count):
+            unknown += self.tagged_field(step)
+        if unknown:
+            self.edit(start, behind, encode_uvarint(count - unknown))
         return 0
+
+    @cython.cfunc
+    @cython.locals(
+        step=Step,
+        start=cython.longlong,
+        sized=cython.longlong,
+        begin=cython.longlong,
+        stop=cython.longlong,
+    )
+    @cython.exceptval(-1)
+    def tagged_field(self, step) -> cython.int:
+        """Walk one tagged field; 1 when it is unknown."""
+        start = self.position
+        tag = self.uvarint(step.name)
+        sized = self.position
+        size = self.uvarint(step.name)
+        begin = self.position
+        stop = begin + size
+        if stop > self.end:
+            raise self.beyond(step.name)
+        shape = step.tags.get(tag)
+        if shape is None:
+            self.position = stop
+            self.edit(start, stop, b"")
+            return 1
+        before = 0 if self.edits is None else len(self.edits)
+        self.entity(shape)
+        if self.position != stop:
+            raise MalformedMessage(f"{step.name}: tag {tag} is not {size} bytes long")
+        if self.edits is not None and len(self.edits) > before:
+            saved = sum([end - at - len(new) for at, end, new in self.edits[before:]])
+            self.edit(sized, begin, encode_uvarint(size - saved))
+        return 0
+
+    @cython.cfunc
+    def edit(self, start, stop, replacement):
+        """Note that these bytes are to be replaced."""
+        if self.edits is None:
+            self.edits = []
+        self.edits.append((start, stop, replacement))
 
     @cython.cfunc
     @cython.locals(step=Step, value=cython.longlong)
