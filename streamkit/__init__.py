@@ -1,1 +1,52 @@
 """streamkit: Kafka Streams for Python, with the cluster in the box."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamkit import serdes as serdes
+    from streamkit.app import App as App
+    from streamkit.common.model import Record as Record
+    from streamkit.state.interfaces import KeyValue as KeyValue
+    from streamkit.state.interfaces import KeyValueStore as KeyValueStore
+    from streamkit.topology.dsl.options import Materialized as Materialized
+    from streamkit.topology.dsl.stream import Stream as Stream
+    from streamkit.topology.dsl.table import Table as Table
+    from streamkit.topology.dsl.topic import Topic as Topic
+    from streamkit.topology.plan import Topology as Topology
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "App": "streamkit.app",
+    "KeyValue": "streamkit.state.interfaces",
+    "KeyValueStore": "streamkit.state.interfaces",
+    "Materialized": "streamkit.topology.dsl.options",
+    "Record": "streamkit.common.model",
+    "Stream": "streamkit.topology.dsl.stream",
+    "Table": "streamkit.topology.dsl.table",
+    "Topic": "streamkit.topology.dsl.topic",
+    "Topology": "streamkit.topology.plan",
+}
+_MODULES = {"serdes"}
+
+__all__ = ["__version__", *sorted(_PLACES), *sorted(_MODULES)]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on its first use (PEP 562)."""
+    import importlib
+
+    if name in _MODULES:
+        found: object = importlib.import_module(f"streamkit.{name}")
+    elif name in _PLACES:
+        found = getattr(importlib.import_module(_PLACES[name]), name)
+    else:
+        raise AttributeError(f"module 'streamkit' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -45,9 +45,7 @@ def to_mermaid(topology: Topology) -> str:
         lines += [f"    {ids.of(one)} --> {ids.of(two)}" for one, two in _edges(part)]
         lines += [f"    {ids.of(one)} --- {ids.of('store ' + two)}" for one, two in _uses(part)]
         lines.append("  end")
-        lines += [
-            f"  {ids.of(one)} --> {ids.of(two)}" for one, two in _topic_edges(part, names)
-        ]
+        lines += [f"  {ids.of(one)} --> {ids.of(two)}" for one, two in _topic_edges(part, names)]
     return "\n".join(lines) + "\n"
 
 

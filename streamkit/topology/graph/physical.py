@@ -47,9 +47,10 @@ class PhysicalBuilder:
         self._resets: dict[str, str] = {}
         self._copartitioned: list[tuple[str, ...]] = []
 
-    def add_internal_topic(self, topic: InternalTopic) -> None:
-        """Declare a repartition topic before the nodes that write and read it."""
+    def add_internal_topic(self, topic: InternalTopic) -> str:
+        """Declare a repartition topic before the nodes that use it; gives its full name."""
         self._internal[topic.name] = topic
+        return self._full(topic.name)
 
     def add_source(self, spec: NodeSpec, offset_reset: str | None) -> None:
         """Add a source; topics by their short names."""
@@ -108,9 +109,7 @@ class PhysicalBuilder:
             repartition_sources=tuple(
                 self._repartition(topic, internal[topic]) for topic in read if topic in internal
             ),
-            repartition_sinks=tuple(
-                dict.fromkeys(topic for topic in written if topic in internal)
-            ),
+            repartition_sinks=tuple(dict.fromkeys(topic for topic in written if topic in internal)),
             changelogs=tuple(
                 self._changelog(store)
                 for store in stores

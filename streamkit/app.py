@@ -1,0 +1,206 @@
+"""`App`: what a user holds.
+
+Declaring is free: importing a program makes no connection, starts no loop, touches no file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+from streamkit.common.errors import TopologyError
+from streamkit.serdes.serde import Serde
+from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.scope import Scope
+from streamkit.topology.dsl.sides import said
+from streamkit.topology.dsl.sources import TimestampChoice, consumed, write_source
+from streamkit.topology.dsl.stream import Stream
+from streamkit.topology.dsl.table import Table, table_of_topic
+from streamkit.topology.dsl.topic import Topic
+from streamkit.topology.graph.logical import GraphNode, StreamSource
+from streamkit.topology.graph.names import check_name
+from streamkit.topology.plan import Topology
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+TopicOrName = Topic[Any, Any] | str
+
+
+class App:
+    """A stream program: an application id, configuration, topics and operators.
+
+    >>> app = App("shop")
+    >>> words = app.topic("words", key=str, value=str)
+    >>> app.stream(words).map_values(str.upper, value=str).to("shouts")
+    """
+
+    def __init__(self, id: str, *, config: Mapping[str, object] | None = None) -> None:
+        self.id = check_name(id)
+        self.config: dict[str, object] = dict(config or {})
+        self._scope = Scope()
+        self._compiled: tuple[int, Topology] | None = None
+        key, value = (self.config.get(f"default.{side}.serde") for side in ("key", "value"))
+        self._scope.default_key = said(key)
+        self._scope.default_value = said(value)
+
+    @overload
+    def topic(
+        self, name: str, *, key: type[K] | Serde[K], value: type[V] | Serde[V]
+    ) -> Topic[K, V]: ...
+
+    @overload
+    def topic(self, name: str, *, value: type[V] | Serde[V]) -> Topic[Any, V]: ...
+
+    @overload
+    def topic(self, name: str, *, key: type[K] | Serde[K]) -> Topic[K, Any]: ...
+
+    @overload
+    def topic(self, name: str) -> Topic[Any, Any]: ...
+
+    def topic(self, name: str, *, key: Any = None, value: Any = None) -> Topic[Any, Any]:
+        """A topic and the types of its keys and values: `Topic[K, V]`."""
+        return Topic(check_name(name), said(key), said(value))
+
+    @overload
+    def stream(
+        self,
+        topic: Topic[K, V],
+        *more: Topic[K, V],
+        timestamp: TimestampChoice = None,
+        offset_reset: str | None = None,
+        name: str | None = None,
+    ) -> Stream[K, V]: ...
+
+    @overload
+    def stream(
+        self,
+        topic: str | re.Pattern[str],
+        *more: str,
+        key: type[K] | Serde[K],
+        value: type[V] | Serde[V],
+        timestamp: TimestampChoice = None,
+        offset_reset: str | None = None,
+        name: str | None = None,
+    ) -> Stream[K, V]: ...
+
+    @overload
+    def stream(
+        self,
+        topic: str | re.Pattern[str],
+        *more: str,
+        timestamp: TimestampChoice = None,
+        offset_reset: str | None = None,
+        name: str | None = None,
+    ) -> Stream[Any, Any]: ...
+
+    def stream(
+        self,
+        topic: TopicOrName | re.Pattern[str],
+        *more: TopicOrName,
+        key: Any = None,
+        value: Any = None,
+        timestamp: TimestampChoice = None,
+        offset_reset: str | None = None,
+        name: str | None = None,
+    ) -> Stream[Any, Any]:
+        """Read topics as a stream of records.
+
+        `timestamp`: "record" (a negative one is fatal), "log_and_skip", "use_partition_time", or
+        a function of the record that gives milliseconds. `offset_reset`: where to begin without
+        a committed offset: "earliest", "latest", "none", "by_duration:PT1H".
+        """
+        pattern = topic if isinstance(topic, re.Pattern) else None
+        topics: list[TopicOrName] = list(more)
+        if not isinstance(topic, re.Pattern):
+            topics = [topic, *more]
+        elif more:
+            raise TopologyError("stream(): give one pattern, or topics")
+        how = consumed(topics, key, value, timestamp, offset_reset)
+        names = _names_of(topics)
+        graph = self._scope.graph
+        node_name = graph.name_or_new(name, "KSTREAM-SOURCE-")
+        source = StreamSource(names, pattern.pattern if pattern else None, offset_reset)
+        write = write_source(self._scope, node_name, names, pattern, how)
+        node = graph.add(GraphNode(node_name, write, source))
+        return Stream(self._scope, node, how.key, how.value)
+
+    @overload
+    def table(
+        self,
+        topic: Topic[K, V],
+        *,
+        name: str | None = None,
+        store: Materialized | None = None,
+        timestamp: TimestampChoice = None,
+        offset_reset: str | None = None,
+        node: str | None = None,
+    ) -> Table[K, V]: ...
+
+    @overload
+    def table(
+        self,
+        topic: str,
+        *,
+        key: type[K] | Serde[K],
+        value: type[V] | Serde[V],
+        name: str | None = None,
+        store: Materialized | None = None,
+        timestamp: TimestampChoice = None,
+        offset_reset: str | None = None,
+        node: str | None = None,
+    ) -> Table[K, V]: ...
+
+    @overload
+    def table(
+        self,
+        topic: str,
+        *,
+        name: str | None = None,
+        store: Materialized | None = None,
+        timestamp: TimestampChoice = None,
+        offset_reset: str | None = None,
+        node: str | None = None,
+    ) -> Table[Any, Any]: ...
+
+    def table(
+        self,
+        topic: TopicOrName,
+        *,
+        key: Any = None,
+        value: Any = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        timestamp: TimestampChoice = None,
+        offset_reset: str | None = None,
+        node: str | None = None,
+    ) -> Table[Any, Any]:
+        """Read a topic as the changes of a table; `name` names its store, and makes one."""
+        how = consumed([topic], key, value, timestamp, offset_reset)
+        (topic_name,) = _names_of([topic])
+        choice = materialized(name, store)
+        made, store_name = table_of_topic(self._scope, topic_name, how, choice, node)
+        return Table(self._scope, made, how.key, how.value, store_name)
+
+    @property
+    def topology(self) -> Topology:
+        """The compiled plan of what is declared so far. Raises TopologyError."""
+        version = self._scope.graph.version
+        if self._compiled is None or self._compiled[0] != version:
+            self._compiled = (version, self._scope.graph.build(self.id, self._topic_configs()))
+        return self._compiled[1]
+
+    def _topic_configs(self) -> dict[str, str]:
+        """The configs under `topic.`, for internal topics."""
+        prefix = "topic."
+        return {
+            key.removeprefix(prefix): str(value)
+            for key, value in self.config.items()
+            if key.startswith(prefix)
+        }
+
+
+def _names_of(topics: Sequence[TopicOrName]) -> tuple[str, ...]:
+    """The names of topics, each once."""
+    return tuple(dict.fromkeys(check_name(str(topic)) for topic in topics))

@@ -1,0 +1,171 @@
+"""Grouped streams: count, reduce and aggregate to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, overload
+
+from streamkit.serdes.builtin import long
+from streamkit.serdes.serde import Serde
+from streamkit.topology.dsl import sides
+from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.repartition import Through, repartition_node
+from streamkit.topology.dsl.scope import Place, Scope
+from streamkit.topology.dsl.sides import Side
+from streamkit.topology.dsl.table import StorePlan, Table
+from streamkit.topology.dsl.writing import write_processor
+from streamkit.topology.graph.logical import GraphNode
+from streamkit.topology.graph.names import check_name
+from streamkit.topology.graph.physical import PhysicalBuilder
+from streamkit.topology.operators.node import AggregateNode, CountNode, Node, ReduceNode
+
+K = TypeVar("K")
+V = TypeVar("V")
+A = TypeVar("A")
+
+_AGGREGATE = "KSTREAM-AGGREGATE-"
+_REDUCE = "KSTREAM-REDUCE-"
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The operator for messages, its node, its store."""
+
+    operator: str
+    node: str
+    store: StorePlan
+
+
+class GroupedStream(Generic[K, V]):
+    """A stream grouped by its key. Records with a null key or value are dropped and counted."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        parent: GraphNode,
+        key: Side,
+        value: Side,
+        *,
+        needs_repartition: bool,
+        name: str | None,
+    ) -> None:
+        self._scope = scope
+        self._parent = parent
+        self._key = key
+        self._value = value
+        self._needs_repartition = needs_repartition
+        self._name = name
+        self._repartition: GraphNode | None = None
+
+    def count(
+        self,
+        *,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, int]:
+        """How many records each key has had; `name` names the store, `node` the operator."""
+        choice = materialized(name, store)
+        if choice is not None and choice.name is None:
+            self._scope.graph.new_store_name(_AGGREGATE)  # Kafka uses up a number here, so we do
+        names = self._names("count()", _AGGREGATE, choice, node)
+
+        def make(_: str) -> Node:
+            return CountNode(names.node, names.store.name)
+
+        return self._table(names, make, self._key, Side(long, int))
+
+    def reduce(
+        self,
+        reducer: Callable[[V, V], V],
+        *,
+        value: type[V] | Serde[V] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, V]:
+        """`reducer(aggregate, value)`; the first value of a key is its first aggregate."""
+        names = self._names("reduce()", _REDUCE, materialized(name, store), node)
+
+        def make(_: str) -> Node:
+            return ReduceNode(names.node, names.store.name, reducer)
+
+        return self._table(names, make, self._key, sides.unless_said(value, self._value))
+
+    @overload
+    def aggregate(
+        self,
+        initial: Callable[[], A],
+        aggregator: Callable[[K, V, A], A],
+        *,
+        value: type[A] | Serde[A] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, A]: ...
+
+    @overload
+    def aggregate(
+        self,
+        initial: A,
+        aggregator: Callable[[K, V, A], A],
+        *,
+        value: type[A] | Serde[A] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, A]: ...
+
+    def aggregate(
+        self,
+        initial: Any,
+        aggregator: Callable[[K, V, Any], Any],
+        *,
+        value: Any = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, Any]:
+        """`aggregator(key, value, aggregate)`, from `initial` on; None deletes the row.
+
+        `initial` is an immutable value, or a function that makes a new one.
+        """
+        names = self._names("aggregate()", _AGGREGATE, materialized(name, store), node)
+        initializer = initial if callable(initial) else lambda: initial
+
+        def make(_: str) -> Node:
+            return AggregateNode(names.node, names.store.name, initializer, aggregator)
+
+        return self._table(names, make, self._key, sides.chosen(value, aggregator, sides.whole))
+
+    def _names(
+        self, operator: str, prefix: str, choice: Materialized | None, node: str | None
+    ) -> _Names:
+        store = StorePlan(self._scope, choice, prefix)
+        return _Names(operator, self._scope.graph.name_or_new(node, prefix), store)
+
+    def _table(
+        self, names: _Names, make: Callable[[str], Node], key: Side, value: Side
+    ) -> Table[K, Any]:
+        line = call_site()
+        scope, store = self._scope, names.store
+        parent = self._through(names, line) if self._needs_repartition else self._parent
+
+        def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+            place = Place(names.operator, names.node, f"store {store.name}", line)
+            built = store.builder(scope.key_serde(key, place), scope.value_serde(value, place))
+            write_processor(builder, names.node, parents, make, [built])
+
+        node = scope.graph.add(GraphNode(names.node, write), parent)
+        return Table(scope, node, key, value, store.name if store.is_named else None)
+
+    def _through(self, names: _Names, line: str) -> GraphNode:
+        """The repartition topic; a named one is shared by all aggregations of this group."""
+        prefix = names.store.name if self._name is None else check_name(self._name)
+        through = Through(names.operator, self._key, self._value, line)
+        node = repartition_node(self._scope, prefix, through)
+        if self._repartition is None or self._name is None:
+            self._repartition = node
+        return self._scope.graph.add(self._repartition, self._parent)

@@ -1,0 +1,30 @@
+"""Options of operators that are more than a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Materialized:
+    """How a table is kept: `store=` of the operators that make one.
+
+    `kind` is "persistent" (RocksDB) or "memory"; `changelog` are topic configs of the changelog.
+    """
+
+    name: str | None = None
+    kind: Literal["persistent", "memory"] = "persistent"
+    caching: bool = True
+    logging: bool = True
+    changelog: Mapping[str, str] = field(default_factory=dict)
+
+
+def materialized(name: str | None, store: Materialized | None) -> Materialized | None:
+    """`name=` and `store=` together; None when neither was given."""
+    if store is None:
+        return None if name is None else Materialized(name)
+    if name is None or name == store.name:
+        return store
+    return Materialized(name, store.kind, store.caching, store.logging, store.changelog)

@@ -1,0 +1,69 @@
+"""Repartition topics: a filter, a sink and a source that cut the topology in two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from streamkit.topology.dsl.scope import Place, Scope
+from streamkit.topology.dsl.sides import Side
+from streamkit.topology.graph.logical import GraphNode
+from streamkit.topology.graph.physical import InternalTopic, PhysicalBuilder
+from streamkit.topology.operators.node import KeyedOnlyNode, SinkNode, SourceNode
+from streamkit.topology.plan import NodeKind, NodeSpec
+
+_GENERATED = re.compile(r"KSTREAM.*-[0-9]{10}")
+_SUFFIX = "-repartition"
+
+Partitioner = Callable[[str, object, object, int], int | Sequence[int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """What goes through the topic, how, and which line asked for it."""
+
+    operator: str
+    key: Side
+    value: Side
+    line: str
+    partitions: int | None = None
+    partitioner: Partitioner | None = None
+
+
+def repartition_node(scope: Scope, prefix: str, through: Through) -> GraphNode:
+    """The logical node of a repartition topic; uses up three numbers, named or not.
+
+    `prefix` is the name that the user gave, or a generated one, which keeps generated names for
+    the three physical nodes too.
+    """
+    topic = prefix if prefix.endswith(_SUFFIX) else prefix + _SUFFIX
+    sink = scope.graph.new_name("KSTREAM-SINK-")
+    keyed = scope.graph.new_name("KSTREAM-FILTER-")
+    source = scope.graph.new_name("KSTREAM-SOURCE-")
+    if not _GENERATED.fullmatch(prefix):
+        sink, keyed, source = f"{topic}-sink", f"{topic}-filter", f"{topic}-source"
+
+    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+        place = Place(through.operator, sink, f"repartition topic {topic}", through.line)
+        key = scope.key_serde(through.key, place)
+        value = scope.value_serde(through.value, place)
+        full = builder.add_internal_topic(InternalTopic(topic, through.partitions))
+        builder.add_node(
+            NodeSpec(keyed, NodeKind.PROCESSOR, parents, lambda _: KeyedOnlyNode(keyed))
+        )
+        partitioner = through.partitioner
+
+        def make_sink(_: str) -> SinkNode:
+            return SinkNode(sink, full, key, value, partitioner)
+
+        builder.add_node(NodeSpec(sink, NodeKind.SINK, (keyed,), make_sink, topics=(topic,)))
+
+        def make_source(name: str) -> SourceNode:
+            return SourceNode(source, name, key, value)
+
+        builder.add_source(
+            NodeSpec(source, NodeKind.SOURCE, (), make_source, topics=(topic,)), None
+        )
+
+    return GraphNode(source, write)

@@ -1,0 +1,103 @@
+"""What is known of the keys or the values of a stream, and what follows from it.
+
+A serde is said on the operator, read from a function's annotations, taken unchanged from
+upstream, or configured as default, in this order; else the topology does not build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from streamkit.common.errors import TopologyError
+from streamkit.serdes.lookup import find_serde, serde_for
+from streamkit.serdes.serde import Serde
+from streamkit.topology.dsl.annotations import hints_of
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The serde of all keys or all values, and the type that it came from, where known."""
+
+    serde: Serde[Any] | None = None
+    declared: object = None
+
+
+UNKNOWN = Side()
+
+
+def said(choice: object) -> Side:
+    """What `key=` or `value=` says: a type, a serde, or nothing."""
+    if choice is None:
+        return UNKNOWN
+    serde = serde_for(choice)
+    return Side(serde, None if serde is choice else choice)
+
+
+def annotated(annotation: object) -> Side:
+    """What an annotation says; UNKNOWN for types without a serde."""
+    serde = None if annotation is None else find_serde(annotation)
+    return UNKNOWN if serde is None else Side(serde, annotation)
+
+
+def chosen(choice: object, function: Callable[..., object] | None, pick: Pick) -> Side:
+    """What the operator says, else what its function's return annotation says."""
+    if choice is not None or function is None:
+        return said(choice)
+    return annotated(pick(hints_of(function).get("return")))
+
+
+def unless_said(choice: object, upstream: Side) -> Side:
+    """What the operator says, else what comes from upstream unchanged."""
+    return upstream if choice is None else said(choice)
+
+
+Pick = Callable[[object], object]
+"""Picks the part of a return annotation that an operator turns into keys or values."""
+
+
+def whole(annotation: object) -> object:
+    """`-> R`: the value itself."""
+    return annotation
+
+
+def item(annotation: object) -> object:
+    """`-> list[R]`, `-> Iterator[R]`: one of the values."""
+    arguments = get_args(annotation)
+    return arguments[0] if arguments else None
+
+
+def first(annotation: object) -> object:
+    """`-> tuple[K, R]`: the key."""
+    arguments = get_args(annotation)
+    return arguments[0] if len(arguments) == 2 else None
+
+
+def second(annotation: object) -> object:
+    """`-> tuple[K, R]`: the value."""
+    arguments = get_args(annotation)
+    return arguments[1] if len(arguments) == 2 else None
+
+
+def refuse_mismatch(have: Side, want: Side, what: str) -> None:
+    """Raise TopologyError when declared types contradict each other; `what` begins the message."""
+    if have.declared is None or want.declared is None or have.serde == want.serde:
+        return
+    if _fits(have.declared, want.declared):
+        return
+    raise TopologyError(
+        f"{what} {type_name(want.declared)}, but {type_name(have.declared)} comes: "
+        "change one of the types"
+    )
+
+
+def _fits(have: object, want: object) -> bool:
+    if have is int and want is float:
+        return True
+    return isinstance(have, type) and isinstance(want, type) and issubclass(have, want)
+
+
+def type_name(declared: object) -> str:
+    """How a message names a type."""
+    return declared.__name__ if isinstance(declared, type) else str(declared)

@@ -1,0 +1,113 @@
+"""Source nodes of the DSL: topics read as streams and as tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamkit.common.errors import TopologyError
+from streamkit.common.model import Record
+from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.scope import Place, Scope
+from streamkit.topology.dsl.sides import Side, refuse_mismatch, said
+from streamkit.topology.dsl.topic import Topic
+from streamkit.topology.graph.physical import PhysicalBuilder
+from streamkit.topology.operators.node import SourceNode
+from streamkit.topology.plan import NodeKind, NodeSpec
+
+Extractor = Callable[[Any, int], int]
+TimestampChoice = str | Callable[[Record[Any, Any]], int] | None
+
+_RESETS = ("earliest", "latest", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """How a topic is read."""
+
+    key: Side
+    value: Side
+    extractor: Extractor | None
+    offset_reset: str | None
+    line: str
+
+
+def consumed(
+    topics: Sequence[Topic[Any, Any] | str],
+    key: object,
+    value: object,
+    timestamp: TimestampChoice,
+    offset_reset: str | None,
+) -> Consumed:
+    """Bring together what the topics say and what the operator says."""
+    key_side, value_side = said(key), said(value)
+    for topic in topics:
+        if isinstance(topic, Topic):
+            key_side = _agreed(key_side, topic.key_side, f"keys of topic {topic.name} are")
+            value_side = _agreed(value_side, topic.value_side, f"values of topic {topic.name} are")
+    if offset_reset is not None and offset_reset not in _RESETS:
+        if not offset_reset.startswith("by_duration:"):
+            raise TopologyError(
+                f"offset_reset={offset_reset!r}: use earliest, latest, none or by_duration:PT1H"
+            )
+    return Consumed(key_side, value_side, _extractor(timestamp), offset_reset, call_site())
+
+
+def source_spec(
+    scope: Scope, name: str, topics: tuple[str, ...], pattern: str | None, how: Consumed
+) -> NodeSpec:
+    """The source's node. Raises TopologyError when a serde is unknown."""
+    place = Place("stream()", name, "topic " + ", ".join(topics or (str(pattern),)), how.line)
+    key = scope.key_serde(how.key, place)
+    value = scope.value_serde(how.value, place)
+    extractor = how.extractor
+
+    def make(topic: str) -> SourceNode:
+        return SourceNode(name, topic, key, value, extractor, Record)
+
+    return NodeSpec(name, NodeKind.SOURCE, (), make, topics=topics, pattern=pattern)
+
+
+def write_source(
+    scope: Scope, name: str, topics: tuple[str, ...], pattern: re.Pattern[str] | None, how: Consumed
+) -> Callable[[PhysicalBuilder, tuple[str, ...]], None]:
+    """What writes a stream's source."""
+    text = None if pattern is None else pattern.pattern
+
+    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+        builder.add_source(source_spec(scope, name, topics, text, how), how.offset_reset)
+
+    return write
+
+
+def _agreed(have: Side, of_topic: Side, what: str) -> Side:
+    if have.serde is None:
+        return of_topic
+    refuse_mismatch(have, of_topic, what)
+    return have
+
+
+def _extractor(choice: TimestampChoice) -> Extractor | None:
+    if choice is None or choice == "record":
+        return None
+    if choice == "log_and_skip":
+        return _record_time
+    if choice == "use_partition_time":
+        return _record_or_partition_time
+    if isinstance(choice, str):
+        raise TopologyError(
+            f"timestamp={choice!r}: use record, log_and_skip, use_partition_time or a function "
+            "of the record that gives milliseconds"
+        )
+    function = choice
+    return lambda record, partition_time: function(record)
+
+
+def _record_time(record: Record[Any, Any], partition_time: int) -> int:
+    return record.timestamp
+
+
+def _record_or_partition_time(record: Record[Any, Any], partition_time: int) -> int:
+    return record.timestamp if record.timestamp >= 0 else partition_time

@@ -1,0 +1,298 @@
+"""The record stream: Kafka Streams' KStream in snake_case.
+
+Every operator gives a new stream and leaves this one as it is. An operator that may change keys
+marks its result; a later grouping of a marked stream goes through a repartition topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from streamkit.common.model import Record
+from streamkit.serdes.serde import Serde
+from streamkit.topology.dsl import sides
+from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.branches import Branches
+from streamkit.topology.dsl.grouped import GroupedStream
+from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.repartition import Partitioner, Through, repartition_node
+from streamkit.topology.dsl.scope import Scope
+from streamkit.topology.dsl.sides import UNKNOWN, Side
+from streamkit.topology.dsl.sinks import sink_node
+from streamkit.topology.dsl.table import Table, table_of_stream
+from streamkit.topology.dsl.topic import Topic
+from streamkit.topology.dsl.writing import processor
+from streamkit.topology.graph.logical import GraphNode
+from streamkit.topology.graph.names import check_name
+from streamkit.topology.operators import node as nodes
+
+K = TypeVar("K")
+V = TypeVar("V")
+K2 = TypeVar("K2")
+V2 = TypeVar("V2")
+
+
+class Stream(Generic[K, V]):
+    """A stream of records with keys of type K and values of type V."""
+
+    __slots__ = ("_is_rekeyed", "_key", "_node", "_scope", "_value")
+
+    def __init__(
+        self, scope: Scope, node: GraphNode, key: Side, value: Side, *, is_rekeyed: bool = False
+    ) -> None:
+        self._scope = scope
+        self._node = node
+        self._key = key
+        self._value = value
+        self._is_rekeyed = is_rekeyed
+
+    def filter(
+        self, predicate: Callable[[K, V], object], *, name: str | None = None
+    ) -> Stream[K, V]:
+        """Keep the records for which `predicate(key, value)` holds."""
+        node = self._add("KSTREAM-FILTER-", name, lambda n: nodes.FilterNode(n, predicate))
+        return self._same(node)
+
+    def filter_not(
+        self, predicate: Callable[[K, V], object], *, name: str | None = None
+    ) -> Stream[K, V]:
+        """Keep the records for which `predicate(key, value)` does not hold."""
+        node = self._add("KSTREAM-FILTER-", name, lambda n: nodes.FilterNode(n, predicate, False))
+        return self._same(node)
+
+    def map(
+        self,
+        mapper: Callable[[K, V], tuple[K2, V2]],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        value: type[V2] | Serde[V2] | None = None,
+        name: str | None = None,
+    ) -> Stream[K2, V2]:
+        """A new key and value for each record: `mapper(key, value)` gives the pair."""
+        node = self._add("KSTREAM-MAP-", name, lambda n: nodes.MapNode(n, mapper))
+        new_key = sides.chosen(key, mapper, sides.first)
+        new_value = sides.chosen(value, mapper, sides.second)
+        return Stream(self._scope, node, new_key, new_value, is_rekeyed=True)
+
+    @overload
+    def map_values(
+        self,
+        mapper: Callable[[V], V2],
+        *,
+        value: type[V2] | Serde[V2] | None = None,
+        with_key: Literal[False] = False,
+        name: str | None = None,
+    ) -> Stream[K, V2]: ...
+
+    @overload
+    def map_values(
+        self,
+        mapper: Callable[[K, V], V2],
+        *,
+        with_key: Literal[True],
+        value: type[V2] | Serde[V2] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, V2]: ...
+
+    def map_values(
+        self,
+        mapper: Callable[..., V2],
+        *,
+        value: type[V2] | Serde[V2] | None = None,
+        with_key: bool = False,
+        name: str | None = None,
+    ) -> Stream[K, V2]:
+        """A new value for each record: `mapper(value)`, or `mapper(key, value)`."""
+        node = self._add(
+            "KSTREAM-MAPVALUES-", name, lambda n: nodes.MapValuesNode(n, mapper, with_key)
+        )
+        return self._with_values(node, sides.chosen(value, mapper, sides.whole))
+
+    def flat_map(
+        self,
+        mapper: Callable[[K, V], Iterable[tuple[K2, V2]]],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        value: type[V2] | Serde[V2] | None = None,
+        name: str | None = None,
+    ) -> Stream[K2, V2]:
+        """Any number of records for each: `mapper(key, value)` gives the pairs."""
+        node = self._add("KSTREAM-FLATMAP-", name, lambda n: nodes.FlatMapNode(n, mapper))
+        new_key = sides.chosen(key, mapper, lambda hint: sides.first(sides.item(hint)))
+        new_value = sides.chosen(value, mapper, lambda hint: sides.second(sides.item(hint)))
+        return Stream(self._scope, node, new_key, new_value, is_rekeyed=True)
+
+    @overload
+    def flat_map_values(
+        self,
+        mapper: Callable[[V], Iterable[V2]],
+        *,
+        value: type[V2] | Serde[V2] | None = None,
+        with_key: Literal[False] = False,
+        name: str | None = None,
+    ) -> Stream[K, V2]: ...
+
+    @overload
+    def flat_map_values(
+        self,
+        mapper: Callable[[K, V], Iterable[V2]],
+        *,
+        with_key: Literal[True],
+        value: type[V2] | Serde[V2] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, V2]: ...
+
+    def flat_map_values(
+        self,
+        mapper: Callable[..., Iterable[V2]],
+        *,
+        value: type[V2] | Serde[V2] | None = None,
+        with_key: bool = False,
+        name: str | None = None,
+    ) -> Stream[K, V2]:
+        """Any number of values for each record, under its key."""
+        node = self._add(
+            "KSTREAM-FLATMAPVALUES-", name, lambda n: nodes.FlatMapValuesNode(n, mapper, with_key)
+        )
+        return self._with_values(node, sides.chosen(value, mapper, sides.item))
+
+    def select_key(
+        self,
+        selector: Callable[[K, V], K2],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        name: str | None = None,
+    ) -> Stream[K2, V]:
+        """A new key for each record: `selector(key, value)`."""
+        node = self._add("KSTREAM-KEY-SELECT-", name, lambda n: nodes.SelectKeyNode(n, selector))
+        new_key = sides.chosen(key, selector, sides.whole)
+        return Stream(self._scope, node, new_key, self._value, is_rekeyed=True)
+
+    def peek(self, action: Callable[[K, V], object], *, name: str | None = None) -> Stream[K, V]:
+        """Call `action(key, value)` on the way; it may be called again after a failure."""
+        node = self._add("KSTREAM-PEEK-", name, lambda n: nodes.PeekNode(n, action))
+        return self._same(node)
+
+    def foreach(self, action: Callable[[K, V], object], *, name: str | None = None) -> None:
+        """Call `action(key, value)`, and end the stream."""
+        self._add("KSTREAM-FOREACH-", name, lambda n: nodes.PeekNode(n, action))
+
+    def merge(self, other: Stream[K, V], *, name: str | None = None) -> Stream[K, V]:
+        """Both streams as one, in no order between them."""
+        new = self._scope.graph.name_or_new(name, "KSTREAM-MERGE-")
+        node = processor(new, lambda _: nodes.PassNode(new))
+        self._scope.graph.add(node, self._node, other._node)
+        key = self._key if self._key == other._key else UNKNOWN
+        value = self._value if self._value == other._value else UNKNOWN
+        is_rekeyed = self._is_rekeyed or other._is_rekeyed
+        return Stream(self._scope, node, key, value, is_rekeyed=is_rekeyed)
+
+    def split(self, *, name: str | None = None) -> Branches[K, V]:
+        """Branches by predicate; the first that holds takes the record."""
+        return Branches(self._scope, self._node, self._same, name)
+
+    def repartition(
+        self,
+        *,
+        partitions: int | None = None,
+        partitioner: Partitioner | None = None,
+        key: type[K] | Serde[K] | None = None,
+        value: type[V] | Serde[V] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, V]:
+        """Through a topic of its own, `<application id>-<name>-repartition`."""
+        if name is None:
+            prefix = self._scope.graph.new_name("KSTREAM-REPARTITION-")
+        else:
+            prefix = check_name(name)
+        new_key = sides.unless_said(key, self._key)
+        new_value = sides.unless_said(value, self._value)
+        through = Through("repartition()", new_key, new_value, call_site(), partitions, partitioner)
+        node = repartition_node(self._scope, prefix, through)
+        self._scope.graph.add(node, self._node)
+        return Stream(self._scope, node, new_key, new_value)
+
+    def group_by_key(
+        self,
+        *,
+        key: type[K] | Serde[K] | None = None,
+        value: type[V] | Serde[V] | None = None,
+        name: str | None = None,
+    ) -> GroupedStream[K, V]:
+        """Group by the key as it is; `name` names the repartition topic, if there is one."""
+        return GroupedStream(
+            self._scope,
+            self._node,
+            sides.unless_said(key, self._key),
+            sides.unless_said(value, self._value),
+            needs_repartition=self._is_rekeyed,
+            name=None if name is None else check_name(name),
+        )
+
+    def group_by(
+        self,
+        selector: Callable[[K, V], K2],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        value: type[V] | Serde[V] | None = None,
+        name: str | None = None,
+    ) -> GroupedStream[K2, V]:
+        """Group by `selector(key, value)`, through a repartition topic."""
+        node = self._add("KSTREAM-KEY-SELECT-", name, lambda n: nodes.SelectKeyNode(n, selector))
+        return GroupedStream(
+            self._scope,
+            node,
+            sides.chosen(key, selector, sides.whole),
+            sides.unless_said(value, self._value),
+            needs_repartition=True,
+            name=name,
+        )
+
+    def to_table(
+        self,
+        *,
+        key: type[K] | Serde[K] | None = None,
+        value: type[V] | Serde[V] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, V]:
+        """Read the stream as changes of a table; `name` names its store, and makes one."""
+        here = (sides.unless_said(key, self._key), sides.unless_said(value, self._value))
+        made, store_name = table_of_stream(
+            self._scope,
+            self._node,
+            here,
+            is_rekeyed=self._is_rekeyed,
+            choice=materialized(name, store),
+            node_name=node,
+        )
+        return Table(self._scope, made, *here, store_name)
+
+    def to(
+        self,
+        topic: Topic[K, V] | str | Callable[[Record[K, V]], str],
+        *,
+        key: type[K] | Serde[K] | None = None,
+        value: type[V] | Serde[V] | None = None,
+        partitioner: Partitioner | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Write to a topic, or to the topic that a function of the record names.
+
+        The topic must exist: output topics are not made by streamkit.
+        """
+        here = (sides.unless_said(key, self._key), sides.unless_said(value, self._value))
+        node = sink_node(self._scope, topic, here, partitioner, name)
+        self._scope.graph.add(node, self._node)
+
+    def _add(self, prefix: str, name: str | None, make: Callable[[str], nodes.Node]) -> GraphNode:
+        new = self._scope.graph.name_or_new(name, prefix)
+        return self._scope.graph.add(processor(new, lambda _: make(new)), self._node)
+
+    def _same(self, node: GraphNode) -> Stream[K, V]:
+        return Stream(self._scope, node, self._key, self._value, is_rekeyed=self._is_rekeyed)
+
+    def _with_values(self, node: GraphNode, value: Side) -> Stream[K, Any]:
+        return Stream(self._scope, node, self._key, value, is_rekeyed=self._is_rekeyed)
