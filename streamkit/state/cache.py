@@ -58,6 +58,13 @@ class ValueAndTimestamp:
         self.value = value
         self.timestamp = timestamp
 
+    def __getitem__(self, index: int) -> object:
+        if index == 0:
+            return self.value
+        if index == 1:
+            return self.timestamp
+        raise IndexError(index)
+
     def __iter__(self) -> Iterator[object]:
         return iter((self.value, self.timestamp))
 
@@ -109,9 +116,7 @@ class TimestampedStore:
         """The value and its timestamp, or None."""
         return self.read(self.key_bytes(key))
 
-    def put(
-        self, key: Any, value: Any, timestamp: int, headers: Headers = ()
-    ) -> None:
+    def put(self, key: Any, value: Any, timestamp: int, headers: Headers = ()) -> None:
         """Set or, with None, delete."""
         data = None if value is None else self.value_bytes(value)
         self.write(self.key_bytes(key), data, timestamp)
@@ -286,9 +291,7 @@ class CachedStore:
         held: ValueAndTimestamp = node.current
         return ValueAndTimestamp(self._below.value_object(held.value), held.timestamp)
 
-    def put(
-        self, key: Any, value: Any, timestamp: int, headers: Headers = ()
-    ) -> None:
+    def put(self, key: Any, value: Any, timestamp: int, headers: Headers = ()) -> None:
         """Set or, with None, delete; passed on later."""
         if type(key) is not self._key_type:
             key = self._cache_key(key)

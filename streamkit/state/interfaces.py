@@ -71,7 +71,7 @@ class TimestampedKeyValueStore(StateStore, Protocol):
 
 
 class KeyValueStore(StateStore, Protocol[K, V]):
-    """The plain key-value store of the Processor API, with mapping access and scans by key bytes."""
+    """The plain key-value store of the Processor API, with mapping access and scans."""
 
     def get(self, key: K, default: V | None = None, /) -> V | None: ...
 

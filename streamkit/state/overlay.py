@@ -2,8 +2,8 @@
 
 A dictionary with sorted keys on demand. Reads see the overlay first and the backend below;
 scans merge both, deletes included, as they are when the scan is opened. `take_changes` hands the
-changes to a commit; `discard` forgets them. Compiled by Cython; runs the same uncompiled; its types for
-mypy stand in `overlay.pyi`.
+changes to a commit; `discard` forgets them. Compiled by Cython; runs the same uncompiled.
+Its types for mypy stand in `overlay.pyi`.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class OverlayStore:
         if value is not None:
             self.size_bytes += len(value)
 
-    def scan(
-        self, low: bytes | None, high: bytes | None, reverse: bool = False
-    ) -> Iterator[Entry]:
+    def scan(self, low: bytes | None, high: bytes | None, reverse: bool = False) -> Iterator[Entry]:
         """The entries with low <= key < high, as they are at this call."""
         committed = self._backend.scan(self.family, low, high, reverse=reverse)
         changes = self._slice(low, high)

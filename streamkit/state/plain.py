@@ -7,7 +7,7 @@ of the record being processed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from streamkit.state.cache import CachedStore, TimestampedStore, ValueAndTimestamp
 

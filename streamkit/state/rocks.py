@@ -100,9 +100,7 @@ def _existing(path: str) -> list[str]:
         return []
 
 
-def _forward(
-    cursor: rocksdict.RdictIter, low: bytes | None, high: bytes | None
-) -> Iterator[Entry]:
+def _forward(cursor: rocksdict.RdictIter, low: bytes | None, high: bytes | None) -> Iterator[Entry]:
     if low is None:
         cursor.seek_to_first()
     else:

@@ -55,9 +55,7 @@ class TaskState:
     def apply(self, offsets: Mapping[str, StoredOffset]) -> None:
         """Write all overlays and these stores' changelog offsets to the backends."""
         for backend, names in self._by_backend():
-            changes = [
-                change for name in names for change in self.overlays[name].take_changes()
-            ]
+            changes = [change for name in names for change in self.overlays[name].take_changes()]
             changes += [
                 (OFFSETS_FAMILY, name.encode(), encode_offset(offsets[name]))
                 for name in names
@@ -111,9 +109,7 @@ def chunks(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
     """Split into pieces of bounded count and size; RocksDB holds the GIL while it writes one."""
     start = size = 0
     for index, (_, key, value) in enumerate(changes):
-        if index > start and (
-            index - start >= CHUNK_RECORDS_MAX or size >= CHUNK_BYTES_MAX
-        ):
+        if index > start and (index - start >= CHUNK_RECORDS_MAX or size >= CHUNK_BYTES_MAX):
             yield changes[start:index]
             start, size = index, 0
         size += len(key) + (len(value) if value is not None else 0)

@@ -1,0 +1,178 @@
+"""What tasks write: records gathered into one batch per partition, handed over whole.
+
+The collector belongs to the processing thread. `ready` holds the batches that are full or old
+enough; the network thread builds and sends them. A record without a key goes to a partition
+that stays the same until its batch is handed over. Compiled by Cython; runs the same
+uncompiled; its types for mypy stand in `collector.pyi`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cython
+
+from streamkit.common.errors import FatalError
+from streamkit.common.model import TopicPartition
+from streamkit.common.partitioner import partition_for
+from streamkit.records import BatchBuilder
+
+
+@cython.cclass
+class Collector:
+    """The open batches of all topics that a processing thread writes to."""
+
+    now_ms = cython.declare(object, visibility="public")
+    ready = cython.declare(list, visibility="readonly")
+    _writers: dict
+    _size_max: object
+    _compression: object
+    _choose: object
+
+    def __init__(self, size_max: int, compression: int, choose: Callable[[int], int]) -> None:
+        self.now_ms = 0
+        self.ready = []
+        self._writers = {}
+        self._size_max = size_max
+        self._compression = compression
+        self._choose = choose
+
+    def writer(self, topic: str) -> TopicWriter:
+        """The writer of a topic; the same one for every task."""
+        found = self._writers.get(topic)
+        if found is None:
+            found = TopicWriter(self, topic)
+            self._writers[topic] = found
+        return found
+
+    def take(self, opened_before_ms: int | None = None) -> list[Any]:
+        """The (partition, batch) pairs to send now: full ones, and those opened before then.
+
+        Without a time, all of them.
+        """
+        writer: TopicWriter
+        for writer in self._writers.values():
+            writer.close_batches(opened_before_ms)
+        taken = self.ready
+        self.ready = []
+        return taken
+
+    def discard(self, partition: TopicPartition) -> None:
+        """Drop the open batch of a partition."""
+        writer: TopicWriter = self._writers.get(partition.topic)
+        if writer is not None:
+            writer.drop_batch(partition.partition)
+        self.ready = [pair for pair in self.ready if pair[0] != partition]
+
+    def new_batch(self) -> BatchBuilder:
+        return BatchBuilder(self._size_max, self._compression)
+
+    def choose(self, count: int) -> int:
+        return self._choose(count)
+
+
+@cython.cclass
+class TopicWriter:
+    """Appends to the batches of one topic; see `SinkWriter`."""
+
+    topic = cython.declare(object, visibility="readonly")
+    count = cython.declare(cython.int, visibility="readonly")
+    _collector: Collector
+    _appends: list
+    _batches: list
+    _opened: list
+    _partitions: list
+    _open_count: cython.int
+    _sticky: cython.int
+
+    def __init__(self, collector: Collector, topic: str) -> None:
+        self.topic = topic
+        self.count = 0
+        self._collector = collector
+        self._appends = []
+        self._batches = []
+        self._opened = []
+        self._partitions = []
+        self._open_count = 0
+        self._sticky = -1
+
+    def set_count(self, count: int) -> None:
+        """How many partitions the topic has; it may only grow."""
+        while self.count < count:
+            self._partitions.append(TopicPartition(self.topic, self.count))
+            self._appends.append(None)
+            self._batches.append(None)
+            self._opened.append(0)
+            self.count += 1
+
+    def append(
+        self,
+        key: Any,
+        value: Any,
+        timestamp: Any,
+        headers: Any = (),
+        partition: cython.int = -1,
+    ) -> None:
+        """Add one record; partition -1 goes by the key's hash."""
+        if partition < 0:
+            partition = self._partition_of(key)
+        elif partition >= self.count:
+            raise FatalError(
+                f"topic {self.topic} has {self.count} partitions, there is no {partition}"
+            )
+        add = self._appends[partition]
+        if add is None:
+            add = self._open(partition)
+        if not add(key, value, timestamp, headers):
+            self._close(partition)
+            add = self._open(partition)
+            add(key, value, timestamp, headers)
+
+    def close_batches(self, opened_before_ms: Any) -> None:
+        """Hand over the open batches, those opened before then only when a time is given."""
+        if self._open_count == 0:
+            return
+        partition: cython.int
+        for partition in range(self.count):
+            if self._batches[partition] is not None and (
+                opened_before_ms is None or self._opened[partition] <= opened_before_ms
+            ):
+                self._close(partition)
+
+    def drop_batch(self, partition: cython.int) -> None:
+        """Forget the open batch of one partition."""
+        if partition < self.count and self._batches[partition] is not None:
+            self._batches[partition] = None
+            self._appends[partition] = None
+            self._open_count -= 1
+
+    @cython.cfunc
+    def _partition_of(self, key: object) -> cython.int:
+        if self.count == 0:
+            raise FatalError(f"topic {self.topic} is written to before its partitions are known")
+        if key is not None:
+            if self.count == 1:
+                return 0
+            return partition_for(key, self.count)
+        if self._sticky < 0:
+            self._sticky = self._collector.choose(self.count)
+        return self._sticky
+
+    @cython.cfunc
+    def _open(self, partition: cython.int) -> object:
+        batch = self._collector.new_batch()
+        self._batches[partition] = batch
+        self._opened[partition] = self._collector.now_ms
+        self._appends[partition] = batch.append
+        self._open_count += 1
+        return batch.append
+
+    @cython.cfunc
+    def _close(self, partition: cython.int) -> cython.void:
+        self._collector.ready.append((self._partitions[partition], self._batches[partition]))
+        self._batches[partition] = None
+        self._appends[partition] = None
+        self._open_count -= 1
+        if partition == self._sticky:
+            self._sticky = -1

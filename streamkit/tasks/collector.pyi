@@ -1,0 +1,31 @@
+from collections.abc import Callable
+
+from streamkit.common.model import Headers, TopicPartition
+from streamkit.records import BatchBuilder
+
+class Collector:
+    now_ms: int
+    @property
+    def ready(self) -> list[tuple[TopicPartition, BatchBuilder]]: ...
+    def __init__(self, size_max: int, compression: int, choose: Callable[[int], int]) -> None: ...
+    def writer(self, topic: str) -> TopicWriter: ...
+    def take(
+        self, opened_before_ms: int | None = None
+    ) -> list[tuple[TopicPartition, BatchBuilder]]: ...
+    def discard(self, partition: TopicPartition) -> None: ...
+
+class TopicWriter:
+    @property
+    def topic(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    def set_count(self, count: int) -> None: ...
+    def append(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp: int,
+        headers: Headers = (),
+        partition: int = -1,
+        /,
+    ) -> None: ...

@@ -1,0 +1,184 @@
+"""What the two actors of a worker say to each other.
+
+Events go from the network to processing, commands the other way. All are values; the batches in
+them belong to the receiver from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streamkit.client.decode import Fetched
+from streamkit.common.errors import StreamkitError
+from streamkit.common.model import TaskId, TopicPartition
+from streamkit.records import BatchBuilder
+from streamkit.state.restore import ChangelogBounds
+
+Batches = list[tuple[TopicPartition, BatchBuilder]]
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Close `revoke` after a commit, then run exactly `active` and keep exactly `standby`."""
+
+    revoke: frozenset[TaskId]
+    active: frozenset[TaskId]
+    standby: frozenset[TaskId]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksLost:
+    """Close every task without commit."""
+
+    reason: str = "the member was fenced"
+
+
+@dataclass(frozen=True, slots=True)
+class StartPosition:
+    """Where a task begins to read an input partition."""
+
+    offset: int
+    end: int
+    partition_time: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPrepared:
+    """The answer to `PrepareTask`: committed positions, changelogs, and partition counts."""
+
+    task_id: TaskId
+    positions: Mapping[TopicPartition, StartPosition]
+    changelogs: Mapping[TopicPartition, ChangelogBounds]
+    partition_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Data of one partition, for a task's input or for restoring it."""
+
+    data: Fetched
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfRange:
+    """A position lies outside the log, which is now [start, end)."""
+
+    tp: TopicPartition
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A batch is written up to `offset_end`, or failed for good."""
+
+    tp: TopicPartition
+    offset_end: int
+    error: StreamkitError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The answer to `CommitOffsets`."""
+
+    number: int
+    error: StreamkitError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Commit, close every task, and say `Stopped`."""
+
+
+Event = (
+    Assigned | TasksLost | TaskPrepared | Arrived | OutOfRange | Acknowledged | Committed | Drain
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareTask:
+    """Look up what a task needs before it can restore and run."""
+
+    task_id: TaskId
+    inputs: tuple[TopicPartition, ...]
+    changelogs: tuple[TopicPartition, ...]
+    topics: tuple[str, ...]
+    resets: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StartFetching:
+    """Fetch these partitions from these offsets."""
+
+    positions: Mapping[TopicPartition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StopFetching:
+    """Forget these partitions and what is buffered of them."""
+
+    partitions: tuple[TopicPartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Hand over no more of this partition until `Resume`."""
+
+    tp: TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on with a paused partition."""
+
+    tp: TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send these batches; each is answered by `Acknowledged`."""
+
+    batches: Batches
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOffsets:
+    """Commit input positions with their metadata; answered by `Committed`."""
+
+    number: int
+    offsets: Mapping[TopicPartition, tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """The tasks are now exactly these."""
+
+    active: frozenset[TaskId]
+    standby: frozenset[TaskId]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Processing stopped because of this; the worker ends with it."""
+
+    error: StreamkitError
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Everything is committed and closed after `Drain`."""
+
+
+Command = (
+    PrepareTask
+    | StartFetching
+    | StopFetching
+    | Pause
+    | Resume
+    | Send
+    | CommitOffsets
+    | Reconciled
+    | Failed
+    | Stopped
+)

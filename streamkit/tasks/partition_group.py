@@ -1,0 +1,141 @@
+"""The buffered input of one task: which record comes next.
+
+The partition whose next record has the lowest timestamp goes first, and keeps going while it has
+the lowest: a run of records is handed to its source node at once. With one partition that is
+the whole batch. `max.task.idle.ms` says whether to go on while another partition, which may
+hold an older record, has nothing buffered (KIP-695).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from streamkit.client.decode import Fetched, decode_fetched
+from streamkit.common.model import TopicPartition
+from streamkit.records import DecodedBatch
+from streamkit.tasks.messages import StartPosition
+from streamkit.topology.operators.node import SourceNode
+
+
+class PartitionQueue:
+    """What is buffered of one input partition; `position` is the next offset to process."""
+
+    __slots__ = (
+        "_batches", "_end", "_fetched", "batch", "buffered", "high_watermark",
+        "index", "is_paused", "position", "source", "tp",
+    )  # fmt: skip
+
+    def __init__(self, tp: TopicPartition, source: SourceNode, start: StartPosition) -> None:
+        self.tp = tp
+        self.source = source
+        self.position = start.offset
+        self.high_watermark = start.end
+        self.buffered = 0
+        self.is_paused = False
+        self.batch: DecodedBatch | None = None
+        self.index = 0
+        self._fetched: deque[Fetched] = deque()
+        self._batches: Iterator[DecodedBatch] = iter(())
+        self._end = start.offset
+        source.partition_time = max(source.partition_time, start.partition_time)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Nothing is buffered, and the broker is not known to have more."""
+        return self.position >= self.high_watermark
+
+    def add(self, fetched: Fetched) -> None:
+        """Buffer what was fetched."""
+        self.high_watermark = max(self.high_watermark, fetched.high_watermark)
+        self.buffered += sum(header.count for header in fetched.batches)
+        self._fetched.append(fetched)
+
+    def has_record(self) -> bool:
+        """Make the next record the current one; False when nothing is buffered."""
+        while self.batch is None or self.index >= len(self.batch.offsets):
+            batch = next(self._batches, None)
+            if batch is not None:
+                self.batch = batch
+                self.index = bisect_left(batch.offsets, self.position)
+                continue
+            self.batch = None
+            self.position = max(self.position, self._end)
+            if not self._fetched:
+                self.buffered = 0
+                return False
+            fetched = self._fetched.popleft()
+            self._end = fetched.next_offset
+            self._batches = decode_fetched(fetched, self.position)
+        return True
+
+    def run(self, stop: int) -> int:
+        """Process the current batch's records up to index `stop`; returns how many."""
+        batch = self.batch
+        assert batch is not None, f"{self.tp} has no current batch"
+        start = self.index
+        self.source.run(batch, start, stop)
+        self.index = stop
+        self.position = batch.offsets[stop - 1] + 1
+        self.buffered = max(self.buffered - (stop - start), 0)
+        return stop - start
+
+
+class PartitionGroup:
+    """All input partitions of one task."""
+
+    def __init__(self, queues: Mapping[TopicPartition, PartitionQueue], idle_ms: int) -> None:
+        self.queues = dict(queues)
+        self._all = list(self.queues.values())
+        self._idle_ms = idle_ms
+        self._idle_since: float | None = None
+
+    def run(self, limit: int, now_ms: float) -> int:
+        """Process up to `limit` records of the run that comes next; returns how many, 0 if none."""
+        if len(self._all) == 1:
+            queue = self._all[0]
+            if not queue.has_record():
+                return 0
+            assert queue.batch is not None
+            return queue.run(min(queue.index + limit, len(queue.batch.offsets)))
+        ready = [queue for queue in self._all if queue.has_record()]
+        if not ready or not self._may_go_on(ready, now_ms):
+            return 0
+        return self._run_lowest(ready, limit)
+
+    def _run_lowest(self, ready: list[PartitionQueue], limit: int) -> int:
+        ready.sort(key=_head_timestamp)
+        queue = ready[0]
+        batch = queue.batch
+        assert batch is not None
+        stop = min(queue.index + limit, len(batch.timestamps))
+        if len(ready) > 1:
+            stop = _end_of_run(batch.timestamps, queue.index, stop, _head_timestamp(ready[1]))
+        return queue.run(stop)
+
+    def _may_go_on(self, ready: list[PartitionQueue], now_ms: float) -> bool:
+        if len(ready) == len(self._all) or self._idle_ms < 0:
+            self._idle_since = None
+            return True
+        caught_up = all(queue.is_caught_up for queue in self._all if queue not in ready)
+        if caught_up and self._idle_ms == 0:
+            return True
+        if self._idle_since is None:
+            self._idle_since = now_ms
+        return caught_up and now_ms - self._idle_since >= self._idle_ms
+
+
+def _head_timestamp(queue: PartitionQueue) -> int:
+    assert queue.batch is not None
+    return queue.batch.timestamps[queue.index]
+
+
+def _end_of_run(timestamps: list[int], start: int, stop: int, other: int) -> int:
+    """The index after the records from `start` on that are not younger than `other`."""
+    if timestamps[start] > other:
+        return start + 1
+    end = start + 1
+    while end < stop and timestamps[end] <= other:
+        end += 1
+    return end

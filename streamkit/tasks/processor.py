@@ -1,0 +1,363 @@
+"""The processing actor: it owns the tasks and steps them; plain synchronous code.
+
+`step` handles the events that came, advances the commit, restores and processes one slice each,
+and says how long it has nothing to do. Tasks that stay never stop for those that come or go;
+while a commit waits for the network, records are not processed and events are handled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from streamkit.common.errors import FatalError, RejoinError, StreamkitError
+from streamkit.common.model import TaskId, TopicPartition
+from streamkit.tasks.commit import Commit, CommitPhase, Deliveries
+from streamkit.tasks.mailbox import Inbox, Outbox
+from streamkit.tasks.messages import (
+    Acknowledged,
+    Arrived,
+    Assigned,
+    Batches,
+    Command,
+    CommitOffsets,
+    Committed,
+    Drain,
+    Event,
+    Failed,
+    OutOfRange,
+    Pause,
+    Reconciled,
+    Resume,
+    Send,
+    StartFetching,
+    StopFetching,
+    Stopped,
+    TaskPrepared,
+    TasksLost,
+)
+from streamkit.tasks.task import StreamTask, TaskEnvironment, TaskPhase
+from streamkit.topology.plan import Topology
+
+log = logging.getLogger(__name__)
+
+SLICE_RECORDS_MIN = 16
+SLICE_RECORDS_MAX = 4096
+SLICE_MS = 10.0
+"""A slice grows while it takes less than half of this, and shrinks when it takes twice."""
+
+LOCK_RETRY_MS = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorSettings:
+    """What the processing thread needs of the settings."""
+
+    commit_interval_ms: int
+    linger_ms: int
+    bytes_outstanding_max: int
+    uncommitted_bytes_max: int
+    wait_max_ms: float = 100.0
+
+
+class Processor:
+    """The tasks of one worker."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        environment: TaskEnvironment,
+        settings: ProcessorSettings,
+        inbox: Inbox[Event],
+        outbox: Outbox[Command],
+        monotonic_ms: Callable[[], float],
+    ) -> None:
+        self.tasks: dict[TaskId, StreamTask] = {}
+        self.records = 0
+        self.commits = 0
+        self.last_step_ms = monotonic_ms()
+        self.current: StreamTask | None = None
+        self.is_ended = False
+        self._topology = topology
+        self._environment = environment
+        self._collector = environment.collector
+        self._settings = settings
+        self._inbox = inbox
+        self._outbox = outbox
+        self._monotonic_ms = monotonic_ms
+        self._commit = Commit()
+        self._deliveries = Deliveries()
+        self._owners: dict[TopicPartition, StreamTask] = {}
+        self._pending: Assigned | None = None
+        self._is_draining = False
+        self._slice = SLICE_RECORDS_MIN
+        self._lock_retry_ms = 0.0
+
+    def run(self) -> None:
+        """Step until the end; the body of the processing thread."""
+        wait_ms = 0.0
+        while not self.is_ended:
+            events = self._inbox.take_all(wait_ms / 1000)
+            wait_ms = self.step(events, self._monotonic_ms())
+
+    def step(self, events: list[Event], now_ms: float) -> float:
+        """Do one round of everything; returns how many ms may pass before the next."""
+        self.last_step_ms = now_ms
+        try:
+            return self._step(events, now_ms)
+        except Exception as error:  # the process's edge: the worker ends with it, and says why
+            known = isinstance(error, StreamkitError)
+            self._fail(error if known else _unexpected(error))  # type: ignore[arg-type]
+            return 0.0
+
+    def _step(self, events: list[Event], now_ms: float) -> float:
+        for event in events:
+            self._handle(event, now_ms)
+        if self.is_ended:
+            return 0.0
+        self._collector.now_ms = int(now_ms)
+        self._advance_commit(now_ms)
+        if self._commit.is_idle:
+            self._maybe_reassign(now_ms)
+        self._advance_tasks(now_ms)
+        did_work = self._commit.is_idle and self._process_slice(now_ms)
+        if self._commit.is_idle and self._is_commit_due(now_ms):
+            self._begin_commit(now_ms)
+        self._send(self._collector.take(int(now_ms) - self._settings.linger_ms))
+        if did_work or self._has_restore_work():
+            return 0.0
+        return self._wait_ms(now_ms)
+
+    def _handle(self, event: Event, now_ms: float) -> None:
+        match event:
+            case Arrived(data):
+                task = self._owners.get(data.tp)
+                if task is not None and task.add(data):
+                    self._outbox.put(Pause(data.tp))
+            case Acknowledged():
+                self._on_acknowledged(event)
+            case Committed(number, error):
+                if self._commit.is_answered_by(number):
+                    self._on_committed(error, now_ms)
+            case Assigned():
+                self._pending = event
+            case TaskPrepared():
+                self._on_prepared(event)
+            case OutOfRange(tp, start, end):
+                task = self._owners.get(tp)
+                if task is not None:
+                    self._outbox.put(StartFetching(task.on_out_of_range(tp, start, end)))
+            case TasksLost(reason):
+                self._lose_tasks(reason, now_ms)
+            case Drain():
+                self._is_draining = True
+
+    def _on_acknowledged(self, event: Acknowledged) -> None:
+        if event.error is not None:
+            raise event.error
+        self._deliveries.acknowledged(event.tp, event.offset_end)
+
+    def _on_committed(self, error: StreamkitError | None, now_ms: float) -> None:
+        if isinstance(error, RejoinError):
+            # The coordinator knows us no more; the next heartbeat says so too, and rejoins.
+            log.warning("the offsets were refused: %s", error)
+            self._lose_tasks(str(error), now_ms)
+            return
+        if error is not None:
+            raise error
+        self._finish_commit(now_ms)
+
+    def _advance_commit(self, now_ms: float) -> None:
+        if self._commit.phase is not CommitPhase.ACKNOWLEDGEMENTS or self._deliveries.outstanding:
+            return
+        if self._commit.offsets:
+            self._commit.to_offsets()
+            self._outbox.put(CommitOffsets(self._commit.number, self._commit.offsets))
+        else:
+            self._finish_commit(now_ms)
+
+    def _is_commit_due(self, now_ms: float) -> bool:
+        if now_ms - self._commit.last_ms >= self._settings.commit_interval_ms:
+            return True
+        limit = self._settings.uncommitted_bytes_max
+        return limit >= 0 and sum(t.uncommitted_bytes for t in self._running()) > limit
+
+    def _begin_commit(self, now_ms: float) -> None:
+        running = self._running()
+        if not any(task.has_uncommitted for task in running):
+            self._commit.last_ms = now_ms
+            return
+        for task in running:
+            self.current = task
+            task.flush()
+        offsets: dict[TopicPartition, tuple[int, str]] = {}
+        for task in running:
+            offsets |= task.offsets_to_commit()
+        self._send(self._collector.take())
+        self._commit.begin(offsets)
+
+    def _finish_commit(self, now_ms: float) -> None:
+        offsets = self._commit.offsets
+        for task in self._running():
+            task.on_committed(offsets, self._deliveries.written)
+        self._deliveries.written.clear()
+        self.commits += 1
+        self._commit.end(now_ms)
+
+    def _maybe_reassign(self, now_ms: float) -> None:
+        """Revoke after a commit, then close, create and report."""
+        if self._pending is None and not self._is_draining:
+            return
+        target = frozenset[TaskId]() if self._pending is None else self._pending.active
+        leaving = [task for task in self.tasks.values() if task.id not in target]
+        if self._is_draining:
+            leaving = list(self.tasks.values())
+        if any(task.has_uncommitted for task in leaving):
+            self._begin_commit(now_ms)
+            if not self._commit.is_idle:
+                return
+        for task in leaving:
+            self._close(task)
+        if self._is_draining:
+            self.is_ended = True
+            self._outbox.put(Stopped())
+            return
+        assert self._pending is not None
+        self._create(self._pending)
+        self._pending = None
+
+    def _create(self, assigned: Assigned) -> None:
+        for task_id in sorted(assigned.active):
+            if task_id not in self.tasks:
+                subtopology = self._topology.subtopology(task_id.subtopology)
+                self.tasks[task_id] = StreamTask(task_id, subtopology, self._environment)
+                log.info("task %s: assigned", task_id)
+        self._lock_retry_ms = 0.0
+        self._outbox.put(Reconciled(frozenset(self.tasks), assigned.standby))
+
+    def _advance_tasks(self, now_ms: float) -> None:
+        """Bring tasks that do not run yet one step further."""
+        for task in self.tasks.values():
+            if task.phase is TaskPhase.CREATED and now_ms >= self._lock_retry_ms:
+                request = task.try_prepare()
+                if request is None:
+                    self._lock_retry_ms = now_ms + LOCK_RETRY_MS
+                else:
+                    self._outbox.put(request)
+            elif task.phase is TaskPhase.RESTORING:
+                self._restore(task)
+
+    def _on_prepared(self, prepared: TaskPrepared) -> None:
+        task = self.tasks.get(prepared.task_id)
+        if task is None or task.phase is not TaskPhase.PREPARING:
+            return
+        positions = task.on_prepared(prepared)
+        if positions:
+            log.info("task %s: restoring %d offsets", task.id, task.remaining)
+            self._fetch(task, positions)
+
+    def _restore(self, task: StreamTask) -> None:
+        done = task.restore_slice()
+        for tp in task.to_resume():
+            self._outbox.put(Resume(tp))
+        if done:
+            self._stop_fetching(tuple(done))
+        if task.is_restored:
+            restored = task.restored
+            self._fetch(task, task.start())
+            log.info("task %s: running, %d records restored", task.id, restored)
+
+    def _process_slice(self, now_ms: float) -> bool:
+        if self._deliveries.bytes_outstanding > self._settings.bytes_outstanding_max:
+            return False
+        done = 0
+        for task in self._running():
+            self.current = task
+            done += self._process_task(task, now_ms)
+            for tp in task.to_resume():
+                self._outbox.put(Resume(tp))
+        self.records += done
+        return done > 0
+
+    def _process_task(self, task: StreamTask, now_ms: float) -> int:
+        done = 0
+        while done < self._slice:
+            processed = task.process(self._slice - done, now_ms)
+            if processed == 0:
+                break
+            done += processed
+        if done:
+            self._adapt_slice(done, now_ms)
+        return done
+
+    def _adapt_slice(self, done: int, began_ms: float) -> None:
+        now_ms = self._monotonic_ms()
+        took_ms = now_ms - began_ms
+        self.last_step_ms = now_ms
+        if took_ms > 2 * SLICE_MS:
+            self._slice = max(self._slice // 2, SLICE_RECORDS_MIN)
+        elif took_ms < SLICE_MS / 2 and done >= self._slice:
+            self._slice = min(self._slice * 2, SLICE_RECORDS_MAX)
+
+    def _send(self, batches: Batches) -> None:
+        if not batches:
+            return
+        for tp, batch in batches:
+            self._deliveries.sent(tp, batch.size)
+        self._outbox.put(Send(batches))
+
+    def _fetch(self, task: StreamTask, positions: dict[TopicPartition, int]) -> None:
+        for tp in positions:
+            self._owners[tp] = task
+        self._outbox.put(StartFetching(positions))
+
+    def _stop_fetching(self, partitions: tuple[TopicPartition, ...]) -> None:
+        for tp in partitions:
+            self._owners.pop(tp, None)
+        self._outbox.put(StopFetching(partitions))
+
+    def _close(self, task: StreamTask) -> None:
+        owned = tuple(tp for tp, owner in self._owners.items() if owner is task)
+        if owned:
+            self._stop_fetching(owned)
+        task.close()
+        del self.tasks[task.id]
+        log.info("task %s: closed", task.id)
+
+    def _lose_tasks(self, reason: str, now_ms: float) -> None:
+        """Close everything without commit: another member has the tasks, or soon will."""
+        if self.tasks:
+            log.warning("all tasks are lost: %s", reason)
+        for task in list(self.tasks.values()):
+            for tp in task.changelogs:
+                # Records of a task that is another's now must not land in its changelog.
+                self._collector.discard(tp)
+            self._close(task)
+        self._pending = None
+        self._commit.end(now_ms)
+        self._deliveries.written.clear()
+        self._outbox.put(Reconciled(frozenset(), frozenset()))
+
+    def _fail(self, error: StreamkitError) -> None:
+        self.is_ended = True
+        for task in list(self.tasks.values()):
+            task.close()
+        self.tasks.clear()
+        self._outbox.put(Failed(error))
+
+    def _running(self) -> list[StreamTask]:
+        return [task for task in self.tasks.values() if task.phase is TaskPhase.RUNNING]
+
+    def _has_restore_work(self) -> bool:
+        return any(task.has_restore_work for task in self.tasks.values())
+
+    def _wait_ms(self, now_ms: float) -> float:
+        due_ms = self._commit.last_ms + self._settings.commit_interval_ms - now_ms
+        return max(min(due_ms, self._settings.wait_max_ms), 1.0)
+
+
+def _unexpected(error: Exception) -> FatalError:
+    fatal = FatalError(f"processing failed: {type(error).__name__}: {error}")
+    fatal.__cause__ = error
+    return fatal

@@ -1,0 +1,334 @@
+"""A stream task: one sub-topology over one partition number.
+
+Its life: created (waiting for its folder's lock), preparing (positions are looked up),
+restoring, running, closed. Plain synchronous code: the processing thread calls it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from uuid import UUID
+
+from streamkit.client.decode import Fetched
+from streamkit.common.errors import FatalError, StreamkitError
+from streamkit.common.model import TaskId, TopicPartition
+from streamkit.state.backend import Backend
+from streamkit.state.builders import StoreBuilder
+from streamkit.state.cache import CacheBudget
+from streamkit.state.factory import Changelog, build_store
+from streamkit.state.formats import StoredOffset
+from streamkit.state.restore import plan_restore
+from streamkit.state.task_state import TaskState
+from streamkit.tasks.collector import Collector
+from streamkit.tasks.context import TaskContext, encode_partition_time
+from streamkit.tasks.messages import PrepareTask, TaskPrepared
+from streamkit.tasks.partition_group import PartitionGroup, PartitionQueue
+from streamkit.tasks.restoration import Restoration, Restore
+from streamkit.tasks.state_directory import Release, StateDirectory
+from streamkit.topology.plan import LinkedTopology, NodeKind, Subtopology
+
+
+class TaskPhase(Enum):
+    """Where a task is in its life; `_MOVES` says where it may go."""
+
+    CREATED = "created"
+    PREPARING = "preparing"
+    RESTORING = "restoring"
+    RUNNING = "running"
+    CLOSED = "closed"
+
+
+_MOVES = {
+    TaskPhase.CREATED: (TaskPhase.PREPARING, TaskPhase.CLOSED),
+    TaskPhase.PREPARING: (TaskPhase.RESTORING, TaskPhase.CLOSED),
+    TaskPhase.RESTORING: (TaskPhase.RUNNING, TaskPhase.CLOSED),
+    TaskPhase.RUNNING: (TaskPhase.CLOSED,),
+    TaskPhase.CLOSED: (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnvironment:
+    """What all tasks of a processing thread share."""
+
+    application_id: str
+    directory: StateDirectory
+    open_database: Callable[[str, list[str]], Backend]
+    collector: Collector
+    budget: CacheBudget
+    now_ms: Callable[[], int]
+    idle_ms: int
+    buffered_max: int
+
+
+class StreamTask:
+    """One task; see the module."""
+
+    def __init__(
+        self, task_id: TaskId, subtopology: Subtopology, environment: TaskEnvironment
+    ) -> None:
+        self.id = task_id
+        self.phase = TaskPhase.CREATED
+        self.subtopology = subtopology
+        self.context = TaskContext(
+            environment.application_id, task_id, environment.collector, environment.now_ms
+        )
+        self._environment = environment
+        self._release: Release | None = None
+        self._state: TaskState | None = None
+        self._linked: LinkedTopology | None = None
+        self._group: PartitionGroup | None = None
+        self._restoration: Restoration | None = None
+        self._prepared: TaskPrepared | None = None
+        self._committed: dict[TopicPartition, int] = {}
+        self._topic_ids: dict[str, UUID] = {}
+
+    @property
+    def has_uncommitted(self) -> bool:
+        """Whether anything was processed since the last commit."""
+        return any(
+            queue.position != self._committed.get(tp)
+            for tp, queue in (self._group.queues.items() if self._group else ())
+        )
+
+    @property
+    def uncommitted_bytes(self) -> int:
+        """The size of the changes that wait for a commit."""
+        return self._state.uncommitted_bytes if self._state is not None else 0
+
+    @property
+    def changelogs(self) -> dict[TopicPartition, StoreBuilder]:
+        """The changelog partition of each logged store."""
+        return {
+            TopicPartition(self._changelog_topic(builder), self.id.partition): builder
+            for builder in self.subtopology.stores
+            if builder.logging_enabled
+        }
+
+    @property
+    def remaining(self) -> int:
+        """Changelog offsets still to be restored."""
+        return self._restoration.remaining if self._restoration is not None else 0
+
+    @property
+    def restored(self) -> int:
+        """Changelog records restored so far."""
+        return self._restoration.restored if self._restoration is not None else 0
+
+    def partitions(self) -> list[TopicPartition]:
+        """Every partition that may be fetched for this task."""
+        queues = list(self._group.queues) if self._group is not None else []
+        restoring = list(self._restoration.positions()) if self._restoration is not None else []
+        return queues + restoring
+
+    def try_prepare(self) -> PrepareTask | None:
+        """Take the folder; then what to look up, or None while another process has it."""
+        self._release = self._environment.directory.lock_task(self.id)
+        if self._release is None:
+            return None
+        self._to(TaskPhase.PREPARING)
+        sinks = [
+            topic
+            for node in self.subtopology.nodes
+            if node.kind is NodeKind.SINK
+            for topic in node.topics
+        ]
+        inputs = [TopicPartition(topic, self.id.partition) for topic in self.subtopology.topics]
+        return PrepareTask(
+            self.id,
+            tuple(inputs),
+            tuple(self.changelogs),
+            tuple(dict.fromkeys([*sinks, *(tp.topic for tp in self.changelogs)])),
+            self.subtopology.offset_resets,
+        )
+
+    def on_prepared(self, prepared: TaskPrepared) -> dict[TopicPartition, int]:
+        """Open the state and plan its restoring; returns where to fetch changelogs from."""
+        self._to(TaskPhase.RESTORING)
+        self._prepared = prepared
+        environment = self._environment
+        self._state = TaskState(
+            self.subtopology.stores,
+            lambda families: environment.open_database(
+                environment.directory.database_path(self.id), list(families)
+            ),
+        )
+        for topic, count in prepared.partition_counts.items():
+            environment.collector.writer(topic).set_count(count)
+        restores: dict[TopicPartition, Restore] = {}
+        for tp, builder in self.changelogs.items():
+            bounds = prepared.changelogs[tp]
+            self._topic_ids[builder.name] = bounds.topic_id
+            plan = plan_restore(self._state.stored_offset(builder.name), bounds)
+            if plan.wipe is not None:
+                self._state.wipe(builder.name)
+            restores[tp] = Restore(builder.name, bounds.topic_id, plan.position, plan.end)
+        self._restoration = Restoration(self._state, restores)
+        return self._restoration.positions()
+
+    def restore_slice(self) -> list[TopicPartition]:
+        """Restore a little; returns the changelogs that need no more fetching."""
+        assert self._restoration is not None, f"task {self.id} is not restoring"
+        return self._restoration.run()
+
+    @property
+    def has_restore_work(self) -> bool:
+        """Whether changelog data waits to be written."""
+        return self._restoration is not None and self._restoration.has_work
+
+    @property
+    def is_restored(self) -> bool:
+        return self._restoration is not None and self._restoration.is_done
+
+    def start(self) -> dict[TopicPartition, int]:
+        """Link the operators and begin; returns where to fetch the input from."""
+        self._to(TaskPhase.RUNNING)
+        self._restoration = None
+        assert self._state is not None
+        assert self._prepared is not None
+        self._build_stores(self._state)
+        self._linked = self.subtopology.link(self.context)
+        self._linked.init()
+        queues = {
+            tp: PartitionQueue(tp, self._linked.sources[tp.topic], start)
+            for tp, start in self._prepared.positions.items()
+        }
+        self._group = PartitionGroup(queues, self._environment.idle_ms)
+        self._committed = {tp: queue.position for tp, queue in queues.items()}
+        return dict(self._committed)
+
+    def add(self, fetched: Fetched) -> bool:
+        """Buffer fetched data; True when its partition should pause now."""
+        if self._restoration is not None:
+            return self._restoration.add(fetched.tp, fetched)
+        if self._group is None or fetched.tp not in self._group.queues:
+            return False
+        queue = self._group.queues[fetched.tp]
+        queue.add(fetched)
+        if queue.buffered < self._environment.buffered_max or queue.is_paused:
+            return False
+        queue.is_paused = True
+        return True
+
+    def to_resume(self) -> list[TopicPartition]:
+        """Partitions that were paused and have room again."""
+        if self._restoration is not None:
+            return self._restoration.to_resume()
+        resumed = []
+        for tp, queue in self._group.queues.items() if self._group is not None else ():
+            if queue.is_paused and queue.buffered < self._environment.buffered_max:
+                queue.is_paused = False
+                resumed.append(tp)
+        return resumed
+
+    def on_out_of_range(
+        self, tp: TopicPartition, start: int, end: int
+    ) -> dict[TopicPartition, int]:
+        """Begin again where the log begins; returns the new positions. Raises FatalError."""
+        if self._restoration is not None:
+            self._restoration.reset(tp, start, end)
+            return {tp: start}
+        assert self._group is not None
+        queue = self._group.queues[tp]
+        reset = self.subtopology.offset_resets.get(tp.topic, "earliest")
+        if reset == "none":
+            raise FatalError(
+                f"task {self.id}: offset {queue.position} of {tp} lies outside the log, "
+                f"{start} to {end}, and offset_reset is none"
+            )
+        queue.position = start if reset == "earliest" else end
+        return {tp: queue.position}
+
+    def process(self, limit: int, now_ms: float) -> int:
+        """Process up to `limit` records; returns how many. Raises FatalError for a user's error."""
+        assert self._group is not None, f"task {self.id} is not running"
+        try:
+            return self._group.run(limit, now_ms)
+        except Exception as error:  # the task's edge: whatever user code raises
+            raise self._failure(error) from error
+
+    def flush(self) -> None:
+        """Make the caches pass on what they hold: to the stores, changelogs and downstream."""
+        try:
+            for store in self.context.stores.values():
+                store.flush()
+        except Exception as error:  # the task's edge: downstream of the cache is user code
+            raise self._failure(error) from error
+
+    def offsets_to_commit(self) -> dict[TopicPartition, tuple[int, str]]:
+        """The input positions that moved since the last commit, with their partition times."""
+        if self._group is None:
+            return {}
+        return {
+            tp: (queue.position, encode_partition_time(queue.source.partition_time))
+            for tp, queue in self._group.queues.items()
+            if queue.position != self._committed.get(tp)
+        }
+
+    def on_committed(
+        self,
+        offsets: Mapping[TopicPartition, tuple[int, str]],
+        written: Mapping[TopicPartition, int],
+    ) -> None:
+        """The commit is through: bring the state up to the changelog offsets written."""
+        if self._state is None:
+            return
+        for tp in self._group.queues if self._group is not None else ():
+            if tp in offsets:
+                self._committed[tp] = offsets[tp][0]
+        self._state.apply(
+            {
+                builder.name: StoredOffset(written[tp], self._topic_ids[builder.name])
+                for tp, builder in self.changelogs.items()
+                if tp in written
+            }
+        )
+
+    def close(self) -> None:
+        """Close; what was not committed is dropped, what was stays on disk."""
+        if self.phase is TaskPhase.CLOSED:
+            return
+        self._to(TaskPhase.CLOSED)
+        if self._linked is not None:
+            self._linked.close()
+        for store in self.context.stores.values():
+            store.close()
+        if self._state is not None:
+            self._state.close()
+        if self._release is not None:
+            self._release()
+
+    def _to(self, phase: TaskPhase) -> None:
+        assert phase in _MOVES[self.phase], f"task {self.id} cannot go from {self.phase} to {phase}"
+        self.phase = phase
+
+    def _build_stores(self, state: TaskState) -> None:
+        for builder in self.subtopology.stores:
+            topic = self._changelog_topic(builder)
+            append = None
+            if builder.logging_enabled and topic not in self.subtopology.topics:
+                append = self._environment.collector.writer(topic).append
+            self.context.stores[builder.name] = build_store(
+                builder,
+                state.overlays[builder.name],
+                Changelog(topic, self.id.partition, append),
+                self._environment.budget,
+                self.context,
+            )
+
+    def _changelog_topic(self, builder: StoreBuilder) -> str:
+        if builder.changelog_topic is not None:
+            return builder.changelog_topic
+        return f"{self._environment.application_id}-{builder.name}-changelog"
+
+    def _failure(self, error: Exception) -> StreamkitError:
+        context = self.context
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return FatalError(
+            f"task {self.id} failed at {context.topic}-{context.partition} offset "
+            f"{context.offset}: {type(error).__name__}: {error} "
+            f"(in {where.name}, {where.filename}:{where.lineno})"
+        )
