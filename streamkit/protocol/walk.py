@@ -158,7 +158,7 @@ class Walker:
         return 0
 
     @cython.cfunc
-    @cython.locals(step=Step, count=cython.longlong, index=cython.longlong, start=cython.longlong)
+    @cython.locals(step=Step, count=cython.longlong, _index=cython.longlong, start=cython.longlong)
     @cython.exceptval(-1)
     def tagged(self, step) -> cython.int:
         """Walk a section of tagged fields; those without a shape are to be cut out."""
@@ -166,7 +166,7 @@ class Walker:
         count = self.uvarint(step.name)
         behind = self.position
         unknown = 0
-        for index in range(count):
+        for _index in range(count):
             unknown += self.tagged_field(step)
         if unknown:
             self.edit(start, behind, encode_uvarint(count - unknown))

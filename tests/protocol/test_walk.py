@@ -1,0 +1,102 @@
+"""The walk is the same compiled and interpreted."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import streamkit.protocol.walk as imported
+from streamkit.protocol import shapes
+from streamkit.protocol.apis import VERSIONS, ApiKey
+from streamkit.protocol.errors import MalformedMessage
+from streamkit.protocol.messages import (
+    encode_request,
+    read_request_header,
+    request_type,
+    response_type,
+)
+
+
+def load_interpreted() -> ModuleType:
+    path = Path(shapes.__file__).with_name("walk.py")
+    spec = importlib.util.spec_from_file_location("interpreted_walk", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert not module.COMPILED
+    return module
+
+
+INTERPRETED = load_interpreted()
+
+
+def interpreted_shape(shape: Any) -> Any:
+    """The same shape in the interpreted module's classes."""
+    steps = [
+        INTERPRETED.Step(
+            step.op,
+            step.name,
+            step.size,
+            step.nullable,
+            step.shape and interpreted_shape(step.shape),
+            step.tags and {tag: interpreted_shape(item) for tag, item in step.tags.items()},
+        )
+        for step in shape.steps
+    ]
+    return INTERPRETED.Shape(steps)
+
+
+def outcome(module: Any, shape: Any, data: bytes, position: int) -> object:
+    try:
+        return module.walk(shape, data, position), module.checked(shape, data, position)
+    except MalformedMessage as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("api", list(VERSIONS), ids=lambda api: api.name)
+def test_compiled_and_interpreted_agree(api: ApiKey, make_message: Any) -> None:
+    rng = random.Random(api.name)
+    entity = request_type(api, VERSIONS[api].max)
+    compiled, interpreted = shapes.shape_of(entity), interpreted_shape(shapes.shape_of(entity))
+    for _ in range(10):
+        data = encode_request(7, None, make_message(entity, rng))
+        at = read_request_header(data).body_at
+        assert INTERPRETED.walk(interpreted, data, at) == len(data)
+        for _ in range(10):
+            damaged = bytearray(data)
+            bad = rng.randrange(at, len(data) + 1)
+            damaged[bad : bad + rng.randrange(3)] = rng.choice((b"", b"\xff" * 5, b"\x7f"))
+            assert outcome(imported, compiled, bytes(damaged), at) == outcome(
+                INTERPRETED, interpreted, bytes(damaged), at
+            )
+
+
+@pytest.mark.parametrize("length", [b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\xff\xff\xff\xfe"])
+@pytest.mark.parametrize("module", [imported, INTERPRETED], ids=["imported", "interpreted"])
+def test_lying_lengths_are_malformed(module: Any, length: bytes) -> None:
+    for op in (module.LONG_BYTES, module.ARRAY):
+        item = module.Shape([module.Step(module.SHORT_TEXT, "item")])
+        shape = module.Shape([module.Step(op, "field", nullable=True, shape=item)])
+        with pytest.raises(MalformedMessage):
+            module.walk(shape, length + b"abc", 0)
+
+
+def test_no_item_of_an_array_is_empty() -> None:
+    # Else a count could be large without any bytes to show for it.
+    def check(shape: Any) -> None:
+        for step in shape.steps:
+            if step.op in (imported.ARRAY, imported.COMPACT_ARRAY):
+                assert step.shape.size != 0, step.name
+            if step.shape is not None:
+                check(step.shape)
+
+    for api, versions in VERSIONS.items():
+        for version in range(versions.min, versions.max + 1):
+            check(shapes.shape_of(request_type(api, version)))
+            check(shapes.shape_of(response_type(api, version)))
