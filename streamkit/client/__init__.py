@@ -1,0 +1,1 @@
+"""The batch-level client: metadata, fetch, produce, offsets, admin, and the public clients."""

@@ -1,0 +1,307 @@
+"""Which partitions are fetched, from where, and what waits to be taken; pure.
+
+Back-pressure: a partition that holds `partition_bytes_max` is not fetched, nor is any while the
+partitions that can be taken hold `buffer_bytes_max`. Paused partitions keep what they hold, count
+only against their own limit, and are not fetched.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from streamkit.client.backoff import Backoff
+from streamkit.client.decode import Fetched, FetchFailed
+from streamkit.client.errors import (
+    BrokerRefreshError,
+    OffsetOutOfRangeError,
+    error_for,
+)
+from streamkit.client.fetch_session import FetchTarget
+from streamkit.client.metadata import ClusterView
+from streamkit.common.errors import CorruptBatchError, RetriableError, StreamkitError
+from streamkit.common.model import TopicPartition
+from streamkit.protocol.errors import ErrorCode
+from streamkit.records import scan
+
+FetchEvent = Fetched | FetchFailed
+
+BACKLOG_RECENT_MS: Final = 1_000
+"""So long after a full partition was left out, fetches wait only briefly for new records."""
+
+NO_LEADER: Final = -1
+
+
+@dataclass(slots=True)
+class FetchLimits:
+    """The limits of one fetcher, in bytes and milliseconds."""
+
+    partition_fetch_bytes_max: int
+    fetch_bytes_max: int
+    partition_bytes_max: int
+    buffer_bytes_max: int
+    preferred_replica_ms: int
+    retry_backoff: Backoff
+    check_crc: bool = True
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """One assigned partition; `generation` tells answers to older positions apart."""
+
+    tp: TopicPartition
+    position: int
+    generation: int
+    topic_id: UUID | None = None
+    is_paused: bool = False
+    has_failed: bool = False
+    events: deque[FetchEvent] = field(default_factory=deque)
+    held_bytes: int = 0
+    high_watermark: int = -1
+    last_stable_offset: int = -1
+    log_start_offset: int = -1
+    preferred: int = NO_LEADER
+    preferred_until_ms: float = 0.0
+    failures: int = 0
+    retry_at_ms: float = 0.0
+    left_out_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to ask of one broker now. `retry_at_ms` is the time when more may be asked."""
+
+    targets: dict[TopicPartition, FetchTarget]
+    generations: dict[TopicPartition, int]
+    bytes_max: int
+    has_backlog: bool
+    retry_at_ms: float | None
+
+
+class FetchState:
+    """All assigned partitions and what they hold."""
+
+    def __init__(self, limits: FetchLimits) -> None:
+        self._limits = limits
+        self._generation = 0
+        self._partitions: dict[TopicPartition, PartitionState] = {}
+        self._reserved: dict[int, int] = {}
+
+    @property
+    def partitions(self) -> Mapping[TopicPartition, PartitionState]:
+        """The assigned partitions."""
+        return self._partitions
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that could be taken now; those of paused partitions are not counted."""
+        return sum(p.held_bytes for p in self._partitions.values() if not p.is_paused)
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Add partitions, or move those that are there; what they held is dropped."""
+        for tp, position in positions.items():
+            self._generation += 1
+            before = self._partitions.get(tp)
+            self._partitions[tp] = PartitionState(
+                tp, position, self._generation, is_paused=before.is_paused if before else False
+            )
+
+    def unassign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Drop partitions and what they hold."""
+        for tp in partitions:
+            self._partitions.pop(tp, None)
+
+    def pause(self, partitions: Iterable[TopicPartition], *, paused: bool) -> None:
+        """Pause or resume; unknown partitions are left alone."""
+        for tp in partitions:
+            state = self._partitions.get(tp)
+            if state is not None:
+                state.is_paused = paused
+
+    def take(self) -> list[FetchEvent]:
+        """All events of the partitions that are not paused; their room is free again."""
+        taken: list[FetchEvent] = []
+        for state in self._partitions.values():
+            if state.events and not state.is_paused:
+                taken.extend(state.events)
+                state.events.clear()
+                state.held_bytes = 0
+        return taken
+
+    def has_events(self) -> bool:
+        """Whether `take` would give something."""
+        return any(p.events and not p.is_paused for p in self._partitions.values())
+
+    def position(self, tp: TopicPartition) -> int:
+        """The offset behind what was taken. Raises KeyError when not assigned."""
+        state = self._partitions[tp]
+        for event in state.events:
+            if isinstance(event, Fetched):
+                return event.fetch_offset
+        return state.position
+
+    def nodes(self, view: ClusterView, now_ms: float) -> set[int]:
+        """The brokers that have something to give; never iterate it where order shows."""
+        return {self._node_of(p, view, now_ms) for p in self._partitions.values()} - {NO_LEADER}
+
+    def has_leaderless(self, view: ClusterView) -> bool:
+        """Whether some partition has no known leader."""
+        return any(view.leader_of(tp) == NO_LEADER for tp in self._partitions)
+
+    def wanted(self, node_id: int, view: ClusterView, now_ms: float) -> Wanted:
+        """What the next fetch of a broker asks for; reserves its bytes until `on_done`."""
+        targets: dict[TopicPartition, FetchTarget] = {}
+        retry_at_ms: float | None = None
+        has_backlog = False
+        for state in self._partitions.values():
+            if state.has_failed or self._node_of(state, view, now_ms) != node_id:
+                continue
+            if state.retry_at_ms > now_ms:
+                retry_at_ms = min(retry_at_ms or state.retry_at_ms, state.retry_at_ms)
+            elif state.is_paused or state.held_bytes >= self._limits.partition_bytes_max:
+                state.left_out_ms = state.left_out_ms or now_ms
+                has_backlog = has_backlog or now_ms - state.left_out_ms < BACKLOG_RECENT_MS
+            elif self._check_topic(state, view):
+                state.left_out_ms = 0.0
+                targets[state.tp] = self._target(state, view)
+        bytes_max = self._bytes_for(node_id, len(targets))
+        if bytes_max <= 0:
+            targets.clear()
+        generations = {tp: self._partitions[tp].generation for tp in targets}
+        return Wanted(targets, generations, bytes_max, has_backlog, retry_at_ms)
+
+    def on_done(self, node_id: int) -> None:
+        """The fetch of a broker is over, in whatever way."""
+        self._reserved.pop(node_id, None)
+
+    def on_partition(
+        self, tp: TopicPartition, generation: int, answer: Any, node_id: int, now_ms: float
+    ) -> StreamkitError | None:
+        """One partition's part of an answer; gives the error that asks for fresh metadata."""
+        state = self._partitions.get(tp)
+        if state is None or state.generation != generation:
+            return None
+        if answer.error_code:
+            return self._on_error(state, answer, node_id, now_ms)
+        state.failures = 0
+        state.high_watermark = answer.high_watermark
+        state.last_stable_offset = answer.last_stable_offset
+        state.log_start_offset = getattr(answer, "log_start_offset", -1)
+        preferred = getattr(answer, "preferred_read_replica", NO_LEADER)
+        if preferred != NO_LEADER:
+            state.preferred = preferred
+            state.preferred_until_ms = now_ms + self._limits.preferred_replica_ms
+        if answer.records:
+            self._keep(state, answer)
+        return None
+
+    def fail(self, partitions: Iterable[TopicPartition], error: StreamkitError) -> None:
+        """Give up on partitions; the error comes out of `take`."""
+        for tp in partitions:
+            state = self._partitions.get(tp)
+            if state is not None and not state.has_failed:
+                self._fail(state, error)
+
+    def _keep(self, state: PartitionState, answer: Any) -> None:
+        try:
+            batches = scan(answer.records)
+        except CorruptBatchError as error:
+            self._fail(state, error)
+            return
+        if not batches:
+            return
+        next_offset = max(batches[-1].last_offset + 1, state.position)
+        state.events.append(
+            Fetched(
+                tp=state.tp,
+                records=answer.records,
+                batches=tuple(batches),
+                fetch_offset=state.position,
+                next_offset=next_offset,
+                high_watermark=answer.high_watermark,
+                last_stable_offset=answer.last_stable_offset,
+                log_start_offset=state.log_start_offset,
+                aborted=tuple(
+                    (aborted.producer_id, aborted.first_offset)
+                    for aborted in answer.aborted_transactions or ()
+                ),
+                check_crc=self._limits.check_crc,
+            )
+        )
+        state.held_bytes += len(answer.records)
+        state.position = next_offset
+        # The one that gave goes to the back, so that all get their turn.
+        self._partitions[state.tp] = self._partitions.pop(state.tp)
+
+    def _on_error(
+        self, state: PartitionState, answer: Any, node_id: int, now_ms: float
+    ) -> StreamkitError | None:
+        error = error_for(answer.error_code, f"fetch of {state.tp} at offset {state.position}")
+        was_preferred, state.preferred = state.preferred == node_id, NO_LEADER
+        if isinstance(error, OffsetOutOfRangeError) and not was_preferred:
+            state.log_start_offset = getattr(answer, "log_start_offset", -1)
+            self._fail(state, error)
+            return None
+        if isinstance(error, OffsetOutOfRangeError):
+            return None
+        if not isinstance(error, RetriableError):
+            self._fail(state, error)
+            return None
+        state.failures += 1
+        state.retry_at_ms = now_ms + self._limits.retry_backoff.delay_ms(state.failures, 0.5)
+        return error
+
+    def _fail(self, state: PartitionState, error: StreamkitError) -> None:
+        state.has_failed = True
+        state.events.append(FetchFailed(state.tp, state.position, error, state.log_start_offset))
+
+    def _check_topic(self, state: PartitionState, view: ClusterView) -> bool:
+        """A topic that was deleted and made anew has other records at the same offsets."""
+        topic_id = view.topic_id(state.tp.topic)
+        if state.topic_id is None:
+            state.topic_id = topic_id
+        if topic_id is None or topic_id == state.topic_id:
+            return True
+        error = OffsetOutOfRangeError(
+            f"topic {state.tp.topic} was deleted and made anew (id {state.topic_id} is now "
+            f"{topic_id}): offset {state.position} of partition {state.tp.partition} means nothing"
+        )
+        self._fail(state, error)
+        return False
+
+    def _target(self, state: PartitionState, view: ClusterView) -> FetchTarget:
+        partition = view.partition(state.tp)
+        epoch = partition.leader_epoch if partition is not None else -1
+        limit = self._limits.partition_fetch_bytes_max
+        return FetchTarget(view.topic_id(state.tp.topic), state.position, epoch, limit)
+
+    def _node_of(self, state: PartitionState, view: ClusterView, now_ms: float) -> int:
+        if state.preferred != NO_LEADER:
+            if now_ms < state.preferred_until_ms and state.preferred in view.brokers:
+                return state.preferred
+            state.preferred = NO_LEADER
+        return view.leader_of(state.tp)
+
+    def _bytes_for(self, node_id: int, partitions: int) -> int:
+        """Bytes that the next fetch may bring; 0 while the buffer is full."""
+        self._reserved.pop(node_id, None)
+        if not partitions:
+            return 0
+        room = self._limits.buffer_bytes_max - self.held_bytes - sum(self._reserved.values())
+        wish = min(
+            self._limits.fetch_bytes_max, partitions * self._limits.partition_fetch_bytes_max
+        )
+        granted = min(wish, room)
+        if granted > 0:
+            self._reserved[node_id] = granted
+        return granted
+
+
+def needs_refresh(error: StreamkitError) -> bool:
+    """Whether an error of `on_partition` says that the leader is another one."""
+    return isinstance(error, BrokerRefreshError) or (
+        getattr(error, "code", None) == ErrorCode.unknown_leader_epoch
+    )

@@ -1,0 +1,351 @@
+"""The batches of a producer: order, sequences, retries and time limits per partition; pure.
+
+Invariants. Batches of a partition are sent in the order of `submit`. With idempotence a batch
+keeps its sequence over all retries; at most `IN_FLIGHT_MAX` of a partition are unresolved; one
+that is sent again waits until it is the oldest unresolved one. A real gap (the oldest unresolved
+batch is refused as out of order, or an earlier one failed for good) bumps the epoch and numbers
+the rest anew, once nothing of the partition is on the wire (Kafka's TransactionManager).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, NamedTuple
+
+from streamkit.client.backoff import Backoff
+from streamkit.client.errors import DeliveryTimeoutError, error_for
+from streamkit.client.metadata import ClusterView
+from streamkit.common.errors import RetriableError, StreamkitError
+from streamkit.common.model import TopicPartition
+from streamkit.protocol.errors import ErrorCode
+from streamkit.records import BatchBuilder
+
+IN_FLIGHT_MAX: Final = 5
+"""The broker remembers so many batches of a producer in a partition."""
+
+SEQUENCES: Final = 2**31
+"""Sequences count from 0 and begin again here."""
+
+EPOCH_MAX: Final = 2**15 - 2
+
+OnDone = Callable[[TopicPartition, int, StreamkitError | None], None]
+
+_GAP: Final = (ErrorCode.out_of_order_sequence_number, ErrorCode.unknown_producer_id)
+
+
+class ProducerIdentity(NamedTuple):
+    """Producer id and epoch, as batches carry them."""
+
+    producer_id: int
+    epoch: int
+
+
+NO_IDENTITY: Final = ProducerIdentity(-1, -1)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """One batch on its way; `data` is what was or will be sent."""
+
+    tp: TopicPartition
+    builder: BatchBuilder
+    on_done: OnDone
+    deadline_ms: float
+    size: int
+    number: int
+    sequence: int = -1
+    identity: ProducerIdentity = NO_IDENTITY
+    data: bytes = b""
+    attempts: int = 0
+    retry_at_ms: float = 0.0
+    is_on_wire: bool = False
+    is_done: bool = False
+    last_error: StreamkitError | None = None
+
+    @property
+    def wire_size(self) -> int:
+        """Bytes to send; an upper bound before it is built."""
+        return len(self.data) or self.size
+
+
+class Done(NamedTuple):
+    """A batch that is over: acknowledged at `base_offset`, or failed."""
+
+    batch: Batch
+    base_offset: int
+    error: StreamkitError | None
+
+
+@dataclass(slots=True)
+class PartitionQueue:
+    """One partition's batches: `waiting` to be sent, and `unresolved` with a sequence."""
+
+    tp: TopicPartition
+    waiting: deque[Batch] = field(default_factory=deque)
+    unresolved: list[Batch] = field(default_factory=list)
+    identity: ProducerIdentity = NO_IDENTITY
+    next_sequence: int = 0
+    on_wire: int = 0
+    needs_bump: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SendLimits:
+    """The rules of one sender."""
+
+    is_idempotent: bool
+    is_transactional: bool
+    delivery_timeout_ms: int
+    retries_max: int
+    request_bytes_max: int
+    retry_backoff: Backoff
+
+
+class SendState:
+    """All partitions of one sender."""
+
+    def __init__(self, limits: SendLimits) -> None:
+        self._limits = limits
+        self._queues: dict[TopicPartition, PartitionQueue] = {}
+        self._identity = NO_IDENTITY
+        self._submitted = 0
+        self.pending_bytes = 0
+        self.pending_batches = 0
+        self.wants_identity = limits.is_idempotent
+
+    @property
+    def identity(self) -> ProducerIdentity:
+        """The current producer id and epoch."""
+        return self._identity
+
+    def set_identity(self, identity: ProducerIdentity) -> None:
+        """A coordinator or broker gave this producer id and epoch."""
+        self._identity = identity
+        self.wants_identity = False
+
+    def submit(
+        self, tp: TopicPartition, builder: BatchBuilder, on_done: OnDone, now_ms: float
+    ) -> None:
+        """Queue a batch behind the others of its partition."""
+        deadline = now_ms + self._limits.delivery_timeout_ms
+        self._submitted += 1
+        batch = Batch(tp, builder, on_done, deadline, builder.size, self._submitted)
+        queue = self._queues.get(tp)
+        if queue is None:
+            queue = self._queues[tp] = PartitionQueue(tp)
+        queue.waiting.append(batch)
+        self.pending_bytes += batch.size
+        self.pending_batches += 1
+
+    def nodes(self, view: ClusterView, now_ms: float) -> list[int]:
+        """The leaders of the partitions that have something to send now, sorted."""
+        found = {view.leader_of(q.tp) for q in self._queues.values() if self._next(q, now_ms)}
+        return sorted(found - {-1})
+
+    def leaderless(self, view: ClusterView) -> list[TopicPartition]:
+        """Partitions with waiting batches but no known leader."""
+        return [q.tp for q in self._queues.values() if q.waiting and view.leader_of(q.tp) < 0]
+
+    def collect(self, node_id: int, view: ClusterView, now_ms: float) -> list[Batch]:
+        """The batches of the next request to a broker, one of each partition; now on the wire."""
+        batches: list[Batch] = []
+        size = 0
+        for queue in list(self._queues.values()):
+            batch = self._next(queue, now_ms)
+            if batch is None or view.leader_of(queue.tp) != node_id:
+                continue
+            if batches and size + batch.wire_size > self._limits.request_bytes_max:
+                break
+            self._prepare(queue, batch)
+            size += len(batch.data)
+            self._put_on_wire(queue, batch)
+            batches.append(batch)
+        for batch in batches:
+            # The one that was served goes to the back, so that all get their turn.
+            self._queues[batch.tp] = self._queues.pop(batch.tp)
+        return batches
+
+    def on_acknowledged(self, batch: Batch, base_offset: int) -> list[Done]:
+        """The broker has the batch."""
+        self._off_wire(batch)
+        return self._done(batch, base_offset, None)
+
+    def on_refused(
+        self, batch: Batch, code: int, message: str | None, now_ms: float, chance: float
+    ) -> list[Done]:
+        """The broker answered with an error code."""
+        queue = self._off_wire(batch)
+        if code == ErrorCode.duplicate_sequence_number:
+            return self._done(batch, -1, None)
+        if batch.is_done:
+            return []
+        error = error_for(code, f"produce of {batch.builder.count} records to {batch.tp}", message)
+        if code in _GAP and self._limits.is_idempotent and not self._limits.is_transactional:
+            queue.needs_bump = queue.needs_bump or queue.unresolved[0] is batch
+            return self._retry(queue, batch, error, now_ms, chance)
+        if isinstance(error, RetriableError):
+            return self._retry(queue, batch, error, now_ms, chance)
+        # It certainly was not appended, so those behind it cannot be either.
+        queue.needs_bump = self._limits.is_idempotent and not self._limits.is_transactional
+        return self._done(batch, -1, error)
+
+    def on_lost(
+        self, batch: Batch, error: StreamkitError, now_ms: float, chance: float
+    ) -> list[Done]:
+        """No answer came: the batch may be there or not, so it is sent again as it was."""
+        queue = self._off_wire(batch)
+        if batch.is_done:
+            return []
+        return self._retry(queue, batch, error, now_ms, chance)
+
+    def expire(self, now_ms: float) -> list[Done]:
+        """Batches beyond `delivery.timeout.ms`, on the wire or not."""
+        done: list[Done] = []
+        for queue in self._queues.values():
+            late = [b for b in (*queue.unresolved, *queue.waiting) if b.deadline_ms <= now_ms]
+            for batch in late:
+                done += self._done(batch, -1, self._timeout_error(batch))
+        return done
+
+    def fail(self, partitions: Iterable[TopicPartition], error: StreamkitError) -> list[Done]:
+        """Give up on all batches of some partitions."""
+        done: list[Done] = []
+        for tp in list(partitions):
+            queue = self._queues[tp]
+            for batch in (*queue.unresolved, *queue.waiting):
+                done += self._done(batch, -1, error)
+        return done
+
+    def fail_all(self, error: StreamkitError) -> list[Done]:
+        """Give up on everything."""
+        return self.fail(self._queues, error)
+
+    def bump(self) -> None:
+        """Bump the epoch where a gap asks for it and nothing is on the wire any more."""
+        due = [q for q in self._queues.values() if q.needs_bump and not q.on_wire]
+        if not due or self.wants_identity:
+            return
+        if any(queue.identity == self._identity for queue in due):
+            if self._identity.epoch >= EPOCH_MAX:
+                self.wants_identity = True
+                return
+            self._identity = self._identity._replace(epoch=self._identity.epoch + 1)
+        for queue in due:
+            self._renumber(queue)
+
+    def due_ms(self, now_ms: float) -> float | None:
+        """When to look again although nothing happens: at a retry or a deadline."""
+        due: float | None = None
+        for queue in self._queues.values():
+            for batch in (*queue.unresolved[:1], *islice(queue.waiting, 1)):
+                time = batch.deadline_ms
+                if now_ms < batch.retry_at_ms < time and not batch.is_on_wire:
+                    time = batch.retry_at_ms
+                due = time if due is None else min(due, time)
+        return due
+
+    def _next(self, queue: PartitionQueue, now_ms: float) -> Batch | None:
+        if not queue.waiting:
+            return None
+        batch = queue.waiting[0]
+        if batch.retry_at_ms > now_ms:
+            return None
+        if self._limits.is_idempotent and not self._may_send(queue, batch):
+            return None
+        return batch
+
+    def _may_send(self, queue: PartitionQueue, batch: Batch) -> bool:
+        if queue.needs_bump or self._identity is NO_IDENTITY or self.wants_identity:
+            return False
+        if batch.sequence >= 0:
+            return queue.unresolved[0] is batch
+        if len(queue.unresolved) >= IN_FLIGHT_MAX:
+            return False
+        return queue.identity == self._identity or not queue.unresolved
+
+    def _prepare(self, queue: PartitionQueue, batch: Batch) -> None:
+        """Give the batch its sequence and its bytes, unless it has them."""
+        if self._limits.is_idempotent and batch.sequence < 0:
+            if queue.identity != self._identity:
+                queue.identity, queue.next_sequence = self._identity, 0
+            self._number(queue, batch)
+            queue.unresolved.append(batch)
+        if not batch.data:
+            batch.data = batch.builder.build(
+                producer_id=batch.identity.producer_id,
+                producer_epoch=batch.identity.epoch,
+                base_sequence=batch.sequence,
+                transactional=self._limits.is_transactional,
+            )
+
+    def _number(self, queue: PartitionQueue, batch: Batch) -> None:
+        batch.identity, batch.sequence = queue.identity, queue.next_sequence
+        queue.next_sequence = (queue.next_sequence + batch.builder.count) % SEQUENCES
+
+    def _renumber(self, queue: PartitionQueue) -> None:
+        queue.needs_bump = False
+        queue.identity, queue.next_sequence = self._identity, 0
+        for batch in queue.unresolved:
+            assert not batch.is_on_wire, f"{batch.tp}: a batch on the wire keeps its sequence"
+            self._number(queue, batch)
+            batch.data = b""
+
+    def _put_on_wire(self, queue: PartitionQueue, batch: Batch) -> None:
+        queue.waiting.popleft()
+        queue.on_wire += 1
+        batch.is_on_wire = True
+        batch.attempts += 1
+
+    def _off_wire(self, batch: Batch) -> PartitionQueue:
+        queue = self._queues[batch.tp]
+        queue.on_wire -= 1
+        batch.is_on_wire = False
+        return queue
+
+    def _retry(
+        self,
+        queue: PartitionQueue,
+        batch: Batch,
+        error: StreamkitError,
+        now_ms: float,
+        chance: float,
+    ) -> list[Done]:
+        if batch.attempts > self._limits.retries_max:
+            return self._done(batch, -1, error)
+        batch.last_error = error
+        batch.retry_at_ms = now_ms + self._limits.retry_backoff.delay_ms(batch.attempts, chance)
+        self._put_back(queue, batch)
+        return []
+
+    def _put_back(self, queue: PartitionQueue, batch: Batch) -> None:
+        """To the front, behind the batches that were submitted before it."""
+        place = 0
+        for other in queue.waiting:
+            if other.number > batch.number:
+                break
+            place += 1
+        queue.waiting.insert(place, batch)
+
+    def _done(self, batch: Batch, base_offset: int, error: StreamkitError | None) -> list[Done]:
+        if batch.is_done:
+            return []
+        batch.is_done = True
+        queue = self._queues[batch.tp]
+        if batch in queue.unresolved:
+            queue.unresolved.remove(batch)
+        if not batch.is_on_wire and error is not None and batch in queue.waiting:
+            queue.waiting.remove(batch)
+        self.pending_bytes -= batch.size
+        self.pending_batches -= 1
+        return [Done(batch, base_offset, error)]
+
+    def _timeout_error(self, batch: Batch) -> DeliveryTimeoutError:
+        cause = f"; the last error was: {batch.last_error}" if batch.last_error else ""
+        return DeliveryTimeoutError(
+            f"{batch.builder.count} records to {batch.tp} were not acknowledged within "
+            f"delivery.timeout.ms={self._limits.delivery_timeout_ms} "
+            f"({batch.attempts} attempts){cause}"
+        )
