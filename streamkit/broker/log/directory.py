@@ -1,0 +1,181 @@
+"""A log directory: the logs of all partitions on one disk, and what is known of them together.
+
+One process at a time owns it (`.lock`). The offsets where recovery starts, the high watermarks
+and the moved log starts stand in checkpoint files; `.kafka_cleanshutdown` is there only between a
+clean close and the next open. The metadata log is not opened here: the quorum does that itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from uuid import UUID
+
+from streamkit.broker.log import checkpoint
+from streamkit.broker.log.log import Log
+from streamkit.broker.log.settings import LogSettings
+from streamkit.common.errors import StorageError, UsageError
+from streamkit.common.model import TopicPartition
+from streamkit.common.seams import Disk
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
+DELETE_SUFFIX = "-delete"
+METADATA_TOPIC = "__cluster_metadata"
+FOLDER = re.compile(r"^(?P<topic>[A-Za-z0-9._-]{1,249})-(?P<partition>[0-9]+)$")
+
+
+class LogDirectory:
+    """The logs under one path; made by `LogDirectory.open`."""
+
+    def __init__(
+        self, disk: Disk, path: str, now_ms: Callable[[], int], release: Callable[[], None]
+    ) -> None:
+        self.disk = disk
+        self.path = path
+        self.logs: dict[TopicPartition, Log] = {}
+        self.is_clean_start = False
+        self._now_ms = now_ms
+        self._release = release
+
+    @classmethod
+    def open(
+        cls,
+        disk: Disk,
+        path: str,
+        settings_of: Callable[[str], LogSettings],
+        now_ms: Callable[[], int],
+    ) -> LogDirectory:
+        """Lock the directory and open every log in it, recovering after a crash.
+
+        `settings_of` gives a topic's settings. Raises UsageError when another process has it.
+        """
+        disk.make_dirs(path)
+        try:
+            release = disk.lock(f"{path}/{LOCK}")
+        except BlockingIOError:
+            raise UsageError(
+                f"{path} is in use by another broker; stop it or choose another log.dirs"
+            ) from None
+        directory = cls(disk, path, now_ms, release)
+        try:
+            directory._load(settings_of)
+        except StorageError:
+            release()
+            raise
+        return directory
+
+    def _load(self, settings_of: Callable[[str], LogSettings]) -> None:
+        mark = f"{self.path}/{CLEAN_SHUTDOWN}"
+        self.is_clean_start = self.disk.exists(mark)
+        recovery_points = self._checkpoint(checkpoint.RECOVERY_POINTS)
+        log_starts = self._checkpoint(checkpoint.LOG_STARTS)
+        high_watermarks = self._checkpoint(checkpoint.HIGH_WATERMARKS)
+        for name in self.disk.list(self.path):
+            if name.endswith(DELETE_SUFFIX):
+                self.disk.remove_tree(f"{self.path}/{name}")
+                continue
+            tp = parse_folder(name)
+            if tp is None or tp.topic == METADATA_TOPIC:
+                continue
+            self.logs[tp] = Log.open(
+                self.disk,
+                self.path_of(tp),
+                tp.topic,
+                tp.partition,
+                None,
+                settings_of(tp.topic),
+                self._now_ms,
+                recovery_point=recovery_points.get(tp, 0),
+                log_start_offset=log_starts.get(tp, 0),
+                high_watermark=high_watermarks.get(tp, 0),
+                clean_shutdown=self.is_clean_start,
+            )
+        if self.is_clean_start:
+            self.disk.remove(mark)
+            self.disk.sync_dir(self.path)
+
+    def _checkpoint(self, name: str) -> dict[TopicPartition, int]:
+        return checkpoint.read_offsets(self.disk, f"{self.path}/{name}")
+
+    def path_of(self, tp: TopicPartition) -> str:
+        """The folder of a partition's log."""
+        return f"{self.path}/{tp}"
+
+    def create(self, tp: TopicPartition, topic_id: UUID, settings: LogSettings) -> Log:
+        """The partition's log, made when it is missing. Raises StorageError."""
+        log = self.logs.get(tp)
+        if log is not None:
+            if log.topic_id != topic_id:
+                raise StorageError(f"{log.path} belongs to topic id {log.topic_id}")
+            return log
+        log = Log.open(
+            self.disk,
+            self.path_of(tp),
+            tp.topic,
+            tp.partition,
+            topic_id,
+            settings,
+            self._now_ms,
+            clean_shutdown=True,
+        )
+        self.disk.sync_dir(self.path)
+        self.logs[tp] = log
+        return log
+
+    def delete(self, tp: TopicPartition) -> None:
+        """Drop a partition's log; under another name first, so that a crash cannot revive it."""
+        log = self.logs.pop(tp)
+        log.close(clean=False)
+        doomed = f"{self.path}/{tp}.{log.topic_id.hex}{DELETE_SUFFIX}"
+        self.disk.rename(log.path, doomed)
+        self.disk.sync_dir(self.path)
+        self.disk.remove_tree(doomed)
+
+    def checkpoint(self) -> None:
+        """Write the checkpoint files."""
+        logs = sorted(self.logs.items())
+        moved = {
+            tp: log.log_start_offset
+            for tp, log in logs
+            if log.log_start_offset > log.segments[0].base_offset
+        }
+        self._write(checkpoint.RECOVERY_POINTS, {tp: log.recovery_point for tp, log in logs})
+        self._write(checkpoint.HIGH_WATERMARKS, {tp: log.high_watermark for tp, log in logs})
+        self._write(checkpoint.LOG_STARTS, moved)
+
+    def _write(self, name: str, offsets: dict[TopicPartition, int]) -> None:
+        self.disk.write_atomic(f"{self.path}/{name}", checkpoint.format_offsets(offsets))
+
+    def maintain(self) -> None:
+        """What is due now and then: retention, removal of dropped files, checkpoints."""
+        now_ms = self._now_ms()
+        for tp, log in sorted(self.logs.items()):
+            dropped = log.delete_old_segments(now_ms)
+            if dropped:
+                logger.info("%s: %d segments dropped by retention", tp, dropped)
+            log.purge(now_ms)
+        self.checkpoint()
+
+    def close(self, *, clean: bool = True, broker_epoch: int = -1) -> None:
+        """Close all logs, leave the mark of a clean shutdown, give the directory back."""
+        try:
+            for log in self.logs.values():
+                log.close(clean)
+            if clean:
+                self.checkpoint()
+                mark = f'{{"version":0,"brokerEpoch":{broker_epoch}}}'
+                self.disk.write_atomic(f"{self.path}/{CLEAN_SHUTDOWN}", mark.encode())
+        finally:
+            self._release()
+
+
+def parse_folder(name: str) -> TopicPartition | None:
+    """The partition whose log a folder of this name is; None for other folders."""
+    match = FOLDER.match(name)
+    if match is None:
+        return None
+    return TopicPartition(match["topic"], int(match["partition"]))
