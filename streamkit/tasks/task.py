@@ -95,6 +95,11 @@ class StreamTask:
         )
 
     @property
+    def is_running(self) -> bool:
+        """Whether it processes records."""
+        return self.phase is TaskPhase.RUNNING
+
+    @property
     def uncommitted_bytes(self) -> int:
         """The size of the changes that wait for a commit."""
         return self._state.uncommitted_bytes if self._state is not None else 0

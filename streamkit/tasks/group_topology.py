@@ -1,0 +1,37 @@
+"""The topology as the group needs to know it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
+from streamkit.tasks.settings import StreamsSettings
+from streamkit.topology.plan import InternalTopicSpec, Subtopology, Topology
+
+
+def group_topology(topology: Topology, settings: StreamsSettings, epoch: int = 0) -> GroupTopology:
+    """What a joining member tells the coordinator, internal topics with the `topic.` settings."""
+    factor = max(settings.replication_factor, 0)
+    configs = settings.topic_configs()
+    return GroupTopology(
+        epoch,
+        tuple(_subtopology(part, factor, configs) for part in topology.subtopologies),
+    )
+
+
+def _subtopology(part: Subtopology, factor: int, configs: Mapping[str, str]) -> GroupSubtopology:
+    return GroupSubtopology(
+        id=str(part.id),
+        source_topics=part.source_topics,
+        repartition_sources=tuple(
+            _internal(spec, factor, configs) for spec in part.repartition_sources
+        ),
+        repartition_sinks=part.repartition_sinks,
+        changelogs=tuple(_internal(spec, factor, configs) for spec in part.changelogs),
+        copartition_groups=part.copartition_groups,
+    )
+
+
+def _internal(spec: InternalTopicSpec, factor: int, configs: Mapping[str, str]) -> InternalTopic:
+    merged = {**configs, **spec.configs}
+    return InternalTopic(spec.name, spec.partitions or 0, factor, tuple(sorted(merged.items())))

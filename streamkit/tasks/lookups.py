@@ -1,0 +1,111 @@
+"""What a task must know before it starts: committed positions, changelogs, partition counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from streamkit.client.client import Client
+from streamkit.client.metadata import NO_ID
+from streamkit.client.offsets import (
+    CommittedOffset,
+    Membership,
+    Offsets,
+)
+from streamkit.common.errors import FatalError
+from streamkit.common.model import TopicPartition
+from streamkit.state.restore import ChangelogBounds
+from streamkit.tasks.context import decode_partition_time
+from streamkit.tasks.messages import PrepareTask, StartPosition, TaskPrepared
+
+log = logging.getLogger(__name__)
+
+TOPIC_WAIT_MS = 15_000
+"""How long a topic may be missing before the task gives up."""
+
+TOPIC_RETRY_MS = 200
+
+DEFAULT_RESET = "earliest"
+
+
+class Lookups:
+    """Answers `PrepareTask` for the tasks of one group."""
+
+    def __init__(self, client: Client, offsets: Offsets, group_id: str) -> None:
+        self._client = client
+        self._offsets = offsets
+        self._group_id = group_id
+
+    async def prepare(self, task: PrepareTask) -> TaskPrepared:
+        """Look everything up. Raises FatalError for a topic that does not exist."""
+        inputs = tuple(tp.topic for tp in task.inputs)
+        counts = await self._partition_counts((*inputs, *task.topics))
+        # The changelog's end is read after the committed offsets, so that it covers what the
+        # task's last owner wrote before it committed.
+        committed = await self._offsets.fetch(
+            Membership(self._group_id), task.inputs, require_stable=True
+        )
+        return TaskPrepared(
+            task.task_id,
+            await self._positions(task, committed),
+            await self._changelogs(task.changelogs),
+            counts,
+        )
+
+    async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
+        """Where a partition's log begins and ends."""
+        starts = await self._offsets.start_offsets([tp])
+        ends = await self._offsets.end_offsets([tp])
+        return starts[tp], ends[tp]
+
+    async def _partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        wanted = tuple(dict.fromkeys(topics))
+        clock = self._client.seams.clock
+        deadline = clock.monotonic_ms() + TOPIC_WAIT_MS
+        while True:
+            view = await self._client.metadata.refresh(wanted)
+            missing = [topic for topic in wanted if topic not in view.topics]
+            if not missing:
+                return {topic: len(view.topics[topic].partitions) for topic in wanted}
+            if clock.monotonic_ms() >= deadline:
+                why = view.errors.get(missing[0])
+                raise FatalError(
+                    f"topic {missing[0]} does not exist and the cluster did not make it "
+                    f"({why.name if why is not None else 'unknown'}); make it first"
+                )
+            await asyncio.sleep(TOPIC_RETRY_MS / 1000)
+
+    async def _positions(
+        self, task: PrepareTask, committed: Mapping[TopicPartition, CommittedOffset]
+    ) -> dict[TopicPartition, StartPosition]:
+        ends = await self._offsets.end_offsets(task.inputs)
+        starts = await self._offsets.start_offsets(task.inputs)
+        positions = {}
+        for tp in task.inputs:
+            end = ends[tp]
+            if tp in committed:
+                found = committed[tp]
+                partition_time = decode_partition_time(found.metadata)
+                positions[tp] = StartPosition(found.offset, end, partition_time)
+                continue
+            reset = task.resets.get(tp.topic, DEFAULT_RESET)
+            if reset == "none":
+                raise FatalError(f"{tp} has no committed offset, and its offset_reset is none")
+            positions[tp] = StartPosition(end if reset == "latest" else starts[tp], end)
+        return positions
+
+    async def _changelogs(
+        self, changelogs: tuple[TopicPartition, ...]
+    ) -> dict[TopicPartition, ChangelogBounds]:
+        if not changelogs:
+            return {}
+        starts = await self._offsets.start_offsets(changelogs)
+        ends = await self._offsets.end_offsets(changelogs)
+        return {
+            tp: ChangelogBounds(self._topic_id(tp.topic), starts[tp], ends[tp]) for tp in changelogs
+        }
+
+    def _topic_id(self, topic: str) -> UUID:
+        return self._client.view.topic_id(topic) or NO_ID

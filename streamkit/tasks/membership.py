@@ -1,0 +1,188 @@
+"""The shell of the group member: sends its heartbeats, passes its effects on.
+
+`StreamsMember` decides; this sends one heartbeat at a time to the coordinator and translates the
+effects into events for processing. It also watches the processing thread: one that has not
+stepped for `max.poll.interval.ms` gives up its tasks, although heartbeats would go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from streamkit.client.client import Client, CoordinatorKind
+from streamkit.client.connections import Channel
+from streamkit.common.errors import FatalError, RetriableError, StreamkitError
+from streamkit.rebalance.effects import (
+    Assign,
+    Effect,
+    FindCoordinator,
+    GroupStatus,
+    MemberFatal,
+    MemberWarning,
+)
+from streamkit.rebalance.effects import TasksLost as MemberLost
+from streamkit.rebalance.member import MemberState, StreamsMember
+from streamkit.rebalance.rules import StatusCode
+from streamkit.tasks.mailbox import Inbox
+from streamkit.tasks.messages import Assigned, Drain, Event, Reconciled, TasksLost
+
+log = logging.getLogger(__name__)
+
+LEAVE_TIMEOUT_MS = 2_000
+WATCH_INTERVAL_MS = 1_000.0
+FATAL_STATUSES = (StatusCode.INCORRECTLY_PARTITIONED_TOPICS,)
+STATUS_PATIENCE_INTERVALS = 2
+"""Heartbeat intervals that source topics may be missing before the worker gives up."""
+
+
+class Membership:
+    """One member of the application's group."""
+
+    def __init__(
+        self,
+        client: Client,
+        member: StreamsMember,
+        inbox: Inbox[Event],
+        stuck_since_ms: Callable[[], float],
+        poll_interval_max_ms: int,
+        where: Callable[[], str],
+    ) -> None:
+        self.member = member
+        self.is_ready = False
+        self._client = client
+        self._clock = client.seams.clock
+        self._inbox = inbox
+        self._stuck_since_ms = stuck_since_ms
+        self._poll_interval_max_ms = poll_interval_max_ms
+        self._where = where
+        self._poke = asyncio.Event()
+        self._missing: tuple[float, str] | None = None
+
+    async def run(self) -> None:
+        """Send heartbeats for ever. Raises FatalError when the member is refused."""
+        while True:
+            self._poke.clear()
+            now = self._clock.monotonic_ms()
+            self._watch_processing(now)
+            self._watch_missing(now)
+            request = self.member.poll(now)
+            if request is not None:
+                await self._exchange(request)
+                continue
+            await self._wait(now)
+
+    def on_reconciled(self, reconciled: Reconciled) -> None:
+        """Processing has the tasks that it was told to have."""
+        self.member.reconciled(reconciled.active, reconciled.standby)
+        if self.member.state is MemberState.STALE and self.member.poll_resumed():
+            log.info("processing goes on; joining the group again")
+        self._poke.set()
+
+    async def leave(self) -> None:
+        """Leave the group, without insisting on an answer."""
+        self.member.leave(self._clock.monotonic_ms())
+        request = self.member.poll(self._clock.monotonic_ms())
+        if request is None:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT_MS / 1000):
+                await self._send(request)
+        except (TimeoutError, StreamkitError) as error:
+            log.info("leaving the group without an answer: %s", error)
+
+    async def _exchange(self, request: Any) -> None:
+        try:
+            response = await self._send(request)
+        except RetriableError as error:
+            log.info("heartbeat: %s", error)
+            effects = self.member.on_failure(None, self._clock.monotonic_ms())
+        else:
+            effects = self.member.on_response(response, self._clock.monotonic_ms())
+        for effect in effects:
+            self._apply(effect)
+
+    async def _send(self, request: Any) -> Any:
+        group = self.member.group_id
+        coordinator = await self._client.coordinator(CoordinatorKind.GROUP, group)
+        try:
+            return await self._client.call(
+                coordinator.node_id, request, channel=Channel.COORDINATOR
+            )
+        except RetriableError:
+            self._client.forget_coordinator(CoordinatorKind.GROUP, group)
+            raise
+
+    def _apply(self, effect: Effect) -> None:
+        match effect:
+            case Assign(revoke, active, standby):
+                log.info("assigned %s", ", ".join(map(str, sorted(active))) or "nothing")
+                self._inbox.put(Assigned(revoke, active, standby))
+            case MemberLost():
+                self._inbox.put(TasksLost())
+            case FindCoordinator():
+                self._client.forget_coordinator(CoordinatorKind.GROUP, self.member.group_id)
+                self._client.metadata.request_refresh()
+            case GroupStatus():
+                self._on_status(effect)
+            case MemberWarning(error):
+                log.warning("%s", error)
+            case MemberFatal(error):
+                raise error
+            case _:
+                log.debug("%s", effect)
+
+    def _on_status(self, status: GroupStatus) -> None:
+        self.is_ready = status.ready
+        missing = None
+        for code, detail in status.statuses:
+            log.info("group %s: %s: %s", self.member.group_id, _name(code), detail)
+            if code in FATAL_STATUSES:
+                raise FatalError(f"group {self.member.group_id}: {_name(code)}: {detail}")
+            if code == StatusCode.SHUTDOWN_APPLICATION:
+                self._inbox.put(Drain())
+            if code == StatusCode.MISSING_SOURCE_TOPICS:
+                missing = detail
+        if missing is None:
+            self._missing = None
+        elif self._missing is None:
+            self._missing = (self._clock.monotonic_ms(), missing)
+
+    def _watch_missing(self, now_ms: float) -> None:
+        if self._missing is None:
+            return
+        since, detail = self._missing
+        patience_ms = STATUS_PATIENCE_INTERVALS * self.member.heartbeat_interval_ms
+        if now_ms - since >= patience_ms:
+            raise FatalError(
+                f"source topics are missing: {detail}; make them, then start the worker again"
+            )
+
+    def _watch_processing(self, now_ms: float) -> None:
+        stuck_ms = now_ms - self._stuck_since_ms()
+        if stuck_ms < self._poll_interval_max_ms:
+            return
+        for effect in self.member.poll_timeout_expired(now_ms):
+            assert isinstance(effect, MemberLost), f"unexpected {effect}"
+            log.error(
+                "processing has been stuck for %d ms (max.poll.interval.ms=%d) in %s; "
+                "leaving the group until it returns",
+                stuck_ms, self._poll_interval_max_ms, self._where(),
+            )  # fmt: skip
+            self._inbox.put(TasksLost("processing was stuck for too long"))
+
+    async def _wait(self, now_ms: float) -> None:
+        wake_ms = self.member.next_wake_ms()
+        wait_ms = WATCH_INTERVAL_MS if wake_ms is None else wake_ms - now_ms
+        wait_ms = max(min(wait_ms, WATCH_INTERVAL_MS), 1.0)
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                await self._poke.wait()
+        except TimeoutError:
+            return
+
+
+def _name(code: StatusCode | int) -> str:
+    return code.name if isinstance(code, StatusCode) else f"status {code}"

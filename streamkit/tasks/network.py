@@ -1,0 +1,180 @@
+"""The network actor: fetches, sends, commits and looks up what processing asks for.
+
+It lives in an event loop and decides nothing about tasks. Each command is carried out in the order
+given; those that wait (lookups, commits) run beside the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from streamkit.client import offsets as group_offsets
+from streamkit.client.client import Client
+from streamkit.client.decode import Fetched
+from streamkit.client.errors import OffsetOutOfRangeError
+from streamkit.client.fetcher import Fetcher
+from streamkit.client.offsets import CommittedOffset, Offsets
+from streamkit.client.sender import BatchSender
+from streamkit.common.errors import (
+    RejoinError,
+    RetriableError,
+    StreamkitError,
+)
+from streamkit.common.model import TopicPartition
+from streamkit.rebalance.member import JOIN_EPOCH
+from streamkit.tasks.lookups import Lookups
+from streamkit.tasks.mailbox import Inbox, Outbox
+from streamkit.tasks.membership import Membership
+from streamkit.tasks.messages import (
+    Acknowledged,
+    Arrived,
+    Batches,
+    Command,
+    CommitOffsets,
+    Committed,
+    Event,
+    Failed,
+    OutOfRange,
+    Pause,
+    PrepareTask,
+    Reconciled,
+    Resume,
+    Send,
+    StartFetching,
+    StopFetching,
+    Stopped,
+)
+
+log = logging.getLogger(__name__)
+
+COMMIT_RETRY_MS = 100
+COMMIT_TIMEOUT_MS = 300_000
+"""Offset commits are retried so long (`task.timeout.ms`'s default) before the worker gives up."""
+
+
+class Network:
+    """Carries out commands, and tells processing what comes of them."""
+
+    def __init__(
+        self,
+        client: Client,
+        fetcher: Fetcher,
+        sender: BatchSender,
+        offsets: Offsets,
+        membership: Membership,
+        inbox: Inbox[Event],
+        outbox: Outbox[Command],
+    ) -> None:
+        self._clock = client.seams.clock
+        self._fetcher = fetcher
+        self._sender = sender
+        self._offsets = offsets
+        self._membership = membership
+        self._lookups = Lookups(client, offsets, membership.member.group_id)
+        self._inbox = inbox
+        self._outbox = outbox
+
+    async def run(self) -> None:
+        """Work until processing says `Stopped`. Raises what `Failed` says, and fatal errors."""
+        async with asyncio.TaskGroup() as group:
+            heartbeats = group.create_task(self._membership.run(), name="heartbeats")
+            pump = group.create_task(self._pump(group), name="pump")
+            await self._carry_out(group)
+            heartbeats.cancel()
+            pump.cancel()
+
+    async def _carry_out(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            await self._outbox.wait()
+            for command in self._outbox.take_all():
+                if isinstance(command, Stopped):
+                    return
+                self._do(command, group)
+
+    def _do(self, command: Command, group: asyncio.TaskGroup) -> None:
+        match command:
+            case Send(batches):
+                self._send(batches)
+            case StartFetching(positions):
+                self._fetcher.assign(positions)
+                self._fetcher.resume(positions)
+            case StopFetching(partitions):
+                self._fetcher.unassign(partitions)
+            case Pause(tp):
+                self._fetcher.pause([tp])
+            case Resume(tp):
+                self._fetcher.resume([tp])
+            case CommitOffsets():
+                group.create_task(self._commit(command), name=f"commit {command.number}")
+            case PrepareTask():
+                group.create_task(self._prepare(command), name=f"prepare {command.task_id}")
+            case Reconciled():
+                self._membership.on_reconciled(command)
+            case Failed(error):
+                raise error
+
+    def _send(self, batches: Batches) -> None:
+        for tp, batch in batches:
+            self._sender.submit(tp, batch, self._acknowledge(batch.count))
+
+    def _acknowledge(
+        self, count: int
+    ) -> Callable[[TopicPartition, int, StreamkitError | None], None]:
+        def on_done(tp: TopicPartition, base_offset: int, error: StreamkitError | None) -> None:
+            end = -1 if base_offset < 0 else base_offset + count
+            self._inbox.put(Acknowledged(tp, end, error))
+
+        return on_done
+
+    async def _pump(self, group: asyncio.TaskGroup) -> None:
+        """Hand over what was fetched, as long as processing takes it."""
+        while True:
+            await self._inbox.wait_room()
+            for event in await self._fetcher.take():
+                if isinstance(event, Fetched):
+                    self._inbox.put(Arrived(event))
+                elif isinstance(event.error, OffsetOutOfRangeError):
+                    group.create_task(self._out_of_range(event.tp), name=f"reset {event.tp}")
+                else:
+                    raise event.error
+
+    async def _out_of_range(self, tp: TopicPartition) -> None:
+        start, end = await self._lookups.bounds(tp)
+        log.warning("%s: the position lies outside the log, %d to %d", tp, start, end)
+        self._inbox.put(OutOfRange(tp, start, end))
+
+    async def _prepare(self, command: PrepareTask) -> None:
+        self._inbox.put(await self._lookups.prepare(command))
+
+    async def _commit(self, command: CommitOffsets) -> None:
+        """Commit with the epoch of the moment; an epoch that moved meanwhile is tried again."""
+        member = self._membership.member
+        deadline = self._clock.monotonic_ms() + COMMIT_TIMEOUT_MS
+        offsets = {
+            tp: CommittedOffset(offset, metadata=metadata)
+            for tp, (offset, metadata) in command.offsets.items()
+        }
+        error: StreamkitError | None = None
+        while True:
+            if member.member_epoch == JOIN_EPOCH:
+                error = RejoinError(f"member {member.member_id} is not in the group")
+                break
+            try:
+                owner = group_offsets.Membership(
+                    member.group_id, member.member_id, member.member_epoch
+                )
+                await self._offsets.commit(owner, offsets)
+                error = None
+                break
+            except RetriableError as failure:
+                error = failure
+                if self._clock.monotonic_ms() >= deadline:
+                    break
+                log.info("commit %d: %s", command.number, failure)
+            except StreamkitError as failure:
+                error = failure
+                break
+            await asyncio.sleep(COMMIT_RETRY_MS / 1000)
+        self._inbox.put(Committed(command.number, error))

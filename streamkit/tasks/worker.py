@@ -1,0 +1,311 @@
+"""A worker: one member of the application's group, its processing thread and its network.
+
+The network runs in the event loop of the caller, processing in a thread of its own; both end
+together. `run` gives the exit status: 0 after an orderly stop, 1 after a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from uuid import UUID
+
+from streamkit.client.client import Client
+from streamkit.client.fetcher import Fetcher
+from streamkit.client.offsets import Offsets
+from streamkit.client.sender import BatchSender
+from streamkit.common.errors import ConfigError, StreamkitError
+from streamkit.common.seams import Seams
+from streamkit.rebalance.member import StreamsMember
+from streamkit.state.backend import Backend
+from streamkit.state.cache import CacheBudget
+from streamkit.state.rocks import BlockCache, RocksBackend
+from streamkit.tasks.collector import Collector
+from streamkit.tasks.group_topology import group_topology
+from streamkit.tasks.mailbox import Inbox, Outbox
+from streamkit.tasks.membership import Membership
+from streamkit.tasks.messages import Command, Drain, Event
+from streamkit.tasks.network import Network
+from streamkit.tasks.processor import Processor, ProcessorSettings
+from streamkit.tasks.settings import StreamsSettings
+from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
+from streamkit.tasks.task import TaskEnvironment
+from streamkit.topology.plan import Topology
+
+log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.0001
+"""How long processing may hold the interpreter while the network waits (default 5 ms)."""
+
+DRAIN_DEADLINE_MS = 30_000
+JOIN_TIMEOUT_S = 1.0
+PROGRESS_INTERVAL_MS = 500
+
+COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+
+OpenDatabase = Callable[[str, list[str]], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a worker has done so far; `restoring` counts changelog offsets still to read."""
+
+    records: int
+    commits: int
+    tasks: int
+    running: int
+    restoring: int
+    is_ready: bool
+
+
+Listener = Callable[[Progress], None]
+
+
+class Worker:
+    """One worker process's share of an application.
+
+        worker = Worker(app.topology, StreamsSettings.from_mapping({...}), system_seams())
+        status = worker.run()
+
+    `slot` tells the workers of one host apart; with `process_id` the caller owns the state
+    directory (the supervisor), without it this worker takes its lock.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        settings: StreamsSettings,
+        seams: Seams,
+        *,
+        slot: int = 0,
+        process_id: UUID | None = None,
+        listener: Listener | None = None,
+        open_database: OpenDatabase | None = None,
+        drain_deadline_ms: int = DRAIN_DEADLINE_MS,
+    ) -> None:
+        self._topology = topology
+        self._settings = settings
+        self._seams = seams
+        self._slot = slot
+        self._process_id = process_id
+        self._listener = listener
+        self._drain_deadline_ms = drain_deadline_ms
+        self._inbox: Inbox[Event] = Inbox()
+        self._outbox: Outbox[Command] = Outbox()
+        self._block_cache = BlockCache()
+        self._open_database = open_database or self._open_rocksdb
+        self._processor: Processor | None = None
+        self._membership: Membership | None = None
+        self._stop_requested = False
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self) -> int:
+        """Work until the end; blocks. Raises UsageError for what the user must change."""
+        from streamkit.common.system import run_loop
+
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        return run_loop(self.serve())
+
+    def request_stop(self) -> None:
+        """Drain and stop: commit, close the tasks, leave the group. From any thread."""
+        self._stop_requested = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._begin_stop)
+
+    def progress(self) -> Progress:
+        """Where the worker stands; from any thread."""
+        processor = self._processor
+        if processor is None:
+            return Progress(0, 0, 0, 0, 0, False)
+        tasks = list(processor.tasks.values())
+        return Progress(
+            processor.records,
+            processor.commits,
+            len(tasks),
+            sum(task.is_running for task in tasks),
+            sum(task.remaining for task in tasks),
+            self._membership is not None and self._membership.is_ready,
+        )
+
+    async def serve(self) -> int:
+        """`run` in the event loop of the caller."""
+        self._loop = asyncio.get_running_loop()
+        self._outbox.attach(self._loop)
+        self._inbox.attach(self._loop)
+        directory = self._state_directory()
+        release = self._lock(directory)
+        try:
+            process_id = self._process_id or directory.process_id(self._seams.random)
+            return await self._serve(directory, process_id)
+        finally:
+            release()
+
+    async def _serve(self, directory: StateDirectory, process_id: UUID) -> int:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(Client(self._settings.client(), self._seams))
+            processor = self._processor = self._make_processor(directory)
+            member = self._make_member(process_id)
+            self._membership = Membership(
+                client,
+                member,
+                self._inbox,
+                lambda: processor.last_step_ms,
+                self._settings.poll_interval_max_ms,
+                lambda: _where(processor),
+            )
+            fetcher = Fetcher(client, self._settings.consumer())
+            stack.callback(fetcher.close)
+            sender = BatchSender(client, self._settings.producer())
+            network = Network(
+                client, fetcher, sender, Offsets(client), self._membership,
+                self._inbox, self._outbox,
+            )  # fmt: skip
+            log.info("worker %s: member %s", directory.path, member.member_id)
+            return await self._run_both(network, processor, directory)
+
+    async def _run_both(
+        self, network: Network, processor: Processor, directory: StateDirectory
+    ) -> int:
+        thread = self._seams.spawn.thread(processor.run, "streamkit-processing")
+        status = 0
+        try:
+            async with asyncio.TaskGroup() as group:
+                helpers = [
+                    group.create_task(self._watch_stop(group), name="stop"),
+                    group.create_task(self._clean(directory, processor), name="cleaner"),
+                    group.create_task(self._report(), name="progress"),
+                ]
+                await network.run()
+                for helper in helpers:
+                    helper.cancel()
+        except BaseExceptionGroup as errors:
+            log.error("%s", _first(errors))
+            status = 1
+        finally:
+            processor.is_ended = True
+            self._inbox.put(Drain())
+            assert self._membership is not None
+            await self._membership.leave()
+            thread.join(JOIN_TIMEOUT_S)
+            if self._listener is not None:
+                self._listener(self.progress())
+        return status
+
+    async def _watch_stop(self, group: asyncio.TaskGroup) -> None:
+        if self._stop_requested:
+            self._begin_stop()
+        await self._stopping.wait()
+        self._inbox.put(Drain())
+        await asyncio.sleep(self._drain_deadline_ms / 1000)
+        raise StreamkitError(
+            f"the worker did not drain within {self._drain_deadline_ms} ms; it ends as it is"
+        )
+
+    def _begin_stop(self) -> None:
+        self._stopping.set()
+
+    async def _clean(self, directory: StateDirectory, processor: Processor) -> None:
+        cleaner = Cleaner(directory, self._settings.state_cleanup_delay_ms)
+        while True:
+            now = self._seams.clock.monotonic_ms()
+            for task_id in cleaner.clean(list(processor.tasks), now):
+                log.info("task %s: its state was not used any more and is deleted", task_id)
+            await asyncio.sleep(cleaner.interval_ms / 1000)
+
+    async def _report(self) -> None:
+        while self._listener is not None:
+            self._listener(self.progress())
+            await asyncio.sleep(PROGRESS_INTERVAL_MS / 1000)
+
+    def _state_directory(self) -> StateDirectory:
+        return state_directory(self._topology, self._settings, self._seams)
+
+    def _lock(self, directory: StateDirectory) -> Release:
+        if self._process_id is not None:
+            return lambda: None
+        return directory.lock()
+
+    def _make_member(self, process_id: UUID) -> StreamsMember:
+        settings = self._settings
+        return StreamsMember(
+            self._topology.application_id,
+            str(member_id_of(process_id, self._slot)),
+            str(process_id),
+            group_topology(self._topology, settings),
+            settings.poll_interval_max_ms,
+            endpoint=_endpoint(settings.application_server),
+            rack=settings.client_rack or None,
+        )
+
+    def _make_processor(self, directory: StateDirectory) -> Processor:
+        settings = self._settings
+        producer = settings.producer()
+        environment = TaskEnvironment(
+            application_id=self._topology.application_id,
+            directory=directory,
+            open_database=self._open_database,
+            collector=Collector(
+                producer.batch_size,
+                COMPRESSIONS[producer.compression_type],
+                self._seams.random.randrange,
+            ),
+            budget=CacheBudget(settings.statestore_cache_max_bytes),
+            now_ms=self._seams.clock.now_ms,
+            idle_ms=settings.max_task_idle_ms,
+            buffered_max=settings.buffered_records_per_partition,
+        )
+        return Processor(
+            self._topology,
+            environment,
+            ProcessorSettings(
+                settings.commit_interval_ms,
+                producer.linger_ms,
+                producer.buffer_memory,
+                settings.statestore_uncommitted_max_bytes,
+            ),
+            self._inbox,
+            self._outbox,
+            self._seams.clock.monotonic_ms,
+        )
+
+    def _open_rocksdb(self, path: str, families: list[str]) -> Backend:
+        return RocksBackend(path, families, self._block_cache)
+
+
+def state_directory(topology: Topology, settings: StreamsSettings, seams: Seams) -> StateDirectory:
+    """The application's state directory; in the temporary directory, with a warning, by default."""
+    root = settings.state_dir
+    if not root:
+        root = f"{tempfile.gettempdir()}/streamkit"
+        log.warning("state.dir is not set: state is kept in %s, which a reboot may clear", root)
+    return StateDirectory(seams.disk, root, topology.application_id)
+
+
+def _endpoint(server: str) -> tuple[str, int] | None:
+    if not server:
+        return None
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"application.server: must be HOST:PORT, but it is {server!r}")
+    return host, int(port)
+
+
+def _where(processor: Processor) -> str:
+    task = processor.current
+    if task is None:
+        return "no task"
+    context = task.context
+    return f"task {task.id}, record {context.topic}-{context.partition} offset {context.offset}"
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
