@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from streamkit.common.model import Record as Record
     from streamkit.state.interfaces import KeyValue as KeyValue
     from streamkit.state.interfaces import KeyValueStore as KeyValueStore
+    from streamkit.topology.dsl.context import Context as Context
     from streamkit.topology.dsl.options import Materialized as Materialized
     from streamkit.topology.dsl.stream import Stream as Stream
     from streamkit.topology.dsl.table import Table as Table
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "App": "streamkit.app",
+    "Context": "streamkit.topology.dsl.context",
     "KeyValue": "streamkit.state.interfaces",
     "KeyValueStore": "streamkit.state.interfaces",
     "Materialized": "streamkit.topology.dsl.options",
@@ -31,7 +33,20 @@ _PLACES = {
 }
 _MODULES = {"serdes"}
 
-__all__ = ["__version__", *sorted(_PLACES), *sorted(_MODULES)]
+__all__ = [
+    "App",
+    "Context",
+    "KeyValue",
+    "KeyValueStore",
+    "Materialized",
+    "Record",
+    "Stream",
+    "Table",
+    "Topic",
+    "Topology",
+    "__version__",
+    "serdes",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -6,11 +6,12 @@ Declaring is free: importing a program makes no connection, starts no loop, touc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from streamkit.common.errors import TopologyError
 from streamkit.serdes.serde import Serde
+from streamkit.topology.dsl.decorator import ProcessorEnd, ProcessorInto
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import said
@@ -24,6 +25,8 @@ from streamkit.topology.plan import Topology
 
 K = TypeVar("K")
 V = TypeVar("V")
+K2 = TypeVar("K2")
+R = TypeVar("R")
 
 TopicOrName = Topic[Any, Any] | str
 
@@ -36,8 +39,10 @@ class App:
     >>> app.stream(words).map_values(str.upper, value=str).to("shouts")
     """
 
-    def __init__(self, id: str, *, config: Mapping[str, object] | None = None) -> None:
-        self.id = check_name(id)
+    def __init__(
+        self, application_id: str, /, *, config: Mapping[str, object] | None = None
+    ) -> None:
+        self.id = check_name(application_id)
         self.config: dict[str, object] = dict(config or {})
         self._scope = Scope()
         self._compiled: tuple[int, Topology] | None = None
@@ -182,6 +187,49 @@ class App:
         choice = materialized(name, store)
         made, store_name = table_of_topic(self._scope, topic_name, how, choice, node)
         return Table(self._scope, made, how.key, how.value, store_name)
+
+    @overload
+    def processor(
+        self,
+        source: Topic[K, V] | Stream[K, V],
+        *,
+        to: Topic[K2, R],
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> ProcessorInto[K, V, K2, R]: ...
+
+    @overload
+    def processor(
+        self,
+        source: Topic[K, V] | Stream[K, V],
+        *,
+        to: None = None,
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> ProcessorEnd[K, V]: ...
+
+    def processor(
+        self,
+        source: Topic[Any, Any] | Stream[Any, Any],
+        *,
+        to: Topic[Any, Any] | None = None,
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> ProcessorInto[Any, Any, Any, Any] | ProcessorEnd[Any, Any]:
+        """Declare the decorated function as a processor, and give it back unchanged.
+
+        Its first parameter is the value, or `Record[K, V]`; stores (`KeyValue[K, V]`) and
+        `Context` come by annotation. It returns R, `R | None`, `Iterator[R]`, or the same with
+        `Record[K, R]`. `stores` names the stores of store parameters.
+        """
+
+        def declare(function: Callable[..., Any]) -> None:
+            stream = source if isinstance(source, Stream) else self.stream(source)
+            out = stream.process(function, name=name, stores=stores)
+            if to is not None:
+                out.to(to)
+
+        return ProcessorEnd(declare) if to is None else ProcessorInto(declare)
 
     @property
     def topology(self) -> Topology:

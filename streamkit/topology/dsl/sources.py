@@ -20,7 +20,7 @@ from streamkit.topology.plan import NodeKind, NodeSpec
 Extractor = Callable[[Any, int], int]
 TimestampChoice = str | Callable[[Record[Any, Any]], int] | None
 
-_RESETS = ("earliest", "latest", "none")
+_RESETS = (None, "earliest", "latest", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,10 @@ def consumed(
         if isinstance(topic, Topic):
             key_side = _agreed(key_side, topic.key_side, f"keys of topic {topic.name} are")
             value_side = _agreed(value_side, topic.value_side, f"values of topic {topic.name} are")
-    if offset_reset is not None and offset_reset not in _RESETS:
-        if not offset_reset.startswith("by_duration:"):
-            raise TopologyError(
-                f"offset_reset={offset_reset!r}: use earliest, latest, none or by_duration:PT1H"
-            )
+    if offset_reset not in _RESETS and not str(offset_reset).startswith("by_duration:"):
+        raise TopologyError(
+            f"offset_reset={offset_reset!r}: use earliest, latest, none or by_duration:PT1H"
+        )
     return Consumed(key_side, value_side, _extractor(timestamp), offset_reset, call_site())
 
 

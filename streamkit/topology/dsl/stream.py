@@ -6,8 +6,8 @@ marks its result; a later grouping of a marked stream goes through a repartition
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Generic, Literal, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from streamkit.common.model import Record
 from streamkit.serdes.serde import Serde
@@ -16,6 +16,7 @@ from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.grouped import GroupedStream
 from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.processing import process_node
 from streamkit.topology.dsl.repartition import Partitioner, Through, repartition_node
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import UNKNOWN, Side
@@ -31,6 +32,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 K2 = TypeVar("K2")
 V2 = TypeVar("V2")
+R = TypeVar("R")
+P = ParamSpec("P")
 
 
 class Stream(Generic[K, V]):
@@ -177,6 +180,73 @@ class Stream(Generic[K, V]):
     def foreach(self, action: Callable[[K, V], object], *, name: str | None = None) -> None:
         """Call `action(key, value)`, and end the stream."""
         self._add("KSTREAM-FOREACH-", name, lambda n: nodes.PeekNode(n, action))
+
+    @overload
+    def process(
+        self,
+        function: Callable[Concatenate[V, P], Iterator[Record[K2, R]]]
+        | Callable[Concatenate[Record[K, V], P], Iterator[Record[K2, R]]],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> Stream[K2, R]: ...
+
+    @overload
+    def process(
+        self,
+        function: Callable[Concatenate[V, P], Record[K2, R] | None]
+        | Callable[Concatenate[Record[K, V], P], Record[K2, R] | None],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> Stream[K2, R]: ...
+
+    @overload
+    def process(
+        self,
+        function: Callable[Concatenate[V, P], Iterator[R]]
+        | Callable[Concatenate[Record[K, V], P], Iterator[R]],
+        *,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> Stream[K, R]: ...
+
+    @overload
+    def process(
+        self,
+        function: Callable[Concatenate[V, P], R | None]
+        | Callable[Concatenate[Record[K, V], P], R | None],
+        *,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> Stream[K, R]: ...
+
+    def process(
+        self,
+        function: Callable[..., Any],
+        *,
+        key: Any = None,
+        value: Any = None,
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> Stream[Any, Any]:
+        """Call a function as `@app.processor` does; its signature is the contract.
+
+        `stores` names the stores of store parameters; without it a parameter's name is its
+        store's. Kafka Streams' `process` when the function may change the key, else its
+        `processValues`.
+        """
+        here = (self._key, self._value)
+        done = process_node(self._scope, function, here, (key, value), name, stores)
+        self._scope.graph.add(done.node, self._node)
+        is_rekeyed = self._is_rekeyed or done.contract.may_change_key
+        return Stream(self._scope, done.node, done.key, done.value, is_rekeyed=is_rekeyed)
 
     def merge(self, other: Stream[K, V], *, name: str | None = None) -> Stream[K, V]:
         """Both streams as one, in no order between them."""

@@ -200,10 +200,8 @@ class SourceNode(Node):
                     context.drop(f"{self.name}: negative timestamp")
                     continue
             context.timestamp = timestamp
-            if timestamp > self.partition_time:
-                self.partition_time = timestamp
-            if timestamp > context.stream_time:
-                context.stream_time = timestamp
+            self.partition_time = max(self.partition_time, timestamp)
+            context.stream_time = max(context.stream_time, timestamp)
             if self.only is not None:
                 self.only.process(key, value, timestamp, headers)
             else:
@@ -494,6 +492,74 @@ class BranchNode(Node):
 
 
 @cython.cclass
+class FunctionNode(Node):
+    """A decorated function: called with the value, or the record, and what it asked for.
+
+    `bind(node, context)` gives the function to call and the arguments after the first, once.
+    `output` says what its result is: 0 nothing, 1 a value or None for no output, 2 an iterator
+    of values; with `makes_records` values are records with key and time of their own.
+    """
+
+    bind: object
+    record_type: object
+    takes_record: cython.bint
+    output: cython.int
+    makes_records: cython.bint
+    function: object
+    arguments: tuple
+    count: cython.int
+
+    def __init__(self, name, bind, record_type, takes_record, output, makes_records):
+        Node.__init__(self, name)
+        self.bind = bind
+        self.record_type = record_type
+        self.takes_record = takes_record
+        self.output = output
+        self.makes_records = makes_records
+        self.function = None
+        self.arguments = ()
+        self.count = 0
+
+    def init(self, context):
+        """Look up stores and the rest."""
+        Node.init(self, context)
+        self.function, self.arguments = self.bind(self, context)
+        self.count = len(self.arguments)
+
+    def close(self):
+        """Forget what was bound."""
+        self.function = None
+        self.arguments = ()
+
+    @cython.ccall
+    def process(self, key, value, timestamp: cython.longlong, headers):
+        """Call the function and hand on what it gives."""
+        subject = value
+        if self.takes_record:
+            subject = self.record_type(key, value, timestamp, headers)
+        if self.count == 0:
+            result = self.function(subject)
+        elif self.count == 1:
+            result = self.function(subject, self.arguments[0])
+        else:
+            result = self.function(subject, *self.arguments)
+        if self.output == 0 or result is None:
+            return
+        if self.output == 1:
+            self.emit(key, result, timestamp, headers)
+            return
+        for one in result:
+            self.emit(key, one, timestamp, headers)
+
+    @cython.cfunc
+    def emit(self, key, result, timestamp: cython.longlong, headers):
+        if self.makes_records:
+            self.forward(result.key, result.value, result.timestamp, result.headers)
+        else:
+            self.forward(key, result, timestamp, headers)
+
+
+@cython.cclass
 class StoreNode(Node):
     """A node that keeps a table in a timestamped key-value store.
 
@@ -550,8 +616,7 @@ class CountNode(StoreNode):
             old = entry[0]
             then: cython.longlong = entry[1]
             new = old + 1
-            if then > timestamp:
-                timestamp = then
+            timestamp = max(timestamp, then)
         self.put(key, new, timestamp, headers)
         if not self.is_cached:
             self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
@@ -580,8 +645,7 @@ class ReduceNode(StoreNode):
             old = entry[0]
             then: cython.longlong = entry[1]
             new = self.reducer(old, value)
-            if then > timestamp:
-                timestamp = then
+            timestamp = max(timestamp, then)
         self.put(key, new, timestamp, headers)
         if not self.is_cached:
             self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
@@ -612,8 +676,7 @@ class AggregateNode(StoreNode):
         else:
             old = entry[0]
             then: cython.longlong = entry[1]
-            if then > timestamp:
-                timestamp = then
+            timestamp = max(timestamp, then)
             new = self.aggregator(key, value, old)
         self.put(key, new, timestamp, headers)
         if not self.is_cached:

@@ -123,6 +123,19 @@ class BranchNode(Node):
         self, name: str, predicates: Sequence[Callable[[Any, Any], object] | None]
     ) -> None: ...
 
+class FunctionNode(Node):
+    def __init__(
+        self,
+        name: str,
+        bind: Callable[
+            [FunctionNode, ProcessorContext], tuple[Callable[..., Any], tuple[Any, ...]]
+        ],
+        record_type: Callable[..., Any],
+        takes_record: bool,
+        output: int,
+        makes_records: bool,
+    ) -> None: ...
+
 class StoreNode(Node):
     def __init__(self, name: str, store_name: str | None, sends_old: bool = False) -> None: ...
     def on_flush(self, key: Any, new: Any, old: Any, timestamp: int, headers: Headers) -> None: ...

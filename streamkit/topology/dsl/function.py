@@ -1,0 +1,227 @@
+"""The decorated function: its signature is the contract, read once.
+
+The first parameter is the value, or by annotation the record. The others are stores and the
+context, by annotation. The return annotation is the fan-out: `R` one, `R | None` zero or one,
+`Iterator[R]` many, `Record[K, R]` with another key or time, None nothing.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from streamkit.common.errors import TopologyError
+from streamkit.common.model import Record
+from streamkit.serdes.lookup import serde_for
+from streamkit.state.builders import StoreBuilder, StoreKind
+from streamkit.state.interfaces import KeyValue, KeyValueStore
+from streamkit.topology.dsl.annotations import hints_of
+from streamkit.topology.dsl.context import Context
+from streamkit.topology.dsl.sides import UNKNOWN, Side, annotated, type_name
+from streamkit.topology.operators.node import FunctionNode, ProcessorContext
+
+_STORES = (KeyValue, KeyValueStore)
+_MANY = (
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
+)
+_ASYNC = (
+    collections.abc.Awaitable,
+    collections.abc.Coroutine,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+)
+
+
+class Output(IntEnum):
+    """How many records one call may give."""
+
+    NOTHING = 0
+    ONE = 1
+    MANY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a return annotation says."""
+
+    output: Output
+    makes_records: bool = False
+    key: Side = UNKNOWN
+    value: Side = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a function's signature says. `stores` by parameter, `positional` when they may be."""
+
+    function: Callable[..., Any]
+    takes_record: bool
+    key: Side
+    value: Side
+    result: Result
+    parameters: tuple[str, ...]
+    stores: Mapping[str, StoreBuilder]
+    positional: bool
+
+    @property
+    def may_change_key(self) -> bool:
+        """Whether records go on under keys that streamkit cannot know to be the same."""
+        return self.result.makes_records or len(self.stores) < len(self.parameters)
+
+    def make(self, name: str) -> FunctionNode:
+        """The node that calls the function."""
+        return FunctionNode(
+            name,
+            self.bind,
+            Record,
+            self.takes_record,
+            int(self.result.output),
+            self.result.makes_records,
+        )
+
+    def bind(
+        self, node: FunctionNode, context: ProcessorContext
+    ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The function and its arguments after the first, for one task."""
+        found = {
+            parameter: context.store(self.stores[parameter].name)
+            if parameter in self.stores
+            else Context(node, context)
+            for parameter in self.parameters
+        }
+        if self.positional:
+            return self.function, tuple(found.values())
+        function = self.function
+        return lambda subject: function(subject, **found), ()
+
+
+def contract_of(
+    function: Callable[..., Any], name: str, store_names: Mapping[str, str]
+) -> Contract:
+    """Read a function's signature. Raises TopologyError, naming the function and the fix."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise TopologyError(f"processor {name}: async functions are not supported yet: use def")
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a builtin without a signature takes the value
+        parameters = []
+    hints = hints_of(function)
+    unresolved = set(getattr(function, "__annotations__", {})) - set(hints)
+    if unresolved:
+        raise TopologyError(
+            f"processor {name}: the annotations of {sorted(unresolved)} name types that cannot "
+            "be found: import them at the top of the module, not under TYPE_CHECKING"
+        )
+    takes_record, key, value = _first_parameter(parameters, hints)
+    asked, stores = _other_parameters(parameters[1:], hints, name, store_names)
+    return Contract(
+        function,
+        takes_record,
+        key,
+        value,
+        result_of(hints.get("return", inspect.Signature.empty), name),
+        tuple(asked),
+        stores,
+        _is_positional(parameters, asked),
+    )
+
+
+def result_of(annotation: object, name: str) -> Result:
+    """What a return annotation says; none at all means one value of unknown type."""
+    if annotation is inspect.Signature.empty:
+        return Result(Output.ONE)
+    if annotation is None or annotation is type(None):
+        return Result(Output.NOTHING)
+    origin = typing.get_origin(annotation) or annotation
+    if origin in _ASYNC:
+        raise TopologyError(f"processor {name}: async functions are not supported yet: use def")
+    if origin in _MANY:
+        arguments = typing.get_args(annotation)
+        one = result_of(arguments[0], name) if arguments else Result(Output.ONE)
+        return Result(Output.MANY, one.makes_records, one.key, one.value)
+    held = _without_none(annotation)
+    if typing.get_origin(held) is Record:
+        key, value = typing.get_args(held)
+        return Result(Output.ONE, True, annotated(key), annotated(value))
+    if held is Record:
+        return Result(Output.ONE, True)
+    return Result(Output.ONE, False, UNKNOWN, annotated(held))
+
+
+def _without_none(annotation: object) -> object:
+    if typing.get_origin(annotation) not in {typing.Union, types.UnionType}:
+        return annotation
+    held = [part for part in typing.get_args(annotation) if part is not type(None)]
+    return held[0] if len(held) == 1 else annotation
+
+
+def _first_parameter(
+    parameters: list[inspect.Parameter], hints: Mapping[str, object]
+) -> tuple[bool, Side, Side]:
+    annotation = hints.get(parameters[0].name) if parameters else None
+    if annotation is Record:
+        return True, UNKNOWN, UNKNOWN
+    if typing.get_origin(annotation) is Record:
+        key, value = typing.get_args(annotation)
+        return True, annotated(key), annotated(value)
+    return False, UNKNOWN, annotated(annotation)
+
+
+def _other_parameters(
+    parameters: list[inspect.Parameter],
+    hints: Mapping[str, object],
+    name: str,
+    store_names: Mapping[str, str],
+) -> tuple[list[str], dict[str, StoreBuilder]]:
+    asked: list[str] = []
+    stores: dict[str, StoreBuilder] = {}
+    for parameter in parameters:
+        annotation = hints.get(parameter.name)
+        if typing.get_origin(annotation) in _STORES:
+            store_name = store_names.get(parameter.name, parameter.name)
+            stores[parameter.name] = _store(store_name, annotation, name)
+            asked.append(parameter.name)
+        elif annotation is Context:
+            asked.append(parameter.name)
+        elif parameter.default is parameter.empty and parameter.kind not in {
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        }:
+            raise TopologyError(
+                f"processor {name}: parameter {parameter.name} is "
+                f"{'not annotated' if annotation is None else type_name(annotation)}: after the "
+                "value, a processor can ask for streamkit.KeyValue[K, V], "
+                "streamkit.KeyValueStore[K, V] and streamkit.Context"
+            )
+    unknown = sorted(set(store_names) - set(stores))
+    if unknown:
+        raise TopologyError(
+            f"processor {name}: stores= names {unknown}, which are no store parameters"
+        )
+    return asked, stores
+
+
+def _store(store_name: str, annotation: object, name: str) -> StoreBuilder:
+    key, value = typing.get_args(annotation)
+    try:
+        return StoreBuilder(store_name, StoreKind.KEY_VALUE, serde_for(key), serde_for(value))
+    except TopologyError as error:
+        raise TopologyError(f"processor {name}: store {store_name}: {error}") from None
+
+
+def _is_positional(parameters: list[inspect.Parameter], asked: list[str]) -> bool:
+    leading = [
+        parameter.name
+        for parameter in parameters[1 : len(asked) + 1]
+        if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+    ]
+    return leading == asked
