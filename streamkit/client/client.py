@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Check = Callable[[Any], None]
-"""Looks at a canonical response and raises for the error codes in it."""
+"""Looks at a response and raises for the error codes in it."""
 
 
 class CoordinatorKind(IntEnum):
@@ -127,13 +127,13 @@ class Client:
         ask: Ask,
         check: Check | None = None,
         *,
+        canonical: bool = True,
         timeout_ms: int | None = None,
     ) -> Any:
         """Send a request to the coordinator of a group or transactional id, with retries.
 
         `check` raises for the error codes in the answer; after a RefreshMetadataError the
-        coordinator is looked up again. The answer is canonical unless `check` is None, when it
-        comes as it was spoken and only lost connections are retried.
+        coordinator is looked up again. The answer is as it was spoken unless `canonical`.
         """
 
         async def attempt() -> Any:
@@ -143,8 +143,8 @@ class Client:
                     (broker.host, broker.port), Channel.COORDINATOR
                 )
                 response = await connection.call(self.fit(connection, ask), timeout_ms)
+                response = upgrade(response) if canonical else response
                 if check is not None:
-                    response = upgrade(response)
                     check(response)
             except RefreshMetadataError:
                 self.forget_coordinator(kind, key)

@@ -72,6 +72,10 @@ class OffsetOutOfRangeError(CodedError):
     code = ErrorCode.offset_out_of_range
 
 
+class StaleMemberEpochError(CodedError):
+    """The member's epoch has moved on: do it again with the epoch of the last heartbeat."""
+
+
 class DeliveryTimeoutError(RetriableError):
     """A batch was not acknowledged within `delivery.timeout.ms`; it may or may not be there."""
 
@@ -94,7 +98,7 @@ _SPECIAL: Final[dict[ErrorCode, type[CodedError]]] = {
     # The streams group protocol and the member's epoch rules say "join again".
     ErrorCode.fenced_member_epoch: BrokerRejoinError,
     ErrorCode.rebalance_in_progress: BrokerRejoinError,
-    ErrorCode.stale_member_epoch: BrokerRetriableError,
+    ErrorCode.stale_member_epoch: StaleMemberEpochError,
     ErrorCode.unsupported_version: BrokerFatalError,
     **dict.fromkeys(
         (

@@ -89,6 +89,7 @@ class Metadata:
     async def refresh(self, topics: Iterable[str] = (), *, all_topics: bool = False) -> ClusterView:
         """Wait for fresh metadata of the topics of interest and of `topics`, or of all.
 
+        `topics` are not created by this, those of interest may be (`allow.auto.create.topics`).
         Raises what the request met: RetriableError when no broker answered, UsageError when the
         login was refused.
         """
@@ -168,11 +169,13 @@ class Metadata:
     async def _refresh_once(self) -> None:
         everything = self._wants_all
         topics = None if everything else [*self._interest, *self._extra]
+        # To look at a topic must not create it; to produce to it or fetch from it may.
+        is_look = any(topic not in self._interest for topic in self._extra)
         self._extra, self._wants_all = {}, False
         self._last_ms = self._seams.clock.monotonic_ms()
         fields = {
             "topics": None if topics is None else _named(topics),
-            "allow_auto_topic_creation": self._settings.allow_auto_create_topics,
+            "allow_auto_topic_creation": self._settings.allow_auto_create_topics and not is_look,
         }
         response = upgrade(await self._ask(Draft(ApiKey.METADATA, fields)))
         if response.error_code == ErrorCode.rebootstrap_required:
