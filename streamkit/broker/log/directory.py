@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 LOCK = ".lock"
 CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 DELETE_SUFFIX = "-delete"
+STRAY_SUFFIX = "-stray"
 METADATA_TOPIC = "__cluster_metadata"
 FOLDER = re.compile(r"^(?P<topic>[A-Za-z0-9._-]{1,249})-(?P<partition>[0-9]+)$")
 
@@ -105,14 +106,28 @@ class LogDirectory:
         """The folder of a partition's log."""
         return f"{self.path}/{tp}"
 
-    def create(self, tp: TopicPartition, topic_id: UUID, settings: LogSettings) -> Log:
-        """The partition's log, made when it is missing. Raises StorageError."""
+    def get_or_create(
+        self, topic: str, partition: int, topic_id: UUID, settings: LogSettings
+    ) -> Log:
+        """The partition's log, made when it is missing. Raises StorageError.
+
+        A log of an earlier topic of that name, deleted while this node was down, is set aside.
+        """
+        tp = TopicPartition(topic, partition)
         log = self.logs.get(tp)
-        if log is not None:
-            if log.topic_id != topic_id:
-                raise StorageError(f"{log.path} belongs to topic id {log.topic_id}")
-            return log
-        log = Log.open(
+        if log is not None and log.topic_id != topic_id:
+            logger.warning("%s belongs to topic id %s and is set aside", log.path, log.topic_id)
+            self._set_aside(log, STRAY_SUFFIX)
+            log = None
+        if log is None:
+            log = self._open_log(tp, topic_id, settings)
+            self.disk.sync_dir(self.path)
+            self.logs[tp] = log
+        log.settings = settings
+        return log
+
+    def _open_log(self, tp: TopicPartition, topic_id: UUID, settings: LogSettings) -> Log:
+        return Log.open(
             self.disk,
             self.path_of(tp),
             tp.topic,
@@ -122,18 +137,20 @@ class LogDirectory:
             self._now_ms,
             clean_shutdown=True,
         )
-        self.disk.sync_dir(self.path)
-        self.logs[tp] = log
-        return log
 
-    def delete(self, tp: TopicPartition) -> None:
+    def delete(self, log: Log) -> None:
         """Drop a partition's log; under another name first, so that a crash cannot revive it."""
-        log = self.logs.pop(tp)
+        self.disk.remove_tree(self._set_aside(log, DELETE_SUFFIX))
+
+    def _set_aside(self, log: Log, suffix: str) -> str:
+        self.logs = {tp: each for tp, each in self.logs.items() if each is not log}
         log.close(clean=False)
-        doomed = f"{self.path}/{tp}.{log.topic_id.hex}{DELETE_SUFFIX}"
-        self.disk.rename(log.path, doomed)
+        path = f"{log.path}.{log.topic_id.hex}{suffix}"
+        if self.disk.exists(path):
+            self.disk.remove_tree(path)
+        self.disk.rename(log.path, path)
         self.disk.sync_dir(self.path)
-        self.disk.remove_tree(doomed)
+        return path
 
     def checkpoint(self) -> None:
         """Write the checkpoint files."""

@@ -83,7 +83,7 @@ class Log:
         self.disk = disk
         self.path = path
         self.name = name
-        self.settings = settings
+        self._settings = settings
         self.topic_id = UUID(int=0)
         self.producers = ProducerState(name)
         self.epochs = LeaderEpochs(disk, f"{path}/{checkpoint.LEADER_EPOCHS}")
@@ -137,6 +137,17 @@ class Log:
         elif topic_id is not None:
             self.disk.write_atomic(path, checkpoint.format_partition_metadata(topic_id))
             self.topic_id = topic_id
+
+    @property
+    def settings(self) -> LogSettings:
+        """The topic's settings; they may change while the log is open."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: LogSettings) -> None:
+        self._settings = settings
+        for segment in self.segments:
+            segment.settings = settings
 
     @property
     def last_stable_offset(self) -> int:

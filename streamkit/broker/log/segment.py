@@ -55,7 +55,6 @@ class Segment:
         "_disk",
         "_path",
         "_recent_starts",
-        "_settings",
         "aborted",
         "base_offset",
         "created_ms",
@@ -64,6 +63,7 @@ class Segment:
         "max_timestamp",
         "max_timestamp_offset",
         "offsets",
+        "settings",
         "size",
         "times",
     )
@@ -74,7 +74,7 @@ class Segment:
         """Open the segment's files in directory `path`, making those that are missing."""
         self._disk = disk
         self._path = path
-        self._settings = settings
+        self.settings = settings
         self.base_offset = base_offset
         self.created_ms = now_ms
         self.file = disk.open(self.path_of(LOG), create=True)
@@ -134,7 +134,7 @@ class Segment:
             self.first_timestamp = max_timestamp
         if max_timestamp > self.max_timestamp:
             self.max_timestamp, self.max_timestamp_offset = max_timestamp, last_offset
-        if self._bytes_since_index > self._settings.index_interval_bytes:
+        if self._bytes_since_index > self.settings.index_interval_bytes:
             self.offsets.append(last_offset, position)
             self.times.maybe_append(self.max_timestamp, self.max_timestamp_offset)
             self._bytes_since_index = 0
@@ -142,7 +142,7 @@ class Segment:
 
     def must_roll(self, size: int, last_offset: int, timestamp: int, now_ms: int) -> bool:
         """Whether a batch of these measures belongs in a new segment."""
-        settings = self._settings
+        settings = self.settings
         if self.size == 0:
             return last_offset - self.base_offset > 0x7FFFFFFF
         if self.size + size > settings.segment_bytes:
