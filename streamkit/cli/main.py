@@ -53,9 +53,10 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
         return
     from importlib.metadata import version
 
-    from streamkit.cli.variant import codec_variant
+    from streamkit.cli.variant import codec_variant, warn_if_interpreted
 
     click.echo(f"streamkit {version('streamkit')} ({codec_variant()})")
+    warn_if_interpreted()
     ctx.exit()
 
 

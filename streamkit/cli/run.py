@@ -1,0 +1,90 @@
+"""`streamkit run`: a program with everything it needs, on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from streamkit.broker.child import start_broker
+from streamkit.cli import program as programs
+from streamkit.cli.configuration import read_settings, settings_options
+from streamkit.cli.variant import codec_variant
+from streamkit.cli.worker import (
+    WorkerCommand,
+    as_options,
+    log_to_stderr,
+    run_worker,
+    settings_of,
+    supervise,
+)
+from streamkit.client.admin import Admin, NewTopic
+from streamkit.common.seams import Seams
+from streamkit.common.system import pause, run_loop, system_seams
+from streamkit.tasks.settings import StreamsSettings
+from streamkit.topology.plan import NodeKind, Topology
+
+DEFAULT_DATA = ".streamkit"
+DEFAULT_LISTEN = "127.0.0.1:9092"
+
+
+@click.command(name="run")
+@programs.argument
+@click.option("--data", metavar="DIR", default=DEFAULT_DATA, show_default=True)
+@click.option("--listen", metavar="HOST:PORT", default=DEFAULT_LISTEN, show_default=True)
+@click.option("--processes", type=click.IntRange(1), help="Worker processes.")
+@click.option("--partitions", type=click.IntRange(1), help="Of topics that are made; default: one.")
+@settings_options
+def command(
+    program: str,
+    data: str,
+    listen: str,
+    processes: int | None,
+    partitions: int | None,
+    assignments: Sequence[str],
+    config: str | None,
+) -> int:
+    """Start a broker, make the topics of PROGRAM, and run it until Ctrl-C.
+
+    The broker's log and the program's state are kept in the data directory for the next run.
+    """
+    log_to_stderr()
+    seams = system_seams()
+    app = programs.load(program)
+    given = {"state.dir": f"{data}/state", **read_settings(seams.disk, assignments, config)}
+    topics = [NewTopic(name, partitions or processes or 1) for name in topics_of(app.topology)]
+    settings_of(app, {**given, "bootstrap.servers": listen})
+    broker = start_broker(seams.disk, seams.spawn, pause, f"{data}/broker", listen=listen)
+    try:
+        given["bootstrap.servers"] = broker.bootstrap
+        settings = settings_of(app, given)
+        run_loop(_make_topics(settings, seams, topics))
+        click.echo(
+            f"streamkit: broker on {broker.bootstrap}, data in {data}, "
+            f"hot modules {codec_variant()}; Ctrl-C stops"
+        )
+        if processes is None:
+            return run_worker(app, settings, seams)
+        options = ["--set", f"state.dir={given['state.dir']}", *as_options(assignments, config)]
+        options += ["--bootstrap", broker.bootstrap]
+        return supervise(app, settings, seams, WorkerCommand(program, tuple(options)), processes)
+    finally:
+        broker.stop()
+
+
+def topics_of(topology: Topology) -> list[str]:
+    """The topics that the program itself reads and writes; internal ones are the group's."""
+    internal = {name for part in topology.subtopologies for name in part.repartition_sinks}
+    named = {
+        topic
+        for part in topology.subtopologies
+        for node in part.nodes
+        if node.kind in {NodeKind.SOURCE, NodeKind.SINK}
+        for topic in node.topics
+    }
+    return sorted(named - internal)
+
+
+async def _make_topics(settings: StreamsSettings, seams: Seams, topics: list[NewTopic]) -> None:
+    async with Admin(settings.client(), seams=seams) as admin:
+        await admin.create_topics(topics, exist_ok=True)

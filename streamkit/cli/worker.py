@@ -1,0 +1,129 @@
+"""`streamkit worker`: a program's workers on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import click
+
+from streamkit.app import App
+from streamkit.cli import program as programs
+from streamkit.cli.configuration import read_settings, settings_options
+from streamkit.cli.variant import warn_if_interpreted
+from streamkit.common.processes import end_with_parent
+from streamkit.common.seams import Seams
+from streamkit.common.system import run_loop, system_seams
+from streamkit.tasks.settings import StreamsSettings
+from streamkit.tasks.supervisor import Supervisor
+from streamkit.tasks.worker import SWITCH_INTERVAL_S, Listener, Worker
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@click.command(name="worker")
+@programs.argument
+@click.option("--bootstrap", metavar="HOST:PORT[,...]", help="The cluster; or bootstrap.servers.")
+@click.option("--processes", type=click.IntRange(1), help="Worker processes; restarted on a crash.")
+@settings_options
+@click.option("--slot", type=int, hidden=True, help="Which of the supervisor's children this is.")
+@click.option("--process-id", type=UUID, hidden=True, help="The supervisor's process id.")
+def command(
+    program: str,
+    bootstrap: str | None,
+    processes: int | None,
+    assignments: Sequence[str],
+    config: str | None,
+    slot: int | None,
+    process_id: UUID | None,
+) -> int:
+    """Run the workers of PROGRAM until SIGTERM or Ctrl-C.
+
+    A stop drains: work in hand is finished and committed, then the group is left.
+    """
+    end_with_parent()
+    log_to_stderr()
+    seams = system_seams()
+    given = read_settings(seams.disk, assignments, config)
+    if bootstrap is not None:
+        given["bootstrap.servers"] = bootstrap
+    app = programs.load(program)
+    settings = settings_of(app, given)
+    app.topology  # noqa: B018 - an error in it is said before anything is connected
+    if processes is None or slot is not None:
+        return run_worker(app, settings, seams, slot=slot or 0, process_id=process_id)
+    options = as_options(assignments, config)
+    if bootstrap is not None:
+        options += ["--bootstrap", bootstrap]
+    return supervise(app, settings, seams, WorkerCommand(program, tuple(options)), processes)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCommand:
+    """How a child is started: the program and the options that were given for it."""
+
+    program: str
+    options: tuple[str, ...]
+
+    def argv(self) -> list[str]:
+        """The child's command line, but for its slot."""
+        return [sys.executable, "-m", "streamkit", "worker", self.program, *self.options]
+
+
+def as_options(assignments: Sequence[str], config: str | None) -> list[str]:
+    """The settings as they were typed: a secret in a file stays in that file."""
+    options = [text for pair in assignments for text in ("--set", pair)]
+    return options if config is None else ["--config", config, *options]
+
+
+def log_to_stderr() -> None:
+    """Warnings and what happens to the group go to standard error."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+
+
+def settings_of(app: App, given: Mapping[str, str]) -> StreamsSettings:
+    """The program's own settings under those of the command line. Raises ConfigError."""
+    return StreamsSettings.from_mapping({**app.config, **given, "application.id": app.id})
+
+
+def run_worker(
+    app: App,
+    settings: StreamsSettings,
+    seams: Seams,
+    *,
+    slot: int = 0,
+    process_id: UUID | None = None,
+    listener: Listener | None = None,
+) -> int:
+    """One worker in this process, until it is told to stop; its exit status."""
+    warn_if_interpreted()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+    async def serve() -> int:
+        worker = Worker(
+            app.topology, settings, seams, slot=slot, process_id=process_id, listener=listener
+        )
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, worker.request_stop)
+        return await worker.serve()
+
+    return run_loop(serve())
+
+
+def supervise(
+    app: App, settings: StreamsSettings, seams: Seams, command: WorkerCommand, processes: int
+) -> int:
+    """Worker processes as children, restarted when they crash, until told to stop."""
+    warn_if_interpreted()
+    supervisor = Supervisor(app.topology, settings, seams, command.argv(), processes)
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: supervisor.request_stop())
+    return supervisor.run()
