@@ -22,7 +22,7 @@ from streamkit.net.errors import (
     ConnectionLost,
     TlsError,
 )
-from streamkit.net.security import SecuritySettings, tls_context, tls_error
+from streamkit.net.security import SecuritySettings, handshake_cut, tls_context, tls_error
 from streamkit.protocol.apis import VERSIONS, ApiKey
 from streamkit.protocol.errors import ErrorCode, MalformedMessage
 from streamkit.protocol.frames import FrameBuffer, frame
@@ -91,6 +91,8 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._lost: StreamkitError | None = None
         self._has_received = False
+        self._uses_sasl = False
+        self._answers = 0
 
     @classmethod
     async def open(
@@ -205,9 +207,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the connection is gone."""
-        reason = f": {exc}" if exc is not None else ""
         if isinstance(exc, ssl.SSLError):
             self._end(tls_error(exc, self.host, self.port))
+        reason = f": {exc}" if exc is not None else self._hint()
         self._end(ConnectionLost(f"{self.host}:{self.port} closed the connection{reason}"))
 
     def pause_writing(self) -> None:
@@ -230,10 +232,7 @@ class Connection(asyncio.Protocol):
             raise tls_error(error, self.host, self.port) from None
         except OSError as error:
             if context is not None and isinstance(error, ConnectionResetError):
-                raise TlsError(
-                    f"TLS with {self.host}:{self.port} failed: it closed the connection;"
-                    " is it a TLS port, and security.protocol right?"
-                ) from None
+                raise handshake_cut(self.host, self.port) from None
             raise ConnectionLost(f"{self.host}:{self.port}: {error}") from None
 
     async def _negotiate(self) -> None:
@@ -255,6 +254,7 @@ class Connection(asyncio.Protocol):
             security.sasl_password,
             lambda: seams.random.uuid4().hex,
         )
+        self._uses_sasl = True
         await self._handshake(mechanism)
         token = client.respond(b"")
         while token is not None:
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
         request = fill(request_type(ApiKey.SASL_HANDSHAKE, 1), {"mechanism": mechanism})
         response = await self.send_nowait(request)
         if response.error_code != ErrorCode.none:
-            offered = ", ".join(response.mechanisms) or "none"
+            offered = ", ".join(response.mechanisms) or "none: is security.protocol right?"
             raise AuthenticationError(
                 f"{self.host}:{self.port} does not take sasl.mechanism {mechanism};"
                 f" it offers: {offered}"
@@ -283,6 +283,12 @@ class Connection(asyncio.Protocol):
                 f" {security.sasl_mechanism}: {response.error_message}; check the name and password"
             )
         return bytes(response.auth_bytes)
+
+    def _hint(self) -> str:
+        # A broker that waits for SASL answers ApiVersions and closes at anything else.
+        if self._uses_sasl or not self._negotiated.versions or self._answers > 1:
+            return ""
+        return " at our first request; if it asks for a password, set security.protocol to SASL_..."
 
     def _expect(
         self, correlation_id: int, message: Message, answer: asyncio.Future[Any], deadline: float
@@ -323,6 +329,7 @@ class Connection(asyncio.Protocol):
         except MalformedMessage:
             self._in_flight.appendleft(request)
             raise
+        self._answers += 1
         if not request.answer.done():
             request.answer.set_result(message)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from streamkit.common.errors import ConfigError
 from streamkit.common.seams import Disk
-from streamkit.net.errors import TlsError
+from streamkit.net.errors import ConnectionLost, TlsError
 
 PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
@@ -73,15 +73,27 @@ def _trusted(settings: SecuritySettings, disk: Disk) -> str | None:
     try:
         text = disk.read(path).decode("ascii", "replace")
         ssl.create_default_context(cadata=text)
-    except (OSError, ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError):
         raise TlsError(
-            f"ssl.truststore.location {path} is not a file of PEM certificates: {error}"
+            f"ssl.truststore.location {path} is not a file of PEM certificates"
         ) from None
+    except OSError as error:
+        raise TlsError(f"ssl.truststore.location {path}: {error.strerror or error}") from None
     return text
 
 
-def tls_error(error: ssl.SSLError, host: str, port: int) -> TlsError:
+def handshake_cut(host: str, port: int) -> ConnectionLost:
+    """The one line for an end that went away in mid-handshake; it may only be restarting."""
+    return ConnectionLost(
+        f"{host}:{port} closed the connection during the TLS handshake; if that goes on, see"
+        " whether it is a TLS port and security.protocol right"
+    )
+
+
+def tls_error(error: ssl.SSLError, host: str, port: int) -> TlsError | ConnectionLost:
     """The one line for a handshake that failed."""
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return handshake_cut(host, port)
     where = f"TLS with {host}:{port} failed"
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _X509_HOSTNAME_MISMATCH:
@@ -95,5 +107,5 @@ def tls_error(error: ssl.SSLError, host: str, port: int) -> TlsError:
             f"{where}: its certificate is not trusted ({error.verify_message}); put its CA's PEM"
             " into ssl.truststore.location"
         )
-    reason = (error.reason or str(error)).lower().replace("_", " ")
+    reason = (getattr(error, "reason", None) or str(error)).lower().replace("_", " ")
     return TlsError(f"{where}: {reason}; is it a TLS port, and security.protocol right?")
