@@ -135,9 +135,11 @@ def _decompress_snappy(data: Buffer, bytes_max: int) -> Buffer:
         position += INT32_BE.size
         if size < 0 or size > len(view) - position:
             raise CorruptBatchError(f"snappy block of {size} bytes does not fit at {position}")
-        block = _decompress_raw_snappy(view[position : position + size], bytes_max - total)
+        block = _decompress_raw_snappy(view[position : position + size], bytes_max)
         chunks.append(block)
         total += len(block)
+        if total > bytes_max:
+            raise CorruptBatchError(f"records decompress to more than {bytes_max} bytes")
         position += size
     return b"".join(chunks)
 
@@ -145,7 +147,7 @@ def _decompress_snappy(data: Buffer, bytes_max: int) -> Buffer:
 def _decompress_raw_snappy(block: memoryview, bytes_max: int) -> memoryview:
     size = cramjam.snappy.decompress_raw_len(block)
     if size > bytes_max:
-        raise CorruptBatchError(f"records decompress to more than {bytes_max} bytes")
+        raise CorruptBatchError(f"a block decompresses to more than {bytes_max} bytes")
     if size > 64 * len(block) + 64:
         # A copy element makes at most 64 bytes of 2, so this length is a lie: do not allocate it.
         raise CorruptBatchError(f"snappy block of {len(block)} bytes claims {size} bytes")

@@ -32,6 +32,9 @@ class ControlType(IntEnum):
     KRAFT_VOTERS = 6
 
 
+_TYPES = {int(kind): kind for kind in ControlType}
+
+
 @dataclass(frozen=True, slots=True)
 class EndTxnMarker:
     """The end of a producer's transaction in one partition."""
@@ -52,7 +55,7 @@ def parse_control_key(key: bytes | None) -> ControlType | None:
     version, number = KEY.unpack_from(key)
     if version < 0:
         raise CorruptBatchError(f"control record with key version {version}")
-    return ControlType(number) if number in ControlType else None
+    return _TYPES.get(number)
 
 
 def build_control(
