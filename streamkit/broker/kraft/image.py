@@ -136,6 +136,21 @@ class MetadataImage:
             work.replay_or_hold(each)
         return work.finish(offset, epoch), work.delta
 
+    def as_delta(self) -> MetadataDelta:
+        """What changed since an empty image: everything."""
+        topics = self.topics.values()
+        return MetadataDelta(
+            features=dict.fromkeys(self.features),
+            brokers=dict.fromkeys(self.brokers),
+            topics_created={each.id: each.name for each in topics},
+            partitions={(each.id, index): None for each in topics for index in each.partitions},
+            configs=dict.fromkeys(self.configs),
+        )
+
+    def with_feature(self, name: str, level: int | None) -> MetadataImage:
+        """This image with a level that no record carries (kraft.version); None leaves it."""
+        return self if level is None else replace(self, features={**self.features, name: level})
+
     def topic_configs(self, topic: str) -> Mapping[str, str]:
         """What was set on a topic itself."""
         return self.configs.get(ConfigResource(TOPIC_RESOURCE, topic), {})

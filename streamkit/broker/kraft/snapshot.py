@@ -16,6 +16,7 @@ from streamkit.broker.kraft import records as r
 from streamkit.broker.kraft.control_records import (
     ControlRecord,
     QuorumChange,
+    control_types,
     kraft_version,
     kraft_voters,
     read_quorum_change,
@@ -33,7 +34,6 @@ from streamkit.records import (
     build_control,
     decode,
     encode,
-    parse_control_key,
     scan,
 )
 
@@ -120,8 +120,7 @@ def decode_snapshot(data: bytes, *, where: str) -> Snapshot:
             batch = decode(data, header)
             if header.is_control:
                 quorum = _merged(quorum, read_quorum_change(batch))
-                kinds = [parse_control_key(key) for key in batch.keys]
-                is_finished = ControlType.SNAPSHOT_FOOTER in kinds
+                is_finished = ControlType.SNAPSHOT_FOOTER in control_types(batch)
             else:
                 records += decode_records(batch)
     except CorruptBatchError as error:
