@@ -1,8 +1,9 @@
 """A server of frames: one request at a time on each connection, in order, with back-pressure.
 
-A connection does not read while a request is handled or while its peer does not take what was
-written, so it never holds more than one read's worth of bytes and one answer. As in Kafka, a
-peer that goes away does not stop the handling of its last request.
+Bytes that arrive while a request is handled, or while its peer does not take the answer, are the
+last that are read before the request is done. So a connection never holds more than two reads'
+worth of bytes and one answer, and a peer that waits for its answer is not paused at all: its
+going away is noticed, though as in Kafka its request is handled to the end.
 """
 
 from __future__ import annotations
@@ -168,6 +169,8 @@ class ServerConnection(asyncio.Protocol):
         self._active_ms = self._server.clock.monotonic_ms()
         if self._is_closed:
             return
+        if self._is_handling or self._waiting:
+            self._pause_reading()
         try:
             frames = self._frames.feed(data)
         except MalformedMessage as error:
@@ -176,7 +179,6 @@ class ServerConnection(asyncio.Protocol):
             return
         if frames:
             self._waiting.extend(frames)
-            self._pause_reading()
             self._wake_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -189,11 +191,13 @@ class ServerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio: the peer does not take what was written."""
+        self._active_ms = self._server.clock.monotonic_ms()
         if self._writable is None:
             self._writable = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
         """asyncio: the peer has taken enough."""
+        self._active_ms = self._server.clock.monotonic_ms()
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
@@ -202,8 +206,11 @@ class ServerConnection(asyncio.Protocol):
         """Handle the frames one after the other until the connection ends."""
         try:
             while not self._is_closed:
+                self._is_handling = True
                 while self._waiting and not self._is_closed:
                     await self._serve_one(self._waiting.popleft())
+                self._is_handling = False
+                self._active_ms = self._server.clock.monotonic_ms()
                 if not self._is_closed:
                     self._resume_reading()
                     await self._wait_frames()
@@ -223,12 +230,15 @@ class ServerConnection(asyncio.Protocol):
             self.task.cancel()
 
     def close_if_idle(self, oldest_ms: float) -> None:
-        """Close when nothing came since then and nothing is being handled."""
-        if self._active_ms <= oldest_ms and not self._is_handling:
+        """Close when nothing came or was taken since then and nothing is being handled."""
+        if self._active_ms > oldest_ms:
+            return
+        if self._writable is not None:
+            self._transport.abort()
+        elif not self._is_handling:
             self.close()
 
     async def _serve_one(self, request: Frame) -> None:
-        self._is_handling = True
         try:
             chunks = await self._server.handler(request, self.info)
         except (CloseConnection, MalformedMessage, UnsupportedVersionError) as error:
@@ -241,9 +251,6 @@ class ServerConnection(asyncio.Protocol):
             _log.exception("closing connection from %s: its request failed", self.info.host)
             self.close()
             return
-        finally:
-            self._is_handling = False
-            self._active_ms = self._server.clock.monotonic_ms()
         self._answer(chunks)
         if self._writable is not None:
             await self._writable

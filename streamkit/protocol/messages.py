@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from io import BytesIO
 from typing import Any, Final, Protocol, TypeVar
 
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
@@ -204,14 +203,11 @@ def _decode(entity: type[Any], buffer: Bytes, position: int) -> Message:
 
 def _encode(header: bytes, message: Message) -> Chunks:
     entity = type(message)
-    if not _has_records(entity):
-        joined = BytesIO()
-        joined.write(header)
-        _writer(entity)(joined, message)
-        return [joined.getvalue()]
     pieces = _Pieces(header)
     _writer(entity)(pieces, message)
-    return _join_small(pieces.pieces)
+    if _has_records(entity):
+        return _join_small(pieces.pieces)
+    return [b"".join(pieces.pieces)]
 
 
 class _Pieces:

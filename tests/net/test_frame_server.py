@@ -235,6 +235,22 @@ def test_peer_that_does_not_read_stops_the_handling(world: Any) -> None:
     world.run(serving(handler, client, ServerLimits(write_bytes_high=100_000)))
 
 
+def test_peer_that_never_reads_is_closed_as_idle(memory: Any) -> None:
+    async def handler(request: Frame, info: ConnectionInfo) -> Chunks | None:
+        return [bytes(1_000_000)]
+
+    async def client(seams: Seams, server: FrameServer) -> None:
+        peer, transport = await dial(seams, server.port)
+        transport.pause_reading()
+        transport.writelines(frame([b"more"]))
+        await until(lambda: server.connection_count == 0)
+        assert 1000 <= seams.clock.monotonic_ms() <= 1300
+        await until(lambda: peer.is_lost)
+
+    limits = ServerLimits(idle_ms=1000, write_bytes_high=100_000)
+    memory.run(serving(handler, client, limits))
+
+
 def test_peer_that_goes_away_does_not_stop_its_request(world: Any) -> None:
     finished = []
 
