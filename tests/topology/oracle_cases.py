@@ -1,0 +1,390 @@
+"""Topologies as JSON, as the oracle reads them, into our DSL; and a generator of such topologies.
+
+Functions are stand-ins here: a description does not call them. Operators that streamkit does not
+have yet raise NotInScopeError.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import streamkit as sk
+from streamkit.common.errors import TopologyError
+from streamkit.topology.dsl.branches import Branches
+from streamkit.topology.dsl.grouped import GroupedStream
+
+Case = dict[str, Any]
+Op = dict[str, Any]
+
+TYPES: dict[str, Any] = {
+    "string": str,
+    "long": int,
+    "double": float,
+    "boolean": bool,
+    "bytes": bytes,
+    "json": dict,
+    "integer": sk.serdes.integer,
+    "short": sk.serdes.short,
+    "float": sk.serdes.float32,
+}
+RESULTS = (sk.Stream, sk.Table, GroupedStream)
+
+
+class NotInScopeError(Exception):
+    """The case asks for something that streamkit does not have yet."""
+
+
+def anything(*_: object) -> Any:
+    """Stands for every function of a case."""
+
+
+def app_of(case: Case) -> sk.App:
+    """The case's program. Raises TopologyError where Kafka Streams refuses, NotInScopeError."""
+    config = {
+        "default.key.serde": type_of(case.get("default_key")),
+        "default.value.serde": type_of(case.get("default_value")),
+    }
+    settings = case.get("config", {})
+    if settings.get("topology.optimization", "none") != "none":
+        raise NotInScopeError("topology.optimization")
+    given = {key: value for key, value in config.items() if value is not None}
+    app = sk.App(settings.get("application.id", "app"), config=given)
+    results: dict[str, Any] = {}
+    for index, op in enumerate(case["topology"]):
+        build = OPS.get(op["op"])
+        if build is None:
+            raise NotInScopeError(op["op"])
+        of = results.get(op["of"]) if "of" in op else app
+        results[op.get("id", f"#{index}")] = build(of, op, results)
+    return app
+
+
+def describe(case: Case) -> str:
+    """What we print for the case, or `error`."""
+    try:
+        return app_of(case).topology.describe()
+    except TopologyError:
+        return "error"
+
+
+def type_of(name: str | None) -> Any:
+    if name is None:
+        return None
+    if name not in TYPES:
+        raise NotInScopeError(f"type {name}")
+    return TYPES[name]
+
+
+def sides(op: Op) -> dict[str, Any]:
+    return {side: type_of(op[side]) for side in ("key", "value") if side in op}
+
+
+def named(op: Op) -> dict[str, Any]:
+    return {"name": op["name"]} if "name" in op else {}
+
+
+def stored(op: Op) -> dict[str, Any]:
+    """`store` and `name` of an op that makes a table."""
+    options: dict[str, Any] = {"node": op["name"]} if "name" in op else {}
+    if "store" not in op:
+        return options
+    store = op["store"]
+    if store.get("kind", "memory") not in {"memory", "persistent"}:
+        raise NotInScopeError(store["kind"])
+    logging = store.get("logging", True)
+    options["store"] = sk.Materialized(
+        name=store.get("name"),
+        kind=store.get("kind", "memory"),
+        caching=store.get("caching", True),
+        logging=logging is not False,
+        changelog=logging if isinstance(logging, dict) else {},
+    )
+    return options
+
+
+def row_value(op: Op) -> dict[str, Any]:
+    value = op.get("store", {}).get("value")
+    return {"value": type_of(value)} if value is not None else {}
+
+
+def stream(app: sk.App, op: Op, _: dict[str, Any]) -> object:
+    topics = [re.compile(op["pattern"])] if "pattern" in op else op.get("topics", [op.get("topic")])
+    return app.stream(*topics, **sides(op), **named(op), **reading(op))
+
+
+def reading(op: Op) -> dict[str, Any]:
+    options = {"offset_reset": op["reset"]} if "reset" in op else {}
+    known = {"record", "log_and_skip", "use_partition_time"}
+    if "timestamp" in op:
+        options["timestamp"] = op["timestamp"] if op["timestamp"] in known else anything
+    return options
+
+
+def table(app: sk.App, op: Op, _: dict[str, Any]) -> object:
+    return app.table(op["topic"], **sides(op), **stored(op), **reading(op))
+
+
+def add_state_store(_: object, op: Op, results: dict[str, Any]) -> object:
+    store = op["store"]
+    results[f"store {store['name']}"] = (type_of(store["key"]), type_of(store["value"]))
+    return None
+
+
+def map_values(of: Any, op: Op, _: dict[str, Any]) -> object:
+    return only(of, sk.Stream).map_values(anything, **named(op))
+
+
+def split(of: Any, op: Op, results: dict[str, Any]) -> object:
+    branches: Branches[Any, Any] = of.split(**named(op))
+    for branch in op["branches"]:
+        results[branch["id"]] = branches.branch(anything, **named(branch))
+    if "default" in op:
+        results[op["default"]["id"]] = branches.default_branch(**named(op["default"]))
+    return None
+
+
+def repartition(of: sk.Stream[Any, Any], op: Op, _: dict[str, Any]) -> object:
+    return of.repartition(partitions=op.get("partitions"), **sides(op), **named(op))
+
+
+def to(of: sk.Stream[Any, Any], op: Op, _: dict[str, Any]) -> object:
+    def topic_fn(record: object) -> str:
+        return "out"
+
+    partitioner = anything if "partitioner" in op else None
+    only(of, sk.Stream).to(
+        op.get("topic", topic_fn), partitioner=partitioner, **sides(op), **named(op)
+    )
+    return None
+
+
+def process(of: sk.Stream[Any, Any], op: Op, results: dict[str, Any]) -> object:
+    """A function that asks for the stores, and may change the key only for `process`."""
+    names = op.get("stores", [])
+    result: Any = sk.Record[Any, Any] if op["op"] == "process" else None
+    annotations: dict[str, Any] = {"return": result} if result is not None else {}
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("value", kind)]
+    for index, name in enumerate(names):
+        key, value = results[f"store {name}"]
+        annotations[f"s{index}"] = sk.KeyValue[key, value]
+        parameters.append(inspect.Parameter(f"s{index}", kind))
+
+    def function(value: object, *stores: object) -> object:
+        return None
+
+    function.__name__ = "<lambda>"
+    function.__annotations__ = annotations
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
+    stores = {f"s{index}": name for index, name in enumerate(names)}
+    return of.process(function, **named(op), stores=stores)
+
+
+def only(of: Any, kind: type) -> Any:
+    """Tables have some operators of streams in Kafka; not yet here."""
+    if not isinstance(of, kind):
+        raise NotInScopeError(f"of a {type(of).__name__}")
+    return of
+
+
+def count(of: Any, op: Op, _: dict[str, Any]) -> object:
+    """The oracle always calls the overload with Materialized, which uses up one more number."""
+    options = {"store": sk.Materialized(), **stored(op)}
+    return only(of, GroupedStream).count(**options)
+
+
+def on_stream(method: str, **extra: Any) -> Callable[[Any, Op, dict[str, Any]], object]:
+    """An operator of streams with one function."""
+
+    def build(of: Any, op: Op, _: dict[str, Any]) -> object:
+        return getattr(only(of, sk.Stream), method)(anything, **named(op), **extra)
+
+    return build
+
+
+def to_stream(of: Any, op: Op, _: dict[str, Any]) -> object:
+    made = only(of, sk.Table).to_stream(**named(op))
+    return made.select_key(anything) if "key_fn" in op else made
+
+
+OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
+    "stream": stream,
+    "table": table,
+    "add_state_store": add_state_store,
+    "filter": on_stream("filter"),
+    "filter_not": on_stream("filter_not"),
+    "map": on_stream("map"),
+    "map_values": on_stream("map_values"),
+    "flat_map": on_stream("flat_map"),
+    "flat_map_values": on_stream("flat_map_values"),
+    "select_key": on_stream("select_key"),
+    "peek": on_stream("peek"),
+    "foreach": on_stream("foreach"),
+    "merge": lambda of, op, results: of.merge(results[op["with"]], **named(op)),
+    "split": split,
+    "repartition": repartition,
+    "to": to,
+    "to_table": lambda of, op, _: of.to_table(**row_value(op), **stored(op)),
+    "to_stream": to_stream,
+    "group_by_key": lambda of, op, _: of.group_by_key(**sides(op), **named(op)),
+    "group_by": lambda of, op, _: only(of, sk.Stream).group_by(anything, **sides(op), **named(op)),
+    "count": count,
+    "reduce": lambda of, op, _: only(of, GroupedStream).reduce(
+        anything, **row_value(op), **stored(op)
+    ),
+    "aggregate": lambda of, op, _: only(of, GroupedStream).aggregate(
+        anything, anything, **row_value(op), **stored(op)
+    ),
+    "process": process,
+    "process_values": process,
+}
+
+
+def generate(seed: int) -> Case:
+    """A topology in scope, from a seed: sources, then operators on what there is."""
+    return _Generator(random.Random(seed), f"generated-{seed}").case()
+
+
+class _Generator:
+    def __init__(self, chance: random.Random, name: str) -> None:
+        self.chance = chance
+        self.name = name
+        self.ops: list[Op] = []
+        self.streams: list[str] = []
+        self.tables: list[str] = []
+        self.groups: list[str] = []
+        self.topics = 0
+
+    def case(self) -> Case:
+        for _ in range(self.chance.randint(1, 3)):
+            self.source()
+        for _ in range(self.chance.randint(2, 14)):
+            self.operator()
+        for of in self.streams:
+            if self.chance.random() < 0.4:
+                self.add("to", of=of, topic=f"out-{self.chance.randint(1, 4)}")
+        return {
+            "name": self.name,
+            "default_key": "string",
+            "default_value": "string",
+            "topology": self.ops,
+        }
+
+    def add(self, op: str, **fields: Any) -> str:
+        id_ = f"n{len(self.ops)}"
+        self.ops.append({"id": id_, "op": op, **fields})
+        return id_
+
+    def source(self) -> None:
+        kind = self.chance.random()
+        self.topics += 1
+        topic = f"in-{self.topics}"
+        if kind < 0.15 and self.ops:
+            # The same topic again becomes the same source.
+            again = [op for op in self.ops if op["op"] == "stream" and "topic" in op]
+            topic = again[0]["topic"] if again else topic
+        if kind < 0.65:
+            self.streams.append(self.add("stream", topic=topic))
+        elif kind < 0.8:
+            topics = [f"{topic}-{letter}" for letter in "abcdefg"[: self.chance.randint(2, 7)]]
+            self.streams.append(self.add("stream", topics=topics))
+        elif kind < 0.85:
+            self.streams.append(self.add("stream", pattern=f"{topic}-[0-9]+"))
+        else:
+            self.tables.append(self.add("table", topic=topic, **self.store()))
+
+    def name_(self, often: float = 0.2) -> dict[str, Any]:
+        if self.chance.random() < often:
+            return {"name": f"given-{len(self.ops)}"}
+        return {}
+
+    def store(self) -> dict[str, Any]:
+        kind = self.chance.random()
+        if kind < 0.4:
+            return {}
+        if kind < 0.55:
+            return {"store": {"kind": "memory"}}
+        return {"store": {"name": f"store-{len(self.ops)}"}}
+
+    def operator(self) -> None:
+        choices = [self.stateless] * 4 + [self.group] * 2 + [self.processor, self.split]
+        choices += [self.merge, self.repartition, self.to_table]
+        if self.groups:
+            choices += [self.aggregate] * 5
+        if self.tables:
+            choices += [self.to_stream] * 3
+        if not self.streams:
+            choices = [self.to_stream] if self.tables else [self.source]
+        self.chance.choice(choices)()
+
+    def stateless(self) -> None:
+        kinds = ["filter", "filter_not", "map", "map_values", "flat_map", "flat_map_values"]
+        kind = self.chance.choice([*kinds, "select_key", "peek"])
+        functions = {"map": {}, "peek": {}, "select_key": {"fn": "value"}}
+        lists = {"fn": "one"} if kind.startswith("flat") else {"fn": "always"}
+        fields = {**functions.get(kind, lists), **self.name_()}
+        self.streams.append(self.add(kind, of=self.chance.choice(self.streams), **fields))
+
+    def merge(self) -> None:
+        one, two = self.chance.choice(self.streams), self.chance.choice(self.streams)
+        self.streams.append(self.add("merge", of=one, **{"with": two}, **self.name_()))
+
+    def split(self) -> None:
+        base = len(self.ops)
+        branches = [
+            {"id": f"b{base}-{index}", "fn": "always", **self.name_(0.3)}
+            for index in range(self.chance.randint(1, 3))
+        ]
+        for index, branch in enumerate(branches):
+            if "name" in branch:
+                branch["name"] += f"-{index}"
+        fields: dict[str, Any] = {"branches": branches, **self.name_(0.3)}
+        if self.chance.random() < 0.5:
+            fields["default"] = {"id": f"d{base}"}
+            self.streams.append(f"d{base}")
+        self.add("split", of=self.chance.choice(self.streams[:1]), **fields)
+        self.streams += [branch["id"] for branch in branches]
+
+    def repartition(self) -> None:
+        fields = {"partitions": 3} if self.chance.random() < 0.3 else {}
+        of = self.chance.choice(self.streams)
+        self.streams.append(self.add("repartition", of=of, **fields, **self.name_(0.4)))
+
+    def group(self) -> None:
+        of = self.chance.choice(self.streams)
+        if self.chance.random() < 0.5:
+            self.groups.append(self.add("group_by_key", of=of, **self.name_(0.3)))
+        else:
+            self.groups.append(self.add("group_by", of=of, fn="value", **self.name_(0.3)))
+
+    def aggregate(self) -> None:
+        of = self.chance.choice(self.groups)
+        kind = self.chance.choice(["count", "reduce", "aggregate"])
+        fields: dict[str, Any] = {"count": {}, "reduce": {"fn": "last"}}.get(
+            kind, {"fn": "last", "init": "x"}
+        )
+        self.tables.append(self.add(kind, of=of, **fields, **self.store(), **self.name_()))
+
+    def to_stream(self) -> None:
+        of = self.chance.choice(self.tables)
+        self.streams.append(self.add("to_stream", of=of, **self.name_()))
+
+    def to_table(self) -> None:
+        of = self.chance.choice(self.streams)
+        self.tables.append(self.add("to_table", of=of, **self.store(), **self.name_()))
+
+    def processor(self) -> None:
+        stores = [op["store"]["name"] for op in self.ops if op["op"] == "add_state_store"]
+        if self.chance.random() < 0.5:
+            stores.append(f"kept-{len(self.ops)}")
+            store = {"name": stores[-1], "key": "string", "value": "string"}
+            self.add("add_state_store", store=store)
+        kind = self.chance.choice(["process", "process_values"])
+        some = self.chance.sample(stores, min(len(stores), self.chance.randint(0, 2)))
+        of = self.chance.choice(self.streams)
+        fields = {"stores": some, "processor": "forward"}
+        self.streams.append(self.add(kind, of=of, **fields, **self.name_(0.4)))
