@@ -1,0 +1,255 @@
+"""The public producer: single records in, batches out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+from streamkit.client.accumulator import Accumulator, OnDelivery, OpenBatch
+from streamkit.client.client import Client
+from streamkit.client.closing import CloseOptions
+from streamkit.client.errors import ClosedError, error_for
+from streamkit.client.records import RecordMetadata
+from streamkit.client.sender import BatchSender
+from streamkit.client.settings import ProducerSettings, settings_of
+from streamkit.common.errors import RetriableError, StreamkitError, UsageError
+from streamkit.common.model import Headers, TopicPartition
+from streamkit.common.seams import Seams
+from streamkit.common.system import system_seams
+from streamkit.protocol.errors import ErrorCode
+from streamkit.records import compression_of
+
+_log = logging.getLogger(__name__)
+
+UNKNOWN_TOPIC: Final = ErrorCode.unknown_topic_or_partition
+
+
+class Producer:
+    """Sends records; idempotent by default, configured by Kafka's keys.
+
+        async with Producer({"bootstrap.servers": "localhost:9092"}) as producer:
+            await producer.send("orders", b"one", key=b"k")
+            await producer.flush()
+
+    `send` waits for room and metadata only, not for the broker: `on_delivery` is called with the
+    record's place or the error, and `flush` raises the first error of a record that had none.
+    Leaving the block flushes.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, seams: Seams | None = None) -> None:
+        self.settings = settings_of(ProducerSettings, config)
+        self._seams = seams or system_seams()
+        self._client = Client(self.settings, self._seams)
+        self._sender: BatchSender | None = None
+        self._open = Accumulator(
+            self.settings.batch_size,
+            compression_of(self.settings.compression_type),
+            self._seams.random.randrange,
+        )
+        self._topics: dict[str, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._failure: StreamkitError | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        self._sender = BatchSender(self._client, self.settings)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                await self.close()
+        finally:
+            await self._client.__aexit__(kind, error, trace)
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        *,
+        key: bytes | str | None = None,
+        partition: int | None = None,
+        timestamp: int | None = None,
+        headers: Headers = (),
+        on_delivery: OnDelivery | None = None,
+    ) -> None:
+        """Add a record to its partition's batch; text is sent as UTF-8, None is a tombstone.
+
+        `timestamp` in milliseconds, now by default. Waits up to `max.block.ms` for the topic's
+        metadata and for room; raises UnknownTopicError or RetriableError then.
+        """
+        sender = self._sender_or_raise()
+        count = self._partition_count(topic) or await self._find_partitions(topic)
+        if not sender.has_room:
+            await self._wait_room(sender)
+        raw_key = key.encode() if isinstance(key, str) else key
+        raw_value = value.encode() if isinstance(value, str) else value
+        if partition is None:
+            partition = self._open.choose(topic, raw_key, count)
+        elif not 0 <= partition < count:
+            raise UsageError(f"topic {topic!r} has {count} partitions, {partition} is none of them")
+        closed = self._open.append(
+            TopicPartition(topic, partition),
+            raw_key,
+            raw_value,
+            self._seams.clock.now_ms() if timestamp is None else timestamp,
+            headers,
+            on_delivery,
+            self._seams.clock.monotonic_ms(),
+        )
+        if closed is not None:
+            self._submit(closed)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(
+                self.settings.linger_ms / 1000, self._on_linger
+            )
+
+    async def send_and_wait(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        *,
+        key: bytes | str | None = None,
+        partition: int | None = None,
+        timestamp: int | None = None,
+        headers: Headers = (),
+    ) -> RecordMetadata:
+        """Send one record and wait until it is acknowledged; raises what the broker answered."""
+        answer: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+
+        def on_delivery(metadata: RecordMetadata | None, error: StreamkitError | None) -> None:
+            if answer.done():
+                return
+            if metadata is not None:
+                answer.set_result(metadata)
+            else:
+                answer.set_exception(error or ClosedError("the record was not sent"))
+
+        await self.send(
+            topic,
+            value,
+            key=key,
+            partition=partition,
+            timestamp=timestamp,
+            headers=headers,
+            on_delivery=on_delivery,
+        )
+        return await answer
+
+    async def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has; waits for its metadata up to `max.block.ms`."""
+        return self._partition_count(topic) or await self._find_partitions(topic)
+
+    def flush(self) -> Coroutine[Any, Any, None]:
+        """Send what is open and wait until all is acknowledged.
+
+        Raises the first error of a record without `on_delivery`, and UsageError inside of a
+        delivery callback, where it would wait for itself (KIP-1118).
+        """
+        sender = self._sender_or_raise()
+        self._submit_all()
+        return self._flush(sender.flush())
+
+    async def close(self, options: CloseOptions | None = None) -> None:
+        """Flush within the time of `options` (without: for ever); what is left then fails."""
+        sender = self._sender
+        if sender is None:
+            return
+        self._submit_all()
+        await sender.close(options.timeout_ms if options is not None else None)
+        self._sender = None
+        self._raise_failure()
+
+    async def _flush(self, waiting: Coroutine[Any, Any, None]) -> None:
+        await waiting
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _sender_or_raise(self) -> BatchSender:
+        if self._sender is None:
+            raise ClosedError("the producer is not open: use `async with Producer(...)`")
+        return self._sender
+
+    def _partition_count(self, topic: str) -> int:
+        view = self._client.view.topics.get(topic)
+        return len(view.partitions) if view is not None else 0
+
+    async def _find_partitions(self, topic: str) -> int:
+        if topic not in self._topics:
+            self._topics[topic] = None
+            self._client.metadata.watch([topic])
+
+        async def attempt() -> int:
+            view = await self._client.metadata.refresh()
+            count = self._partition_count(topic)
+            if not count:
+                raise error_for(view.errors.get(topic, UNKNOWN_TOPIC), f"topic {topic!r}")
+            return count
+
+        return await self._client.retrying(attempt, self.settings.max_block_ms)
+
+    async def _wait_room(self, sender: BatchSender) -> None:
+        self._submit_all()
+        try:
+            async with asyncio.timeout(self.settings.max_block_ms / 1000):
+                await sender.wait_room()
+        except TimeoutError:
+            raise RetriableError(
+                f"buffer.memory={self.settings.buffer_memory} was full for "
+                f"max.block.ms={self.settings.max_block_ms}: the brokers do not keep up"
+            ) from None
+
+    def _on_linger(self) -> None:
+        self._timer = None
+        now = self._seams.clock.monotonic_ms()
+        for batch in self._open.close_older(now - self.settings.linger_ms):
+            self._submit(batch)
+        oldest = self._open.oldest_ms()
+        if oldest is not None:
+            wait_ms = max(oldest + self.settings.linger_ms - now, 1.0)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(wait_ms / 1000, self._on_linger)
+
+    def _submit_all(self) -> None:
+        for batch in self._open.close_older(float("inf")):
+            self._submit(batch)
+
+    def _submit(self, batch: OpenBatch) -> None:
+        if self._sender is not None:
+            self._sender.submit(batch.tp, batch.builder, self._on_done(batch))
+
+    def _on_done(
+        self, batch: OpenBatch
+    ) -> Callable[[TopicPartition, int, StreamkitError | None], None]:
+        def on_done(tp: TopicPartition, base_offset: int, error: StreamkitError | None) -> None:
+            if error is not None and not batch.has_all_callbacks:
+                self._failure = self._failure or error
+            for index, timestamp, callback in batch.callbacks:
+                place = None
+                if error is None:
+                    offset = base_offset + index if base_offset >= 0 else -1
+                    place = RecordMetadata(tp.topic, tp.partition, offset, timestamp)
+                self._call(callback, place, error)
+
+        return on_done
+
+    def _call(
+        self, callback: OnDelivery, place: RecordMetadata | None, error: StreamkitError | None
+    ) -> None:
+        try:
+            callback(place, error)
+        except Exception:
+            # The user's code is an edge: its error must not stop the deliveries of others.
+            _log.exception("a delivery callback failed")
