@@ -162,7 +162,7 @@ def configure(topology: GroupTopology, partitions_of: PartitionsOf) -> Configure
     problem = None
     if missing:
         names = ", ".join(topic.name for topic in missing)
-        detail = f"Internal topics are missing: [{names}]"
+        detail = f"Internal topics are missing: {names}"
         problem = TopologyProblem(StatusCode.MISSING_INTERNAL_TOPICS, detail)
     return ConfiguredTopology(topology.epoch, subtopologies, missing, problem)
 
@@ -266,7 +266,7 @@ def _copartition(
     binding = external or fixed
     if len(set(binding.values())) > 1:
         listed = ", ".join(f"{name}={count}" for name, count in sorted(binding.items()))
-        detail = f"Following topics do not have the same number of partitions: [{listed}]"
+        detail = f"Following topics do not have the same number of partitions: [{{{listed}}}]"
         raise _MisfitError(TopologyProblem(StatusCode.INCORRECTLY_PARTITIONED_TOPICS, detail))
     wanted = next(iter(binding.values()), None) or max(repartition.values())
     for name, count in sorted(fixed.items()):
@@ -286,7 +286,7 @@ def _configured(
     inputs = [_count_of(name, counts, partitions_of) for name in subtopology.input_topics]
     tasks = max((count for count in inputs if count is not None), default=0)
     if tasks == 0:
-        raise InvalidTopologyError(f"Subtopology {subtopology.id} has no source topics.")
+        raise InvalidTopologyError(f"No source topics found for subtopology {subtopology.id}")
     return ConfiguredSubtopology(
         id=subtopology.id,
         tasks=tasks,

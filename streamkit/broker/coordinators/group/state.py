@@ -1,0 +1,105 @@
+"""One partition of `__consumer_offsets` as a state machine: its groups and their offsets.
+
+`replay` is the only way in. A record type finds its place through `_REPLAY`; the other kinds of
+groups add theirs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from streamkit.broker.coordinators.group import records as rec
+from streamkit.broker.coordinators.group.offsets import Offsets
+from streamkit.broker.coordinators.group.streams.model import SoftState, StreamsGroup
+
+
+class GroupShard:
+    """All groups of one partition."""
+
+    def __init__(self) -> None:
+        self.offsets = Offsets()
+        self.streams: dict[str, StreamsGroup] = {}
+        self.classic: dict[str, rec.GroupMetadataValue] = {}
+        self._soft: dict[str, SoftState] = {}
+
+    def replay(self, record: rec.Record, offset: int, producer_id: int) -> None:
+        """Apply a committed record."""
+        if isinstance(record.key, rec.OffsetCommitKey):
+            self.offsets.replay(record.key, record.value, offset, producer_id)
+        else:
+            _REPLAY[type(record.key)](self, record.key, record.value)
+
+    def end_transaction(self, producer_id: int, *, is_commit: bool) -> None:
+        """Apply a transaction's marker."""
+        self.offsets.end_transaction(producer_id, is_commit=is_commit)
+
+    def soft_of(self, group_id: str) -> SoftState:
+        """What is known of a group beyond its records, made when there is none."""
+        return self._soft.setdefault(group_id, SoftState())
+
+    def is_taken(self, group_id: str) -> bool:
+        """Whether the id belongs to a group of another type that has members."""
+        classic = self.classic.get(group_id)
+        return classic is not None and bool(classic.members)
+
+    def classic_tombstones(self, group_id: str) -> list[rec.Record]:
+        """What removes an empty classic group, so that another type can take its place."""
+        if group_id not in self.classic:
+            return []
+        return [rec.Record(rec.GroupMetadataKey(group=group_id), None)]
+
+    def replay_classic(self, key: rec.GroupMetadataKey, value: Any) -> None:
+        if value is None:
+            self.classic.pop(key.group, None)
+        else:
+            self.classic[key.group] = value
+
+    def change_streams(
+        self, group_id: str, change: Callable[[StreamsGroup], None], *, is_tombstone: bool
+    ) -> None:
+        """Apply a record to a streams group; it comes with its first record, goes with its last."""
+        group = self.streams.get(group_id)
+        if group is None:
+            if is_tombstone:
+                return
+            group = self.streams[group_id] = StreamsGroup(group_id, self.soft_of(group_id))
+        change(group)
+        if group.is_gone:
+            del self.streams[group_id]
+            self._soft.pop(group_id, None)
+
+
+def _group_record(
+    name: str,
+) -> Callable[[GroupShard, Any, Any], None]:
+    def replay(shard: GroupShard, key: Any, value: Any) -> None:
+        shard.change_streams(
+            key.group_id, lambda group: getattr(group, name)(value), is_tombstone=value is None
+        )
+
+    return replay
+
+
+def _member_record(
+    name: str,
+) -> Callable[[GroupShard, Any, Any], None]:
+    def replay(shard: GroupShard, key: Any, value: Any) -> None:
+        shard.change_streams(
+            key.group_id,
+            lambda group: getattr(group, name)(key.member_id, value),
+            is_tombstone=value is None,
+        )
+
+    return replay
+
+
+_REPLAY: dict[type[Any], Callable[[GroupShard, Any, Any], None]] = {
+    rec.GroupMetadataKey: GroupShard.replay_classic,
+    rec.StreamsGroupMetadataKey: _group_record("replay_metadata"),
+    rec.StreamsGroupMemberMetadataKey: _member_record("replay_member"),
+    rec.StreamsGroupTargetAssignmentMetadataKey: _group_record("replay_target_metadata"),
+    rec.StreamsGroupTargetAssignmentMemberKey: _member_record("replay_target"),
+    rec.StreamsGroupCurrentMemberAssignmentKey: _member_record("replay_current"),
+    rec.StreamsGroupTopologyKey: _group_record("replay_topology"),
+}

@@ -1,0 +1,144 @@
+"""StreamsGroupDescribe: a group as its committed records tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
+
+# isort: split
+from kio.schema.streams_group_describe.v0 import response as rs
+from kio.schema.types import GroupId, TopicName
+from kio.static.primitive import i16, i32, u16
+
+from streamkit.broker.coordinators.group.streams.model import Member, StreamsGroup
+from streamkit.protocol.errors import ErrorCode
+from streamkit.rebalance.assignor import Task, Tasks, group_tasks
+from streamkit.rebalance.rules import (
+    ConfiguredSubtopology,
+    GroupSubtopology,
+    InternalTopic,
+    PartitionsOf,
+    configure,
+)
+
+if TYPE_CHECKING:
+    from streamkit.broker.coordinators.group.state import GroupShard
+
+NO_OPERATIONS = i32(-2147483648)
+
+
+def describe(shard: GroupShard, group_id: str, partitions_of: PartitionsOf) -> rs.DescribedGroup:
+    """The group, or GROUP_ID_NOT_FOUND in its place."""
+    group = shard.streams.get(group_id)
+    if group is None:
+        message = f"Group {group_id} not found."
+        return described_error(group_id, ErrorCode.group_id_not_found, message)
+    return rs.DescribedGroup(
+        error_code=ErrorCode.none,
+        error_message=None,
+        group_id=GroupId(group_id),
+        group_state=group.state.value,
+        group_epoch=i32(group.epoch),
+        assignment_epoch=i32(group.assignment_epoch),
+        topology=_topology(group, partitions_of),
+        members=tuple(_member(group, member) for member in group.member_list),
+        authorized_operations=NO_OPERATIONS,
+    )
+
+
+def described_error(group_id: str, code: ErrorCode, message: str) -> rs.DescribedGroup:
+    """A group that cannot be described."""
+    return rs.DescribedGroup(
+        error_code=code,
+        error_message=message or None,
+        group_id=GroupId(group_id),
+        group_state="",
+        group_epoch=i32(0),
+        assignment_epoch=i32(0),
+        topology=None,
+        members=(),
+        authorized_operations=NO_OPERATIONS,
+    )
+
+
+def _topology(group: StreamsGroup, partitions_of: PartitionsOf) -> rs.Topology | None:
+    topology = group.topology
+    if topology is None:
+        return None
+    shown: Iterable[ConfiguredSubtopology | GroupSubtopology] = topology.subtopologies
+    if group.validated_topology_epoch == topology.epoch:
+        configured = group.soft.configured or configure(topology, partitions_of)
+        shown = configured.subtopologies or topology.subtopologies
+    return rs.Topology(
+        epoch=i32(topology.epoch), subtopologies=tuple(_subtopology(each) for each in shown)
+    )
+
+
+def _subtopology(each: ConfiguredSubtopology | GroupSubtopology) -> rs.Subtopology:
+    return rs.Subtopology(
+        subtopology_id=each.id,
+        source_topics=_names(each.source_topics),
+        repartition_sink_topics=_names(each.repartition_sinks),
+        state_changelog_topics=_topics(each.changelogs),
+        repartition_source_topics=_topics(each.repartition_sources),
+    )
+
+
+def _names(names: Iterable[str]) -> tuple[TopicName, ...]:
+    return tuple(TopicName(name) for name in sorted(names))
+
+
+def _topics(topics: Iterable[InternalTopic]) -> tuple[rs.TopicInfo, ...]:
+    return tuple(
+        rs.TopicInfo(
+            name=TopicName(topic.name),
+            partitions=i32(topic.partitions),
+            replication_factor=i16(topic.replication_factor),
+            topic_configs=tuple(rs.KeyValue(key=key, value=value) for key, value in topic.configs),
+        )
+        for topic in sorted(topics, key=lambda topic: topic.name)
+    )
+
+
+def _member(group: StreamsGroup, member: Member) -> rs.Member:
+    said = member.metadata
+    endpoint = member.endpoint
+    return rs.Member(
+        member_id=member.member_id,
+        member_epoch=i32(member.epoch),
+        instance_id=None,
+        rack_id=None if said is None else said.rack_id,
+        client_id="" if said is None else said.client_id,
+        client_host="" if said is None else said.client_host,
+        topology_epoch=i32(-1 if said is None else said.topology_epoch),
+        process_id=member.process_id,
+        user_endpoint=None
+        if endpoint is None
+        else rs.Endpoint(host=endpoint.host, port=u16(endpoint.port)),
+        client_tags=tuple(
+            rs.KeyValue(key=tag.key, value=tag.value)
+            for tag in (said.client_tags if said is not None else ())
+        ),
+        task_offsets=(),
+        task_end_offsets=(),
+        assignment=_assignment(member.assigned.tasks),
+        target_assignment=_assignment(group.target_of(member.member_id)),
+        is_classic=False,
+    )
+
+
+def _assignment(tasks: Tasks) -> rs.Assignment:
+    return rs.Assignment(
+        active_tasks=_tasks(tasks.active),
+        standby_tasks=_tasks(tasks.standby),
+        warmup_tasks=_tasks(tasks.warmup),
+    )
+
+
+def _tasks(tasks: Iterable[Task]) -> tuple[rs.TaskIds, ...]:
+    return tuple(
+        rs.TaskIds(subtopology_id=subtopology_id, partitions=tuple(map(i32, partitions)))
+        for subtopology_id, partitions in group_tasks(tasks).items()
+    )
