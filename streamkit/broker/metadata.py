@@ -6,7 +6,6 @@ are committed and replayed here. One change at a time: each sees what the one be
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -69,7 +68,6 @@ class ClusterMetadata:
         self._random = random
         self._listener = listener
         self._static = static_layer(settings)
-        self._changing = asyncio.Lock()
         self._ids = ProducerIdBlock(0, 0)
 
     @property
@@ -87,6 +85,10 @@ class ClusterMetadata:
         image = self.image
         node_id = self._settings.node_id
         return BrokerLayers(image.broker_configs(node_id), image.broker_configs(None), self._static)
+
+    def group_configs(self, group: str) -> Mapping[str, str]:
+        """What was set on a group."""
+        return self.image.group_configs(group)
 
     def brokers(self, *, include_fenced: bool = False) -> list[BrokerAddress]:
         """The brokers that clients may turn to, by id."""
@@ -112,11 +114,7 @@ class ClusterMetadata:
 
         Raises ApiError as the operation does.
         """
-        async with self._changing:
-            outcome = operation(self.image)
-            if outcome.records:
-                await self._quorum.append(outcome.records)
-            return outcome.response
+        return await self._quorum.write(operation)
 
     async def create_topics(
         self, topics: list[NewTopic], *, validate_only: bool = False

@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from streamkit.broker.kraft.image import (
+    BROKER_RESOURCE,
     TOPIC_RESOURCE,
     MetadataDelta,
     MetadataImage,
@@ -92,18 +93,21 @@ class Replicas:
         self._image = image
         for topic_id, name in delta.topics_deleted.items():
             self._delete_topic(topic_id, name)
-        for resource in delta.configs:
-            if resource.type == TOPIC_RESOURCE:
-                self._reconfigure(resource.name)
+        if any(resource.type == BROKER_RESOURCE for resource in delta.configs):
+            # A topic's settings fall back to the broker's.
+            self._reconfigure({partition.topic for partition in self})
+        else:
+            self._reconfigure({each.name for each in delta.configs if each.type == TOPIC_RESOURCE})
         for topic_id, index in delta.partitions:
             topic = image.topics_by_id.get(topic_id)
             if topic is not None:
                 self._follow(topic, index)
 
-    def reconfigure_all(self) -> None:
-        """Take over new broker-wide defaults."""
-        for name in {partition.topic: None for partition in self}:
-            self._reconfigure(name)
+    def warn_of_strays(self) -> None:
+        """Say which logs belong to no topic; they stay until a topic takes their name."""
+        for tp, log in sorted(self._directory.logs.items()):
+            if (tp.topic, tp.partition) not in self._by_key:
+                logger.warning("%s belongs to no topic of this cluster", log.path)
 
     def _follow(self, topic: TopicImage, index: int) -> None:
         state = topic.partitions[index]
@@ -142,11 +146,10 @@ class Replicas:
         self._by_key[topic.id, index] = partition
         return partition
 
-    def _reconfigure(self, name: str) -> None:
-        settings = self._settings_of(self._image, name)
-        for partition in list(self):
-            if partition.topic == name:
-                partition.log.settings = settings
+    def _reconfigure(self, topics: set[str]) -> None:
+        for partition in self:
+            if partition.topic in topics:
+                partition.log.settings = self._settings_of(self._image, partition.topic)
 
     def _delete_topic(self, topic_id: UUID, name: str) -> None:
         for partition in [each for each in self if each.topic_id == topic_id]:

@@ -60,7 +60,6 @@ SERVED = _served(
     ServedApi(
         ApiKey.FIND_COORDINATOR, "streamkit.broker.handlers.find_coordinator", is_native=True
     ),
-    ServedApi(ApiKey.LIST_GROUPS, "streamkit.broker.handlers.list_groups"),
     ServedApi(ApiKey.API_VERSIONS, "streamkit.broker.handlers.api_versions", is_native=True),
     ServedApi(ApiKey.CREATE_TOPICS, "streamkit.broker.handlers.create_topics"),
     ServedApi(ApiKey.DELETE_TOPICS, "streamkit.broker.handlers.delete_topics", is_native=True),

@@ -41,10 +41,8 @@ async def handle(ctx: RequestContext, request: MetadataRequest) -> Message:
 async def _asked(ctx: RequestContext, request: MetadataRequest) -> list[Values]:
     asked = request.topics or ()
     ids = [each.topic_id for each in asked if each.topic_id is not None]
-    if (
-        (ids
-        and ctx.api_version < IDS_SINCE)
-        or any(each.name is None and each.topic_id is None for each in asked)
+    if (ids and ctx.api_version < IDS_SINCE) or any(
+        each.name is None and each.topic_id is None for each in asked
     ):
         return [_missing(ErrorCode.invalid_request, each.name, each.topic_id) for each in asked]
     if ids:

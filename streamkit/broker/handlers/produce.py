@@ -151,13 +151,12 @@ def _partition_response(appended: Appended, version: int) -> dict[str, object]:
             {"batch_index": index, "batch_index_error_message": message}
             for index, message in getattr(error, "record_errors", ())
         ]
-    if version >= CURRENT_LEADER_SINCE and error.code is ErrorCode.not_leader_or_follower:
-        values["current_leader"] = _current_leader(appended)
+    is_elsewhere = error.code is ErrorCode.not_leader_or_follower
+    if version >= CURRENT_LEADER_SINCE and is_elsewhere and appended.partition is not None:
+        # Where the client should go instead (KIP-951).
+        leadership = appended.partition.leadership
+        values["current_leader"] = {
+            "leader_id": leadership.leader_id,
+            "leader_epoch": leadership.epoch,
+        }
     return values
-
-
-def _current_leader(appended: Appended) -> dict[str, int]:
-    """Where the client should go instead (KIP-951)."""
-    assert appended.partition is not None, "only a replica says that another one leads"
-    leadership = appended.partition.leadership
-    return {"leader_id": leadership.leader_id, "leader_epoch": leadership.epoch}

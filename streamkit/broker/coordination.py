@@ -1,0 +1,151 @@
+"""The group coordinator's surroundings: its logs, its timers, its view of topics.
+
+The coordinator is told which partitions of `__consumer_offsets` this node leads, in the order in
+which the metadata says so, and gets a log for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from uuid import UUID
+
+from streamkit.broker.coordinators.group.coordinator import OFFSETS_TOPIC, GroupCoordinator
+from streamkit.broker.coordinators.seams import StartTask
+from streamkit.broker.kraft.controller.topics import NewTopic
+from streamkit.broker.kraft.image import MetadataDelta, MetadataImage
+from streamkit.broker.log.log import Isolation, Origin
+from streamkit.broker.metadata import ClusterMetadata
+from streamkit.broker.partitions import Partition
+from streamkit.common.seams import Bytes
+from streamkit.protocol.errors import ApiError, ErrorCode
+from streamkit.rebalance.rules import InternalTopic
+from streamkit.records import scan
+
+ACKS_ALL = -1
+LOAD_BYTES = 1 << 20
+"""How much of a log is read at once while its groups are loaded."""
+
+
+class LoopTimers:
+    """Timers of the running event loop."""
+
+    def call_later(self, delay_ms: float, callback: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(delay_ms / 1000, callback).cancel
+
+
+class CoordinatedLog:
+    """A partition as a coordinator's log."""
+
+    def __init__(self, partition: Partition, commit_timeout_ms: float) -> None:
+        self._partition = partition
+        self._commit_timeout_ms = commit_timeout_ms
+
+    async def append(self, batch: bytes) -> int:
+        """Append one batch and wait until it is committed; its base offset. Raises ApiError."""
+        info = self._partition.append(batch, acks=ACKS_ALL, origin=Origin.COORDINATOR)
+        await self._partition.wait_committed(info.last_offset + 1, self._commit_timeout_ms)
+        return info.base_offset
+
+    async def read_all(self) -> AsyncIterator[Bytes]:
+        """The log from its start to its end, in pieces of whole batches."""
+        log = self._partition.log
+        offset = log.log_start_offset
+        while offset < log.log_end_offset:
+            found = self._partition.read(offset, LOAD_BYTES, Isolation.LOG_END, min_one=True)
+            batches = scan(found.records)
+            if not batches:
+                return
+            yield found.records
+            offset = batches[-1].last_offset + 1
+            # Other connections get their turn between two pieces.
+            await asyncio.sleep(0)
+
+
+class ImageTopics:
+    """The topics of one image, as the coordinator looks at them."""
+
+    def __init__(self, image: MetadataImage) -> None:
+        self._image = image
+
+    def partition_count(self, topic: str) -> int | None:
+        found = self._image.topics.get(topic)
+        return None if found is None else len(found.partitions)
+
+    def topic_id(self, topic: str) -> UUID | None:
+        found = self._image.topics.get(topic)
+        return None if found is None else found.id
+
+    def partition_racks(self, topic: str) -> Sequence[Sequence[str]]:
+        found = self._image.topics.get(topic)
+        if found is None:
+            return ()
+        brokers = self._image.brokers
+        return [
+            sorted(
+                broker.rack
+                for each in partition.replicas
+                if (broker := brokers.get(each)) is not None and broker.rack is not None
+            )
+            for partition in found.partitions.values()
+        ]
+
+
+class GroupElections:
+    """Tells the coordinator which of its partitions this node leads."""
+
+    def __init__(
+        self, groups: GroupCoordinator, start_task: StartTask, commit_timeout_ms: float
+    ) -> None:
+        self._groups = groups
+        self._start_task = start_task
+        self._commit_timeout_ms = commit_timeout_ms
+
+    def on_leading(self, partition: Partition) -> None:
+        if partition.topic == OFFSETS_TOPIC:
+            log = CoordinatedLog(partition, self._commit_timeout_ms)
+            epoch = partition.leadership.epoch
+            self._start_task(self._groups.on_elected(partition.index, epoch, log))
+
+    def on_resigned(self, partition: Partition) -> None:
+        if partition.topic == OFFSETS_TOPIC:
+            self._groups.on_resigned(partition.index)
+
+    def on_image(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        """Tell the coordinator about topics that were made, deleted or resized."""
+        changed = dict.fromkeys(delta.topics_created.values())
+        changed.update(dict.fromkeys(delta.topics_deleted.values()))
+        for topic_id, _ in delta.partitions:
+            topic = image.topics_by_id.get(topic_id)
+            if topic is not None:
+                changed[topic.name] = None
+        if changed:
+            self._groups.on_metadata(ImageTopics(image), list(changed))
+
+
+class InternalTopicCreation:
+    """Makes the repartition and changelog topics that a group's topology asks for."""
+
+    def __init__(self, metadata: ClusterMetadata) -> None:
+        self._metadata = metadata
+
+    async def __call__(self, topics: Sequence[InternalTopic]) -> Mapping[str, str]:
+        """Make them; why, by the name of each topic that could not be made."""
+        wanted = [
+            NewTopic(
+                topic.name,
+                topic.partitions,
+                topic.replication_factor or -1,
+                configs=topic.configs,
+            )
+            for topic in topics
+        ]
+        try:
+            created = await self._metadata.create_topics(wanted)
+        except ApiError as error:
+            return {topic.name: str(error) for topic in topics}
+        return {
+            each.name: each.result.message or each.result.code.name.upper()
+            for each in created
+            if each.result.code not in (ErrorCode.none, ErrorCode.topic_already_exists)
+        }

@@ -1,0 +1,252 @@
+"""One node: disk, metadata quorum, replicas, coordinators and the listener, in their order.
+
+Start: take the data directory, recover its logs, replay the metadata, register, lead; then the
+first request is answered. Connections are taken from the moment the port is known, since the
+registration says which one it is. Stop: the other way round, and the logs are marked as closed
+cleanly. All background work runs in one task group; a failure of it ends the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Self
+
+from streamkit.broker.context import BrokerParts
+from streamkit.broker.coordination import (
+    GroupElections,
+    ImageTopics,
+    InternalTopicCreation,
+    LoopTimers,
+)
+from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
+from streamkit.broker.fetch_sessions import FetchSessions
+from streamkit.broker.kraft.broker_config import static_layer
+from streamkit.broker.kraft.format import NodeIdentity, open_data_dir
+from streamkit.broker.kraft.image import MetadataImage
+from streamkit.broker.kraft.membership import Membership
+from streamkit.broker.kraft.quorum import Quorum
+from streamkit.broker.kraft.records import Endpoint as RegisteredEndpoint
+from streamkit.broker.kraft.topic_config import effective_topic_values
+from streamkit.broker.kraft.voters import VoterEndpoint
+from streamkit.broker.log.directory import LogDirectory
+from streamkit.broker.log.settings import LogSettings
+from streamkit.broker.metadata import ClusterMetadata
+from streamkit.broker.replicas import Replicas
+from streamkit.broker.server import Dispatcher
+from streamkit.broker.settings import BrokerSettings, Endpoint
+from streamkit.common.errors import UsageError
+from streamkit.common.seams import Seams
+from streamkit.net.server import FrameServer, ServerLimits
+
+logger = logging.getLogger(__name__)
+
+PLAINTEXT = 0
+SESSION_IDS = 2**31 - 1
+
+
+class Node:
+    """One broker and controller. Start and stop it in the same task."""
+
+    def __init__(self, settings: BrokerSettings, seams: Seams) -> None:
+        self.settings = settings
+        self.dispatcher = Dispatcher()
+        self._seams = seams
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self._server: FrameServer | None = None
+        self._directory: LogDirectory | None = None
+        self._quorum: Quorum | None = None
+        self._membership: Membership | None = None
+        self._advertised = settings.listener
+        self._static = static_layer(settings)
+
+    @property
+    def bootstrap(self) -> str:
+        """`HOST:PORT` for clients."""
+        return f"{self._advertised.host}:{self._advertised.port}"
+
+    async def start(self) -> None:
+        """Start; returns when requests are answered.
+
+        Raises UsageError when the port is in use, or the data directory is, or belongs to another
+        cluster.
+        """
+        self._group = await asyncio.TaskGroup().__aenter__()
+        try:
+            await self._start(self._group)
+        except BaseException:
+            await self.stop(clean=False)
+            raise
+
+    async def stop(self, *, clean: bool = True) -> None:
+        """Stop in order; without `clean` the logs are not marked as closed cleanly."""
+        if self._server is not None:
+            await self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._quorum is not None:
+            if clean and self._membership is not None:
+                await self._membership.leave()
+            await self._quorum.stop()
+        if self._directory is not None:
+            self._directory.close(clean=clean)
+        group, self._group = self._group, None
+        if group is not None:
+            await group.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def _start(self, group: asyncio.TaskGroup) -> None:
+        settings, seams = self.settings, self._seams
+        self._server = await self._listen(group)
+        listener = settings.listener
+        self._advertised = settings.advertised(self._server.port)
+        self._directory = LogDirectory.open(
+            seams.disk,
+            settings.data_dir,
+            lambda topic: self._log_settings(MetadataImage(), topic),
+            seams.clock.now_ms,
+        )
+        endpoint = VoterEndpoint(listener.name, listener.host, self._server.port)
+        properties = open_data_dir(
+            seams,
+            settings.data_dir,
+            NodeIdentity(settings.node_id, settings.cluster_id, (endpoint,)),
+        )
+        quorum = self._quorum = Quorum(seams, settings.data_dir, properties, endpoints=(endpoint,))
+        await quorum.start()
+        metadata = ClusterMetadata(quorum, settings, seams.random, listener.name)
+        replicas = self._make_replicas(self._directory)
+        groups = self._make_groups(metadata)
+        elections = GroupElections(groups, self._start_task, settings.offsets_commit_timeout_ms)
+        replicas.add_listener(elections)
+        self._membership = Membership(quorum, seams.random.uuid4())
+        await self._register(self._membership)
+        quorum.on_image(replicas.apply)
+        replicas.warn_of_strays()
+        quorum.on_image(elections.on_image)
+        await self._membership.unfence()
+        self._start_task(self._maintain(self._directory))
+        self.dispatcher.serve(
+            BrokerParts(
+                settings,
+                seams,
+                properties.cluster_id,
+                metadata,
+                replicas,
+                groups,
+                FetchSessions(
+                    settings.max_incremental_fetch_session_cache_slots,
+                    lambda: 1 + seams.random.randrange(SESSION_IDS),
+                ),
+            )
+        )
+        logger.info("node %d serves %s at %s", settings.node_id, settings.data_dir, self.bootstrap)
+
+    async def _register(self, membership: Membership) -> None:
+        advertised = self._advertised
+        endpoint = RegisteredEndpoint(
+            name=advertised.name,
+            host=advertised.host,
+            port=advertised.port,
+            security_protocol=PLAINTEXT,
+        )
+        await membership.register((endpoint,), rack=self.settings.broker_rack)
+
+    async def _listen(self, group: asyncio.TaskGroup) -> FrameServer:
+        settings = self.settings
+        limits = ServerLimits(
+            frame_bytes_max=settings.socket_request_max_bytes,
+            connections_max=settings.max_connections,
+            idle_ms=settings.connections_max_idle_ms,
+        )
+        server = FrameServer(self._seams, self.dispatcher.answer, group, limits)
+        listener = settings.listener
+        try:
+            await server.start(listener.host, listener.port)
+        except OSError as error:
+            raise _cannot_listen(listener, error) from None
+        return server
+
+    def _make_replicas(self, directory: LogDirectory) -> Replicas:
+        return Replicas(
+            self.settings.node_id,
+            directory,
+            self._log_settings,
+            self._seams.clock,
+            self._seams.spawn.in_thread,
+            self._start_task,
+        )
+
+    def _make_groups(self, metadata: ClusterMetadata) -> GroupCoordinator:
+        return GroupCoordinator(
+            self.settings,
+            self._seams.clock,
+            LoopTimers(),
+            self._start_task,
+            topics=ImageTopics(metadata.image),
+            create_internal_topics=InternalTopicCreation(metadata),
+            group_configs=metadata.group_configs,
+        )
+
+    def _log_settings(self, image: MetadataImage, topic: str) -> LogSettings:
+        layers = (
+            image.broker_configs(self.settings.node_id),
+            image.broker_configs(None),
+            self._static,
+        )
+        values = effective_topic_values(image.topic_configs(topic), layers)
+        small = values["internal.segment.bytes"]
+        if small is not None:
+            values["segment.bytes"] = small
+        return LogSettings.from_configs(values)
+
+    async def _maintain(self, directory: LogDirectory) -> None:
+        """Checkpoints and retention, each at its interval."""
+        settings = self.settings
+        checkpoint_s = settings.replica_high_watermark_checkpoint_interval_ms / 1000
+        retention_ms = settings.log_retention_check_interval_ms
+        clock = self._seams.clock
+        next_retention_ms = clock.monotonic_ms() + retention_ms
+        written: object = None
+        while True:
+            await asyncio.sleep(checkpoint_s)
+            if clock.monotonic_ms() >= next_retention_ms:
+                directory.maintain()
+                next_retention_ms = clock.monotonic_ms() + retention_ms
+            state = [(log.log_end_offset, log.high_watermark) for log in directory.logs.values()]
+            # An idle broker writes nothing.
+            if state != written:
+                directory.checkpoint()
+                written = state
+
+    def _start_task(self, work: Coroutine[None, None, None]) -> None:
+        assert self._group is not None, "background work starts while the node runs"
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _cannot_listen(listener: Endpoint, error: OSError) -> UsageError:
+    if error.errno == errno.EADDRINUSE:
+        return UsageError(
+            f"{listener.host}:{listener.port} is in use: stop what listens there, "
+            "or choose another port"
+        )
+    return UsageError(
+        f"cannot listen on {listener.host}:{listener.port}: {error.strerror or error}"
+    )
