@@ -24,7 +24,7 @@ from streamkit.rebalance.effects import (
     MemberWarning,
 )
 from streamkit.rebalance.effects import TasksLost as MemberLost
-from streamkit.rebalance.member import MemberState, StreamsMember
+from streamkit.rebalance.member import StreamsMember
 from streamkit.rebalance.rules import StatusCode
 from streamkit.tasks.mailbox import Inbox
 from streamkit.tasks.messages import Assigned, Drain, Event, Reconciled, TasksLost
@@ -68,6 +68,8 @@ class Membership:
             now = self._clock.monotonic_ms()
             self._watch_processing(now)
             self._watch_missing(now)
+            if self.member.poll_resumed():
+                log.info("processing goes on; joining the group again")
             request = self.member.poll(now)
             if request is not None:
                 await self._exchange(request)
@@ -77,8 +79,6 @@ class Membership:
     def on_reconciled(self, reconciled: Reconciled) -> None:
         """Processing has the tasks that it was told to have."""
         self.member.reconciled(reconciled.active, reconciled.standby)
-        if self.member.state is MemberState.STALE and self.member.poll_resumed():
-            log.info("processing goes on; joining the group again")
         self._poke.set()
 
     async def leave(self) -> None:

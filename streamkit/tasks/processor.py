@@ -47,6 +47,9 @@ SLICE_RECORDS_MAX = 4096
 SLICE_MS = 10.0
 """A slice grows while it takes less than half of this, and shrinks when it takes twice."""
 
+LONG_STEP_MS = 1_000.0
+"""A step that took longer hears the news before it sends or commits anything."""
+
 LOCK_RETRY_MS = 100.0
 
 
@@ -100,6 +103,7 @@ class Processor:
         while not self.is_ended:
             events = self._inbox.take_all(wait_ms / 1000)
             wait_ms = self.step(events, self._monotonic_ms())
+        self._close_all()
 
     def step(self, events: list[Event], now_ms: float) -> float:
         """Do one round of everything; returns how many ms may pass before the next."""
@@ -122,6 +126,9 @@ class Processor:
             self._maybe_reassign(now_ms)
         self._advance_tasks(now_ms)
         did_work = self._commit.is_idle and self._process_slice(now_ms)
+        if self._monotonic_ms() - now_ms > LONG_STEP_MS:
+            # The tasks may have been lost meanwhile: hear that before anything more is written.
+            return 0.0
         if self._commit.is_idle and self._is_commit_due(now_ms):
             self._begin_commit(now_ms)
         self._send(self._collector.take(int(now_ms) - self._settings.linger_ms))
@@ -341,10 +348,14 @@ class Processor:
 
     def _fail(self, error: StreamkitError) -> None:
         self.is_ended = True
-        for task in list(self.tasks.values()):
+        self._close_all()
+        self._outbox.put(Failed(error))
+
+    def _close_all(self) -> None:
+        """Close without commit, at the end."""
+        for task in self.tasks.values():
             task.close()
         self.tasks.clear()
-        self._outbox.put(Failed(error))
 
     def _running(self) -> list[StreamTask]:
         return [task for task in self.tasks.values() if task.phase is TaskPhase.RUNNING]

@@ -79,6 +79,14 @@ class StateDirectory:
                 continue
         return found
 
+    def is_in_use(self, task_id: TaskId) -> bool:
+        """Whether some process has the task's folder."""
+        try:
+            self._disk.lock(f"{self.path}/.locks/{task_id}")()
+        except BlockingIOError:
+            return True
+        return False
+
     def delete_task(self, task_id: TaskId) -> bool:
         """Delete a task's folder; False when somebody has it."""
         release = self.lock_task(task_id)
@@ -111,11 +119,13 @@ class Cleaner:
         for task_id in self._directory.tasks():
             if task_id in owned:
                 continue
+            if self._directory.is_in_use(task_id):
+                continue
             since = self._seen_unowned.get(task_id, now_ms)
-            if now_ms - since >= self._delay_ms and self._directory.delete_task(task_id):
-                deleted.append(task_id)
-            else:
+            if now_ms - since < self._delay_ms or not self._directory.delete_task(task_id):
                 seen[task_id] = since
+            else:
+                deleted.append(task_id)
         self._seen_unowned = seen
         return deleted
 

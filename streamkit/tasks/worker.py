@@ -19,7 +19,7 @@ from streamkit.client.client import Client
 from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import Offsets
 from streamkit.client.sender import BatchSender
-from streamkit.common.errors import ConfigError, StreamkitError
+from streamkit.common.errors import ConfigError, StreamkitError, UsageError
 from streamkit.common.seams import Seams
 from streamkit.rebalance.member import StreamsMember
 from streamkit.state.backend import Backend
@@ -43,7 +43,7 @@ SWITCH_INTERVAL_S = 0.0001
 """How long processing may hold the interpreter while the network waits (default 5 ms)."""
 
 DRAIN_DEADLINE_MS = 30_000
-JOIN_TIMEOUT_S = 1.0
+JOIN_TIMEOUT_S = 5.0
 PROGRESS_INTERVAL_MS = 500
 
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -185,8 +185,7 @@ class Worker:
                 for helper in helpers:
                     helper.cancel()
         except BaseExceptionGroup as errors:
-            log.error("%s", _first(errors))
-            status = 1
+            status = _report_failure(_first(errors))
         finally:
             processor.is_ended = True
             self._inbox.put(Drain())
@@ -285,6 +284,17 @@ def state_directory(topology: Topology, settings: StreamsSettings, seams: Seams)
         root = f"{tempfile.gettempdir()}/streamkit"
         log.warning("state.dir is not set: state is kept in %s, which a reboot may clear", root)
     return StateDirectory(seams.disk, root, topology.application_id)
+
+
+def _report_failure(error: BaseException) -> int:
+    """Say why the worker ends; its exit status. Raises what the user must change."""
+    if isinstance(error, UsageError):
+        raise error
+    if isinstance(error, StreamkitError):
+        log.error("%s", error)
+    else:
+        log.error("the worker failed", exc_info=error)
+    return 1
 
 
 def _endpoint(server: str) -> tuple[str, int] | None:
