@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 
 from streamkit.common.errors import TopologyError
 from streamkit.serdes.serde import Serde
-from streamkit.topology.dsl.decorator import ProcessorEnd, ProcessorInto
+from streamkit.topology.dsl.decorator import ProcessorEnd, ProcessorInto, RekeyingInto
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import said
@@ -193,10 +193,20 @@ class App:
         self,
         source: Topic[K, V] | Stream[K, V],
         *,
+        to: Topic[K, R],
+        name: str | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> ProcessorInto[K, V, R]: ...
+
+    @overload
+    def processor(
+        self,
+        source: Topic[K, V] | Stream[K, V],
+        *,
         to: Topic[K2, R],
         name: str | None = None,
         stores: Mapping[str, str] | None = None,
-    ) -> ProcessorInto[K, V, K2, R]: ...
+    ) -> RekeyingInto[K, V, K2, R]: ...
 
     @overload
     def processor(
@@ -215,7 +225,7 @@ class App:
         to: Topic[Any, Any] | None = None,
         name: str | None = None,
         stores: Mapping[str, str] | None = None,
-    ) -> ProcessorInto[Any, Any, Any, Any] | ProcessorEnd[Any, Any]:
+    ) -> ProcessorInto[Any, Any, Any] | RekeyingInto[Any, Any, Any, Any] | ProcessorEnd[Any, Any]:
         """Declare the decorated function as a processor, and give it back unchanged.
 
         Its first parameter is the value, or `Record[K, V]`; stores (`KeyValue[K, V]`) and

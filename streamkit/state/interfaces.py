@@ -7,7 +7,7 @@ bytes. A missing key reads as None; putting None deletes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, overload
 
 from streamkit.common.model import Headers
 
@@ -26,6 +26,10 @@ class ValueAndTimestamp(NamedTuple):
 class KeyValue(Protocol[K_contra, V]):
     """What a function may ask for: a plain dict fits too."""
 
+    @overload
+    def get(self, key: K_contra, /) -> V | None: ...
+
+    @overload
     def get(self, key: K_contra, default: V, /) -> V: ...
 
     def __getitem__(self, key: K_contra, /) -> V: ...

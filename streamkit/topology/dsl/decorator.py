@@ -19,8 +19,80 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 
-class ProcessorInto(Generic[K, V, K2, R]):
-    """Decorates a function whose results go to a topic."""
+class ProcessorInto(Generic[K, V, R]):
+    """Decorates a function whose results go to a topic with keys of the same type."""
+
+    def __init__(self, declare: Callable[[Callable[..., Any]], None]) -> None:
+        self._declare = declare
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Iterator[Record[K, R]]], /
+    ) -> Callable[Concatenate[V, P], Iterator[Record[K, R]]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], Iterator[Record[K, R]]], /
+    ) -> Callable[Concatenate[Record[K, V], P], Iterator[Record[K, R]]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Record[K, R]], /
+    ) -> Callable[Concatenate[V, P], Record[K, R]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], Record[K, R]], /
+    ) -> Callable[Concatenate[Record[K, V], P], Record[K, R]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Record[K, R] | None], /
+    ) -> Callable[Concatenate[V, P], Record[K, R] | None]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], Record[K, R] | None], /
+    ) -> Callable[Concatenate[Record[K, V], P], Record[K, R] | None]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Iterator[R]], /
+    ) -> Callable[Concatenate[V, P], Iterator[R]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], Iterator[R]], /
+    ) -> Callable[Concatenate[Record[K, V], P], Iterator[R]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], R], /
+    ) -> Callable[Concatenate[V, P], R]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Record[K, V], P], R], /
+    ) -> Callable[Concatenate[Record[K, V], P], R]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], R | None], /
+    ) -> Callable[Concatenate[V, P], R | None]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Record[K, V], P], R | None], /
+    ) -> Callable[Concatenate[Record[K, V], P], R | None]: ...
+
+    def __call__(self, function: Any, /) -> Any:
+        """Declare the processor; the function stays as it is."""
+        self._declare(function)
+        return function
+
+
+class RekeyingInto(Generic[K, V, K2, R]):
+    """Decorates a function whose results go to a topic with keys of another type."""
 
     def __init__(self, declare: Callable[[Callable[..., Any]], None]) -> None:
         self._declare = declare
@@ -31,7 +103,7 @@ class ProcessorInto(Generic[K, V, K2, R]):
     ) -> Callable[Concatenate[V, P], Iterator[Record[K2, R]]]: ...
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+    def __call__(
         self, function: Callable[Concatenate[Record[K, V], P], Iterator[Record[K2, R]]], /
     ) -> Callable[Concatenate[Record[K, V], P], Iterator[Record[K2, R]]]: ...
 
@@ -51,43 +123,9 @@ class ProcessorInto(Generic[K, V, K2, R]):
     ) -> Callable[Concatenate[V, P], Record[K2, R] | None]: ...
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+    def __call__(
         self, function: Callable[Concatenate[Record[K, V], P], Record[K2, R] | None], /
     ) -> Callable[Concatenate[Record[K, V], P], Record[K2, R] | None]: ...
-
-    @overload
-    def __call__(
-        self: ProcessorInto[K, V, K, R], function: Callable[Concatenate[V, P], Iterator[R]], /
-    ) -> Callable[Concatenate[V, P], Iterator[R]]: ...
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
-        self: ProcessorInto[K, V, K, R],
-        function: Callable[Concatenate[Record[K, V], P], Iterator[R]],
-        /,
-    ) -> Callable[Concatenate[Record[K, V], P], Iterator[R]]: ...
-
-    @overload
-    def __call__(
-        self: ProcessorInto[K, V, K, R], function: Callable[Concatenate[V, P], R], /
-    ) -> Callable[Concatenate[V, P], R]: ...
-
-    @overload
-    def __call__(
-        self: ProcessorInto[K, V, K, R], function: Callable[Concatenate[Record[K, V], P], R], /
-    ) -> Callable[Concatenate[Record[K, V], P], R]: ...
-
-    @overload
-    def __call__(
-        self: ProcessorInto[K, V, K, R], function: Callable[Concatenate[V, P], R | None], /
-    ) -> Callable[Concatenate[V, P], R | None]: ...
-
-    @overload
-    def __call__(
-        self: ProcessorInto[K, V, K, R],
-        function: Callable[Concatenate[Record[K, V], P], R | None],
-        /,
-    ) -> Callable[Concatenate[Record[K, V], P], R | None]: ...
 
     def __call__(self, function: Any, /) -> Any:
         """Declare the processor; the function stays as it is."""

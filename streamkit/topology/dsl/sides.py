@@ -13,7 +13,7 @@ from typing import Any, get_args
 from streamkit.common.errors import TopologyError
 from streamkit.serdes.lookup import find_serde, serde_for
 from streamkit.serdes.serde import Serde
-from streamkit.topology.dsl.annotations import hints_of
+from streamkit.topology.dsl.annotations import call_site, hints_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,18 @@ def annotated(annotation: object) -> Side:
 
 
 def chosen(choice: object, function: Callable[..., object] | None, pick: Pick) -> Side:
-    """What the operator says, else what its function's return annotation says."""
-    if choice is not None or function is None:
+    """What the operator says, else what its function's return annotation says.
+
+    Raises TopologyError when both speak of types, and contradict each other.
+    """
+    if function is None:
         return said(choice)
-    return annotated(pick(hints_of(function).get("return")))
+    by_function = annotated(pick(hints_of(function).get("return")))
+    if choice is None:
+        return by_function
+    name = getattr(function, "__name__", "a function")
+    refuse_mismatch(by_function, said(choice), f"{name} at {call_site()}: the operator says")
+    return said(choice)
 
 
 def unless_said(choice: object, upstream: Side) -> Side:

@@ -1,0 +1,87 @@
+"""A program whose types fit: mypy strict and pyright find nothing to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from typing_extensions import assert_type
+
+import streamkit as sk
+
+
+@dataclass
+class Order:
+    item: str
+    amount: int
+
+
+app = sk.App("right", config={"commit.interval.ms": 100})
+
+lines = app.topic("lines", key=str, value=str)
+counts = app.topic("counts", key=str, value=int)
+orders = app.topic("orders", key=str, value=Order)
+amounts = app.topic("amounts", key=str, value=int)
+items = app.topic("items", key=int, value=str)
+
+assert_type(lines, sk.Topic[str, str])
+assert_type(app.stream(orders), sk.Stream[str, Order])
+
+table = (
+    app.stream(lines)
+    .flat_map_values(str.split, value=str)
+    .group_by(lambda _, word: word, key=str)
+    .count(name="counts")
+)
+assert_type(table, sk.Table[str, int])
+table.to_stream().to(counts)
+
+
+def amount_of(order: Order) -> int:
+    return order.amount
+
+
+def total(_key: str, order: Order, so_far: int) -> int:
+    return so_far + order.amount
+
+
+stream = app.stream(orders)
+stream.map_values(amount_of).to(amounts)
+stream.map_values(lambda key, order: f"{key}{order.item}", with_key=True, value=str).to(lines)
+stream.map(lambda key, order: (order.amount, order.item), key=int, value=str).to(items)
+stream.group_by_key().aggregate(0, total, name="totals").to_stream().to(amounts)
+stream.group_by_key().aggregate(list[str], lambda k, o, all_: [*all_, o.item], value=list[str])
+stream.filter(lambda key, order: order.amount > 5).process(amount_of).to(amounts)
+stream.to(lambda record: f"orders-{record.key}")
+
+
+@app.processor(lines, to=counts)
+def count(word: str, seen: sk.KeyValue[str, int]) -> int:
+    seen[word] = seen.get(word, 0) + 1
+    return seen[word]
+
+
+@app.processor(orders, to=amounts)
+def large(order: Order) -> int | None:
+    return order.amount if order.amount > 5 else None
+
+
+@app.processor(orders, to=lines)
+def letters(order: Order) -> Iterator[str]:
+    yield from order.item
+
+
+@app.processor(orders, to=items)
+def by_amount(order: sk.Record[str, Order], ctx: sk.Context) -> sk.Record[int, str]:
+    return sk.Record(order.value.amount, order.value.item, ctx.timestamp)
+
+
+@app.processor(orders)
+def note(order: Order, ctx: sk.Context, log: sk.KeyValueStore[str, Order]) -> None:
+    log.put(ctx.topic, order)
+    for _, old in log.range("a", "b"):
+        print(old.amount)
+
+
+assert_type(count("a", {}), int)
+assert_type(large(Order("pen", 7)), "int | None")

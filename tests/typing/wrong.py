@@ -1,0 +1,65 @@
+"""A program whose types do not fit: each marked line is refused by mypy strict and by pyright."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import streamkit as sk
+
+app = sk.App("wrong")
+
+lines = app.topic("lines", key=str, value=str)
+counts = app.topic("counts", key=str, value=int)
+by_number = app.topic("by-number", key=int, value=str)
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+def double(number: int) -> int:
+    return number * 2
+
+
+# A sink of another value type, of another key type.
+app.stream(lines).map_values(length).to(lines)  # error
+app.stream(lines).to(by_number)  # error
+app.stream(lines).group_by_key().count().to_stream().to(lines)  # error
+
+# A function of another value type.
+app.stream(lines).map_values(double)  # error
+app.stream(lines).process(double)  # error
+
+# Streams of different types do not merge.
+app.stream(lines).merge(app.stream(counts))  # error
+
+
+# A decorated function of another value, another result, another key.
+@app.processor(lines, to=counts)  # error
+def takes_numbers(number: int) -> int:
+    return number
+
+
+@app.processor(lines, to=counts)  # error
+def gives_text(text: str) -> str:
+    return text
+
+
+@app.processor(lines, to=counts)  # error
+def gives_texts(text: str) -> Iterator[str]:
+    yield text
+
+
+@app.processor(lines, to=by_number)  # error
+def keeps_the_key(text: str) -> str:
+    return text
+
+
+@app.processor(lines, to=counts)
+def count(word: str, seen: sk.KeyValue[str, int]) -> int:
+    seen[word] = "one"  # error
+    return seen.get(word, 0)
+
+
+# A store of another type.
+count("a", {"a": "one"})  # error
