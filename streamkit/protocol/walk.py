@@ -239,10 +239,14 @@ class Walker:
         return 0
 
     @cython.cfunc
+    @cython.locals(value=cython.longlong)
     @cython.exceptval(-1)
     def marker(self, name) -> cython.int:
-        """Whether a nullable entity follows (KIP-893)."""
-        return self.signed(1, name) >= 0
+        """Whether a nullable entity follows (KIP-893); kio takes no other markers than these."""
+        value = self.signed(1, name)
+        if value not in (-1, 1):
+            raise MalformedMessage(f"{name}: marker {value} at byte {self.position}")
+        return value == 1
 
     @cython.cfunc
     @cython.locals(

@@ -100,3 +100,15 @@ def test_no_item_of_an_array_is_empty() -> None:
         for version in range(versions.min, versions.max + 1):
             check(shapes.shape_of(request_type(api, version)))
             check(shapes.shape_of(response_type(api, version)))
+
+
+@pytest.mark.parametrize("module", [imported, INTERPRETED], ids=["imported", "interpreted"])
+def test_marker_of_a_nullable_entity_is_one_of_two(module: Any) -> None:
+    # kio takes any other marker for an entity and reads on where the walk would not.
+    inner = module.Shape([module.Step(module.FIXED, "inner", size=2)])
+    shape = module.Shape([module.Step(module.ENTITY, "field", nullable=True, shape=inner)])
+    assert module.walk(shape, b"\x01ab", 0) == 3
+    assert module.walk(shape, b"\xff", 0) == 1
+    for marker in (b"\x00", b"\x02", b"\xf1"):
+        with pytest.raises(MalformedMessage, match="marker"):
+            module.walk(shape, marker + b"ab", 0)
