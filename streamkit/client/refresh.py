@@ -104,21 +104,20 @@ class Metadata:
     def on_leader(
         self, tp: TopicPartition, leader: int, epoch: int, brokers: Iterable[BrokerView]
     ) -> bool:
-        """A broker named the new leader of a partition (KIP-951); True when that is news."""
+        """A broker named a partition's leader (KIP-951); True when the view agrees with it now."""
         view = with_leader(self.view, tp, leader, epoch, brokers)
-        if view is self.view:
-            return False
-        self._change(view)
-        return True
+        if view is not self.view:
+            self._change(view)
+        partition = view.partition(tp)
+        return (
+            leader >= 0
+            and partition is not None
+            and (partition.leader, partition.leader_epoch) == (leader, epoch)
+        )
 
     def forget_brokers(self) -> None:
         """Know no broker any more; topics stay."""
         self._change(replace(self.view, brokers={}, controller_id=-1))
-
-    def is_current(self, tp: TopicPartition, epoch: int) -> bool:
-        """Whether no newer leader epoch than this is known."""
-        partition = self.view.partition(tp)
-        return partition is not None and partition.leader_epoch <= epoch
 
     async def run(self) -> None:
         """Refresh when asked, and when the view is older than `metadata.max.age.ms`."""

@@ -5,6 +5,9 @@ keeps its sequence over all retries; at most `IN_FLIGHT_MAX` of a partition are 
 that is sent again waits until it is the oldest unresolved one. A real gap (the oldest unresolved
 batch is refused as out of order, or an earlier one failed for good) bumps the epoch and numbers
 the rest anew, once nothing of the partition is on the wire (Kafka's TransactionManager).
+
+A broker without state of a producer takes any first sequence. So the first batch under an
+identity goes alone: were it refused, the next one would be taken in its place.
 """
 
 from __future__ import annotations
@@ -90,6 +93,7 @@ class PartitionQueue:
     next_sequence: int = 0
     on_wire: int = 0
     needs_bump: bool = False
+    is_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +174,17 @@ class SendState:
 
     def on_acknowledged(self, batch: Batch, base_offset: int) -> list[Done]:
         """The broker has the batch."""
-        self._off_wire(batch)
+        queue = self._off_wire(batch)
+        queue.is_known = queue.is_known or batch.identity == queue.identity
         return self._done(batch, base_offset, None)
 
     def on_refused(
         self, batch: Batch, code: int, message: str | None, now_ms: float, chance: float
     ) -> list[Done]:
         """The broker answered with an error code."""
-        queue = self._off_wire(batch)
         if code == ErrorCode.duplicate_sequence_number:
-            return self._done(batch, -1, None)
+            return self.on_acknowledged(batch, -1)
+        queue = self._off_wire(batch)
         if batch.is_done:
             return []
         error = error_for(code, f"produce of {batch.builder.count} records to {batch.tp}", message)
@@ -264,13 +269,13 @@ class SendState:
             return queue.unresolved[0] is batch
         if len(queue.unresolved) >= IN_FLIGHT_MAX:
             return False
-        return queue.identity == self._identity or not queue.unresolved
+        return not queue.unresolved or (queue.is_known and queue.identity == self._identity)
 
     def _prepare(self, queue: PartitionQueue, batch: Batch) -> None:
         """Give the batch its sequence and its bytes, unless it has them."""
         if self._limits.is_idempotent and batch.sequence < 0:
             if queue.identity != self._identity:
-                queue.identity, queue.next_sequence = self._identity, 0
+                self._adopt(queue)
             self._number(queue, batch)
             queue.unresolved.append(batch)
         if not batch.data:
@@ -285,9 +290,13 @@ class SendState:
         batch.identity, batch.sequence = queue.identity, queue.next_sequence
         queue.next_sequence = (queue.next_sequence + batch.builder.count) % SEQUENCES
 
+    def _adopt(self, queue: PartitionQueue) -> None:
+        """Begin at sequence 0 under the current identity."""
+        queue.identity, queue.next_sequence, queue.is_known = self._identity, 0, False
+
     def _renumber(self, queue: PartitionQueue) -> None:
         queue.needs_bump = False
-        queue.identity, queue.next_sequence = self._identity, 0
+        self._adopt(queue)
         for batch in queue.unresolved:
             assert not batch.is_on_wire, f"{batch.tp}: a batch on the wire keeps its sequence"
             self._number(queue, batch)

@@ -365,10 +365,10 @@ class BatchSender:
         now, chance = seams.clock.monotonic_ms(), seams.random.random()
         done = self._state.on_refused(batch, answer.code, answer.message, now, chance)
         _log.info("produce of %s: code %d", batch.tp, answer.code)
-        is_news = self._client.metadata.on_leader(
+        is_known = self._client.metadata.on_leader(
             batch.tp, answer.leader, answer.leader_epoch, endpoints_of(response)
         )
-        if not is_news and isinstance(batch.last_error, RefreshMetadataError):
+        if not is_known and isinstance(batch.last_error, RefreshMetadataError):
             self._client.metadata.request_refresh()
         return done
 
