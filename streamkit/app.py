@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
-from streamkit.common.errors import TopologyError
+from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl.decorator import ProcessorEnd, ProcessorInto, RekeyingInto
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.scope import Scope
-from streamkit.topology.dsl.sides import said
+from streamkit.topology.dsl.sides import Side, said
 from streamkit.topology.dsl.sources import TimestampChoice, consumed, write_source
 from streamkit.topology.dsl.stream import Stream
 from streamkit.topology.dsl.table import Table, table_of_topic
@@ -27,6 +27,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 K2 = TypeVar("K2")
 R = TypeVar("R")
+
+_TYPES_BY_NAME: Mapping[str, object] = {
+    kind.__name__: kind for kind in (str, bytes, int, float, bool, dict, list)
+}
 
 TopicOrName = Topic[Any, Any] | str
 
@@ -43,12 +47,30 @@ class App:
         self, application_id: str, /, *, config: Mapping[str, object] | None = None
     ) -> None:
         self.id = check_name(application_id)
-        self.config: dict[str, object] = dict(config or {})
+        self.config: dict[str, object] = {}
         self._scope = Scope()
         self._compiled: tuple[int, Topology] | None = None
-        key, value = (self.config.get(f"default.{side}.serde") for side in ("key", "value"))
-        self._scope.default_key = said(key)
-        self._scope.default_value = said(value)
+        if config:
+            self.configure(config)
+
+    def configure(self, config: Mapping[str, object]) -> None:
+        """Add to the configuration, by Kafka's keys; later values win.
+
+        Raises ConfigError, naming the key, when one is unknown or its value is refused.
+        """
+        from streamkit.tasks.settings import StreamsSettings
+
+        merged = {**self.config, **config}
+        StreamsSettings.from_mapping({**merged, "application.id": self.id})
+        if merged.get("topology.optimization", "none") != "none":
+            raise ConfigError(
+                f"topology.optimization={merged['topology.optimization']} is not supported yet: "
+                "use none"
+            )
+        self._scope.default_key = default_serde(merged, "default.key.serde")
+        self._scope.default_value = default_serde(merged, "default.value.serde")
+        self.config = merged
+        self._compiled = None
 
     @overload
     def topic(
@@ -257,6 +279,17 @@ class App:
             for key, value in self.config.items()
             if key.startswith(prefix)
         }
+
+
+def default_serde(config: Mapping[str, object], key: str) -> Side:
+    """The configured default: a type, a serde, or the name of a type, such as "str"."""
+    choice = config.get(key)
+    if isinstance(choice, str):
+        if choice not in _TYPES_BY_NAME:
+            known = ", ".join(sorted(_TYPES_BY_NAME))
+            raise ConfigError(f"{key}={choice}: use one of {known}, a type, or a serde")
+        choice = _TYPES_BY_NAME[choice]
+    return said(choice)
 
 
 def _names_of(topics: Sequence[TopicOrName]) -> tuple[str, ...]:
