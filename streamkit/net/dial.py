@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from streamkit import __version__
 from streamkit.common.errors import StreamkitError
 from streamkit.common.seams import Seams
 from streamkit.net.errors import (
@@ -57,7 +58,6 @@ IN_FLIGHT_MAX: Final = 1000
 RESPONSE_BYTES_MAX: Final = 0x7FFFFFFF
 WRITE_BYTES_HIGH: Final = 1 << 20
 SOFTWARE_NAME: Final = "streamkit"
-SOFTWARE_VERSION: Final = "0.1.0"
 
 _TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")
 """How a TLS alert and a TLS handshake begin."""
@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         self._negotiated = negotiate(response)
 
     async def _ask_versions(self, version: int) -> Message:
-        return await self.send_nowait(versions_request(version, SOFTWARE_NAME, SOFTWARE_VERSION))
+        return await self.send_nowait(versions_request(version, SOFTWARE_NAME, __version__))
 
     async def _authenticate(self, seams: Seams, security: SecuritySettings) -> None:
         mechanism = security.sasl_mechanism
