@@ -176,10 +176,14 @@ def test_java_lists_api_versions(broker: Broker, kafka_tool: KafkaTool) -> None:
 
 
 def test_java_changes_configs(broker: Broker, kafka_tool: KafkaTool) -> None:
-    configs = ("configs", "--bootstrap-server", broker.bootstrap)
-    group = ("--entity-type", "groups", "--entity-name", "shop")
-    kafka_tool(*configs, *group, "--alter", "--add-config", "streams.num.standby.replicas=1")
-    assert "streams.num.standby.replicas=1" in kafka_tool(*configs, *group, "--describe")
+    server = ("--bootstrap-server", broker.bootstrap)
+    kafka_tool("topics", *server, "--create", "--topic", "tuned", "--config", "retention.ms=99000")
+    tuned = ("configs", *server, "--entity-type", "topics", "--entity-name", "tuned")
+    kafka_tool(*tuned, "--alter", "--add-config", "max.message.bytes=77000")
+    kafka_tool(*tuned, "--alter", "--delete-config", "retention.ms")
+    described = kafka_tool(*tuned, "--describe")
+    assert "max.message.bytes=77000" in described
+    assert "retention.ms" not in described
 
 
 def test_java_dumps_our_segments(broker: Broker, kafka_tool: KafkaTool) -> None:
