@@ -71,6 +71,9 @@ class RocksBackend:
     def close(self) -> None:
         """Flush to disk and close; iterators that are still open keep the database open."""
         self._handles.clear()
+        # Each column is closed by itself: whoever still holds a reader of one would hold the lock.
+        for column in self._columns.values():
+            column.close()
         self._columns.clear()
         self._db.close()
 
