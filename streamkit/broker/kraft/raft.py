@@ -66,6 +66,7 @@ class Raft:
         self._epoch_start = 0
         self._progress: dict[int, int] = {}
         self._heard_ms: dict[int, float] = {}
+        self._begun_ms: dict[int, float] = {}
         self._has_fetched = False
         self._failed_elections = 0
         self._is_backing_off = False
@@ -130,7 +131,7 @@ class Raft:
             case Role.RESIGNED:
                 return self._become_unattached(self.epoch + 1, now_ms, chance)
             case Role.LEADER:
-                return self._check_quorum(now_ms, chance)
+                return self._check_quorum(now_ms, chance) or self._begin_again(now_ms)
 
     def appended(self, log_end: LogEnd) -> list[Effect]:
         """The local log grew; it does not count before it is flushed."""
@@ -231,7 +232,7 @@ class Raft:
         if self.voters.is_voter(request.replica):
             self._progress[request.replica.id] = request.offset
             self._heard_ms[request.replica.id] = now_ms
-            self._set_check_quorum_deadline(now_ms)
+            self._set_leader_deadline(now_ms)
         return FetchAnswer(self._answer()), self._advance_high_watermark()
 
     # Answers of others.
@@ -264,20 +265,41 @@ class Raft:
         return self._learn(answer, now_ms, chance)
 
     def on_fetch_answer(
-        self, answer: FetchAnswer, high_watermark: int, now_ms: float, chance: float
+        self,
+        answer: FetchAnswer,
+        high_watermark: int,
+        now_ms: float,
+        chance: float,
+        *,
+        epoch_end: LogEnd | None = None,
     ) -> list[Effect]:
-        """The leader answered our fetch; records are appended by the shell before this."""
+        """The leader answered our fetch; records are appended by the shell before this.
+
+        Where logs part, `epoch_end` is the largest epoch of the local log not above the one that
+        the leader names, with the offset where it ends here.
+        """
         effects = self._learn(answer.answer, now_ms, chance)
         if self.role is not Role.FOLLOWER or answer.answer.error is not ErrorCode.none:
             return effects
         self.deadline_ms = now_ms + self._timeouts.fetch_ms if self.is_voter else NEVER
         if answer.diverging is not None:
-            assert answer.diverging.offset >= (self.high_watermark or 0), (
-                f"the leader of epoch {self.epoch} wants committed records cut"
-            )
-            return [*effects, Truncate(min(answer.diverging.offset, self._log_end.offset))]
+            assert epoch_end is not None, "logs part and the local epoch's end is not given"
+            return [*effects, Truncate(self._parting_offset(answer.diverging, epoch_end))]
         self._has_fetched = True
         return effects + self._commit(min(high_watermark, self._log_end.offset))
+
+    def _parting_offset(self, leader: LogEnd, local: LogEnd) -> int:
+        """Up to where the logs may agree (KafkaRaftLog.truncateToEndOffset).
+
+        When this log lacks the epoch that the leader names, its own older epoch ends earlier:
+        cutting at the leader's offset would cut nothing.
+        """
+        same = leader.epoch == local.epoch
+        offset = min(leader.offset, local.offset) if same else local.offset
+        assert offset >= (self.high_watermark or 0), (
+            f"the leader of epoch {self.epoch} wants records below {self.high_watermark} cut"
+        )
+        return offset
 
     # Votes.
 
@@ -393,7 +415,8 @@ class Raft:
         self._epoch_start = self._log_end.offset
         self._progress = {}
         self._heard_ms = {each.id: now_ms for each in self.voters.others(self.local)}
-        self._set_check_quorum_deadline(now_ms)
+        self._begun_ms = dict(self._heard_ms)
+        self._set_leader_deadline(now_ms)
         begin = BeginEpochRequest(self.local.id, self.epoch)
         return [
             Persist(self.election_state),
@@ -471,24 +494,35 @@ class Raft:
         return [Commit(offset)]
 
     def _check_quorum(self, now_ms: float, chance: float) -> list[Effect]:
-        limit = now_ms - self._timeouts.check_quorum_ms
-        others = self.voters.others(self.local)
-        heard = sum(self._heard_ms.get(each.id, now_ms) > limit for each in others)
-        if heard + self.is_voter >= self.voters.majority:
-            self._set_check_quorum_deadline(now_ms)
-            return []
-        return self.resign(now_ms, chance)
+        """Resign when no majority was heard of for too long."""
+        return [] if now_ms < self._quorum_lost_ms(now_ms) else self.resign(now_ms, chance)
 
-    def _set_check_quorum_deadline(self, now_ms: float) -> None:
-        """When the majority would be lost if nobody were heard of again."""
-        heard = sorted(
-            (self._heard_ms.get(each.id, now_ms) for each in self.voters.others(self.local)),
-            reverse=True,
-        )
+    def _begin_again(self, now_ms: float) -> list[Effect]:
+        """Tell the voters again that have not fetched: they may not know who leads."""
+        silent = [
+            each
+            for each in self.voters.others(self.local)
+            if self._begin_due_ms(each.id, now_ms) <= now_ms
+        ]
+        self._begun_ms.update({each.id: now_ms for each in silent})
+        self._set_leader_deadline(now_ms)
+        begin = BeginEpochRequest(self.local.id, self.epoch)
+        return [SendBeginEpoch(each, begin) for each in silent]
+
+    def _begin_due_ms(self, voter: int, now_ms: float) -> float:
+        heard = self._heard_ms.get(voter, now_ms)
+        return max(heard, self._begun_ms.get(voter, heard)) + self._timeouts.fetch_ms / 2
+
+    def _quorum_lost_ms(self, now_ms: float) -> float:
+        """When the majority is lost if nobody is heard of again."""
+        others = self.voters.others(self.local)
+        heard = sorted((self._heard_ms.get(each.id, now_ms) for each in others), reverse=True)
         needed = self.voters.majority - self.is_voter
-        self.deadline_ms = (
-            heard[needed - 1] + self._timeouts.check_quorum_ms if needed > 0 else NEVER
-        )
+        return heard[needed - 1] + self._timeouts.check_quorum_ms if needed > 0 else NEVER
+
+    def _set_leader_deadline(self, now_ms: float) -> None:
+        due = [self._begin_due_ms(each.id, now_ms) for each in self.voters.others(self.local)]
+        self.deadline_ms = min(self._quorum_lost_ms(now_ms), *due, NEVER)
 
     def _set_election_deadline(self, now_ms: float, chance: float) -> None:
         """Between one and two election timeouts from now; observers never stand."""

@@ -305,13 +305,27 @@ def test_follower_cuts_what_the_leader_does_not_have() -> None:
     node.start(0.0, 0.5)
     node.on_begin_epoch(BeginEpochRequest(4, 6), 10.0, 0.5)
     answer = FetchAnswer(EpochAnswer(6, 4), diverging=LogEnd(4, 33))
-    assert node.on_fetch_answer(answer, 20, 11.0, 0.5) == [Truncate(33)]
+    same = node.on_fetch_answer(answer, 20, 11.0, 0.5, epoch_end=LogEnd(4, 35))
+    assert same == [Truncate(33)]
 
 
-def test_leader_that_nobody_hears_resigns() -> None:
+def test_follower_without_the_leaders_epoch_cuts_where_its_own_ends() -> None:
+    """Found by the cluster below, seed 538: cutting at the leader's offset cut nothing."""
+    node = raft(3, 4, 9)
+    node.start(0.0, 0.5)
+    node.on_begin_epoch(BeginEpochRequest(4, 6), 10.0, 0.5)
+    answer = FetchAnswer(EpochAnswer(6, 4), diverging=LogEnd(4, 41))
+    older = node.on_fetch_answer(answer, 20, 11.0, 0.5, epoch_end=LogEnd(3, 31))
+    assert older == [Truncate(31)]
+
+
+def test_leader_that_nobody_hears_begins_again_then_resigns() -> None:
     node = raft(3, 4, 9)
     elected(node)
-    assert node.tick(4999.0, 0.5) == []
+    assert node.tick(2999.0, 0.5) == []
+    begin = BeginEpochRequest(3, 6)
+    assert node.tick(3000.0, 0.5) == [SendBeginEpoch(key(4), begin), SendBeginEpoch(key(9), begin)]
+    assert kinds(node.tick(4000.0, 0.5)) == [SendBeginEpoch, SendBeginEpoch]
     effects = node.tick(5000.0, 0.5)
     assert kinds(effects) == [LostLeadership, SendEndEpoch, SendEndEpoch]
     assert node.role is Role.RESIGNED
@@ -323,8 +337,8 @@ def test_fetches_of_one_of_two_others_keep_the_leader() -> None:
     node = raft(3, 4, 9)
     elected(node)
     fetch = FetchRequest(key(4), 6, 40, 5)
-    node.on_fetch(fetch, epoch_end=LogEnd(5, 40), log_start=0, now_ms=4000.0)
-    assert node.tick(5000.0, 0.5) == []
+    node.on_fetch(fetch, epoch_end=LogEnd(5, 40), log_start=0, now_ms=4500.0)
+    assert node.tick(5000.0, 0.5) == [SendBeginEpoch(key(9), BeginEpochRequest(3, 6))]
     assert node.is_leader
 
 
@@ -376,6 +390,7 @@ class Cluster:
         self.voters = voters(*self.ids)
         self.now = 0.0
         self.queue: list[Callable[[], None]] = []
+        self.cut_off: set[int] = set()
         self.leaders: dict[int, int] = {}
         self.members: dict[int, Member] = {}
         for each in self.ids:
@@ -479,26 +494,33 @@ class Cluster:
             member.log += leader.log[end.offset :]
             member.raft.appended(end_of(member.log))
             member.raft.flushed(len(member.log))
-        committed = leader.raft.high_watermark or 0
-        self.carry_out(
-            number, member.raft.on_fetch_answer(answer, committed, self.now, self.draw())
+        parted = answer.diverging
+        effects = member.raft.on_fetch_answer(
+            answer,
+            leader.raft.high_watermark or 0,
+            self.now,
+            self.draw(),
+            epoch_end=None if parted is None else epoch_end(member.log, parted.epoch),
         )
+        self.carry_out(number, effects)
 
     def step(self) -> None:
-        """One thing happens somewhere."""
+        """One thing happens somewhere; some members are cut off for a while."""
         what, number = self.draw(), self.chance.choice(list(self.ids))
-        if what < 0.3 and self.queue:
+        if what < 0.45 and self.queue:
             event = self.queue.pop(self.chance.randrange(len(self.queue)))
-            if self.draw() < 0.85:
+            if self.draw() < 0.9:
                 event()
-        elif what < 0.6:
+        elif what < 0.6 and number not in self.cut_off:
             self.fetch(number)
         elif what < 0.7 and self.members[number].raft.is_leader:
             self.append(number)
         elif what < 0.72:
             self.restart(number)
+        elif what < 0.76:
+            self.cut_off = set(self.chance.sample(list(self.ids), len(self.ids) // 2))
         else:
-            self.now += self.draw() * 200
+            self.now += self.draw() * 300
             self.carry_out(number, self.members[number].raft.tick(self.now, self.draw()))
 
     def calm_down(self) -> Iterator[int]:
@@ -526,13 +548,13 @@ def epoch_end(log: list[int], epoch: int) -> LogEnd:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32))
 def test_cluster_never_has_two_leaders_in_an_epoch_nor_loses_what_is_committed(
     size: int, seed: int
 ) -> None:
     cluster = Cluster(seed, size)
-    for _ in range(600):
+    for _ in range(1500):
         cluster.step()
     rounds = cluster.calm_down()
     assert any(next(rounds) for _ in range(300)), f"no leader came, seed {seed}"
