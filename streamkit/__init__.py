@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from streamkit import client as client
     from streamkit import serdes as serdes
+    from streamkit import testing as testing
     from streamkit.app import App as App
+    from streamkit.broker.embedded import Broker as Broker
     from streamkit.common.model import Record as Record
     from streamkit.state.interfaces import KeyValue as KeyValue
     from streamkit.state.interfaces import KeyValueStore as KeyValueStore
     from streamkit.topology.dsl.context import Context as Context
+    from streamkit.topology.dsl.grouped import GroupedStream as GroupedStream
     from streamkit.topology.dsl.options import Materialized as Materialized
     from streamkit.topology.dsl.stream import Stream as Stream
     from streamkit.topology.dsl.table import Table as Table
@@ -21,7 +25,9 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "App": "streamkit.app",
+    "Broker": "streamkit.broker.embedded",
     "Context": "streamkit.topology.dsl.context",
+    "GroupedStream": "streamkit.topology.dsl.grouped",
     "KeyValue": "streamkit.state.interfaces",
     "KeyValueStore": "streamkit.state.interfaces",
     "Materialized": "streamkit.topology.dsl.options",
@@ -31,11 +37,13 @@ _PLACES = {
     "Topic": "streamkit.topology.dsl.topic",
     "Topology": "streamkit.topology.plan",
 }
-_MODULES = {"serdes"}
+_MODULES = {"client", "serdes", "testing"}
 
 __all__ = [
     "App",
+    "Broker",
     "Context",
+    "GroupedStream",
     "KeyValue",
     "KeyValueStore",
     "Materialized",
@@ -45,7 +53,9 @@ __all__ = [
     "Topic",
     "Topology",
     "__version__",
+    "client",
     "serdes",
+    "testing",
 ]
 
 

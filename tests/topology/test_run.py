@@ -357,3 +357,19 @@ def test_one_source_reads_several_topics(task: Task) -> None:
     run.pipe("b", b"k", long(7))
     run.pipe("a", b"k", long(8))
     assert seen == [("b", 7), ("a", 8)]
+
+
+@pytest.mark.parametrize("edge", [2**63 - 1, -(2**63)])
+def test_edges_of_64_bits_pass_through(task: Task, edge: int) -> None:
+    app = sk.App("shop")
+    numbers(app).to("out")
+    run = task(app)
+    run.pipe("numbers", b"k", long(edge), at=2**63 - 1)
+    assert run.read("out") == [(b"k", long(edge), 2**63 - 1)]
+
+
+def test_sum_beyond_64_bits_is_refused_not_wrapped(task: Task) -> None:
+    app = sk.App("shop")
+    numbers(app).map_values(lambda n: n + 1, value=int).to("out")
+    with pytest.raises(SerializationError, match="9223372036854775808 does not fit in 64 bits"):
+        task(app).pipe("numbers", b"k", long(2**63 - 1))
