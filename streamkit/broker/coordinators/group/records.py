@@ -374,7 +374,10 @@ def _written_version(number: int, value: Any) -> int:
 def _as_newest(cls: type[Any], entity: Any) -> Any:
     if type(entity) is cls:
         return entity
-    return cls(**{each.name: getattr(entity, each.name) for each in dataclasses.fields(entity)})
+    values = {each.name: getattr(entity, each.name) for each in dataclasses.fields(entity)}
+    if cls is GroupMetadataValue:
+        values["members"] = tuple(_as_newest(ClassicMember, each) for each in values["members"])
+    return cls(**values)
 
 
 @cache

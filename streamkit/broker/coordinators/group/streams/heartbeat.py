@@ -291,7 +291,7 @@ class _Round:
             self._tell_delay("initial rebalance delay")
             return group.assignment_epoch, EMPTY_TASKS
         since_ms = context.now_ms - group.assignment_timestamp
-        if since_ms < context.config.assignment_interval_ms:
+        if group.assignment_timestamp and since_ms < context.config.assignment_interval_ms:
             self._tell_delay("assignment interval")
             return group.assignment_epoch, group.target_of(member.member_id)
         members = {**group.members, member.member_id: member}
