@@ -70,7 +70,10 @@ def word_count() -> Topology:
                 "words", NodeKind.SOURCE, (),
                 lambda topic: SourceNode("words", topic, string, string), topics=(REPARTITION,),
             ),
-            NodeSpec("count", NodeKind.PROCESSOR, ("words",), lambda _: CountNode("count", "counts")),
+            NodeSpec(
+                "count", NodeKind.PROCESSOR, ("words",),
+                lambda _: CountNode("count", "counts"),
+            ),
             NodeSpec("stream", NodeKind.PROCESSOR, ("count",), lambda _: ToStreamNode("stream")),
             NodeSpec(
                 "output", NodeKind.SINK, ("stream",),

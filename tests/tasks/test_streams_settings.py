@@ -1,0 +1,69 @@
+"""The settings of an application: Kafka Streams' keys, defaults and prefixes."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamkit.common.errors import ConfigError
+from streamkit.tasks.settings import StreamsSettings
+
+
+def of(**values):
+    return StreamsSettings.from_mapping({k.replace("_", "."): v for k, v in values.items()})
+
+
+def test_defaults_are_those_of_kafka_streams():
+    settings = of()
+    assert settings.processing_guarantee == "at_least_once"
+    assert settings.commit_interval_ms == 30_000
+    assert settings.statestore_cache_max_bytes == 10_485_760
+    assert settings.buffered_records_per_partition == 1000
+    assert settings.max_task_idle_ms == 0
+    assert settings.state_cleanup_delay_ms == 600_000
+    assert settings.poll_interval_max_ms == 300_000
+    assert settings.producer().linger_ms == 100
+    assert settings.consumer().auto_offset_reset == "earliest"
+
+
+def test_exactly_once_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match="exactly_once_v2 is not there yet"):
+        of(processing_guarantee="exactly_once_v2")
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("commit.intervall.ms", "commit.intervall.ms"),
+        ("producer.lingerr.ms", "lingerr.ms"),
+        ("consumer.foo", "'foo' in consumer"),
+    ],
+)
+def test_unknown_key_is_named(key, named):
+    with pytest.raises(ConfigError, match=named):
+        StreamsSettings.from_mapping({key: "5"})
+
+
+def test_prefixes_reach_their_client():
+    settings = StreamsSettings.from_mapping(
+        {
+            "producer.linger.ms": "7",
+            "consumer.fetch.max.bytes": "5000",
+            "main.consumer.fetch.max.bytes": "6000",
+            "topic.min.insync.replicas": "2",
+            "retry.backoff.ms": "55",
+        }
+    )
+    assert settings.producer().linger_ms == 7
+    assert settings.consumer().fetch_max_bytes == 6000
+    assert settings.topic_configs() == {"min.insync.replicas": "2"}
+    assert settings.producer().retry_backoff_ms == settings.client().retry_backoff_ms == 55
+
+
+def test_what_streams_sets_itself_is_refused():
+    with pytest.raises(ConfigError, match=r"consumer\.enable\.auto\.commit is set by streamkit"):
+        StreamsSettings.from_mapping({"consumer.enable.auto.commit": "true"})
+
+
+def test_poll_interval_may_be_a_consumers_setting():
+    settings = StreamsSettings.from_mapping({"consumer.max.poll.interval.ms": "1234"})
+    assert settings.poll_interval_max_ms == 1234
