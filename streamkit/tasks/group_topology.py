@@ -33,5 +33,5 @@ def _subtopology(part: Subtopology, factor: int, configs: Mapping[str, str]) -> 
 
 
 def _internal(spec: InternalTopicSpec, factor: int, configs: Mapping[str, str]) -> InternalTopic:
-    merged = {**configs, **spec.configs}
+    merged = {**spec.configs, **configs, **spec.store_configs}
     return InternalTopic(spec.name, spec.partitions or 0, factor, tuple(sorted(merged.items())))

@@ -27,11 +27,16 @@ class NodeKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InternalTopicSpec:
-    """A repartition or changelog topic; `partitions` None lets the group derive the count."""
+    """A repartition or changelog topic; `partitions` None lets the group derive the count.
+
+    `configs` are complete. `store_configs`, those of its store alone, win over `topic.` settings
+    that come later.
+    """
 
     name: str
     partitions: int | None = None
     configs: Mapping[str, str] = field(default_factory=dict)
+    store_configs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class PhysicalBuilder:
     def _changelog(self, store: StoreBuilder) -> InternalTopicSpec:
         name = f"{self._application_id}-{store.name}-changelog"
         configs = {**CHANGELOG_CONFIGS, **self._topic_configs, **store.changelog_configs}
-        return InternalTopicSpec(name, None, configs)
+        return InternalTopicSpec(name, None, configs, store.changelog_configs)
 
     def _add(self, spec: NodeSpec) -> None:
         if spec.name in self._nodes:
