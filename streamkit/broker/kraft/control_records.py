@@ -12,7 +12,7 @@ from typing import Any
 
 from streamkit.broker.kraft.voters import ReplicaKey, Voter, VoterEndpoint, VoterSet
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
-from streamkit.records import ControlType, DecodedBatch, control_key
+from streamkit.records import ControlType, DecodedBatch, parse_control_key
 
 # isort: split
 from kio.schema.k_raft_version_record.v0 import data as kraft_version_v0
@@ -27,7 +27,6 @@ from kio.static.primitive import i16, i32, i64, u16
 ControlRecord = tuple[ControlType, bytes]
 
 _V0 = i16(0)
-_KINDS = {control_key(kind): kind for kind in ControlType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def snapshot_footer() -> ControlRecord:
 
 def control_types(batch: DecodedBatch) -> list[ControlType | None]:
     """The type of each record of a control batch; None for one that is not known."""
-    return [None if key is None else _KINDS.get(key) for key in batch.keys]
+    return [parse_control_key(key) for key in batch.keys]
 
 
 def read_quorum_change(batch: DecodedBatch) -> QuorumChange:
