@@ -39,17 +39,19 @@ async def running(
     program: str, topics: list[str], settings: Mapping[str, str]
 ) -> AsyncIterator[Running]:
     """Start a broker and a worker for `program`; both end with the block."""
-    with tempfile.TemporaryDirectory(prefix="streamkit-demo-") as directory:
-        with Broker(f"{directory}/broker") as broker:
-            async with Admin({"bootstrap.servers": broker.bootstrap}) as admin:
-                await admin.create_topics([NewTopic(name, PARTITIONS) for name in topics])
-            log = Path(directory, "worker.log")
-            worker = _start_worker(program, broker.bootstrap, directory, log, settings)
-            try:
-                yield Running(broker.bootstrap, worker, log)
-            finally:
-                worker.terminate()
-                worker.wait(30)
+    with (
+        tempfile.TemporaryDirectory(prefix="streamkit-demo-") as directory,
+        Broker(f"{directory}/broker") as broker,
+    ):
+        async with Admin({"bootstrap.servers": broker.bootstrap}) as admin:
+            await admin.create_topics([NewTopic(name, PARTITIONS) for name in topics])
+        log = Path(directory, "worker.log")
+        worker = _start_worker(program, broker.bootstrap, directory, log, settings)
+        try:
+            yield Running(broker.bootstrap, worker, log)
+        finally:
+            worker.terminate()
+            worker.wait(30)
 
 
 def _start_worker(
