@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from typing import TypeVar
 
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
 
@@ -22,8 +21,6 @@ from streamkit.common.model import TopicPartition
 from streamkit.rebalance.assignor import Task, group_tasks
 from streamkit.rebalance.effects import EndpointPartitions
 from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
-
-T = TypeVar("T")
 
 HeartbeatRequest = rq.StreamsGroupHeartbeatRequest
 HeartbeatResponse = rs.StreamsGroupHeartbeatResponse
@@ -96,58 +93,10 @@ def _copartition_message(
     )
 
 
-def topology_of(message: rq.Topology) -> GroupTopology:
-    """The topology of a request. Raises IndexError when a co-partition index is out of range."""
-    return GroupTopology(
-        epoch=message.epoch,
-        subtopologies=tuple(_subtopology_of(each) for each in message.subtopologies),
-    )
-
-
-def _subtopology_of(message: rq.Subtopology) -> GroupSubtopology:
-    sources = tuple(message.source_topics)
-    repartition = tuple(_topic_of(topic) for topic in message.repartition_source_topics)
-    return GroupSubtopology(
-        id=message.subtopology_id,
-        source_topics=sources,
-        repartition_sources=repartition,
-        repartition_sinks=tuple(message.repartition_sink_topics),
-        changelogs=tuple(_topic_of(topic) for topic in message.state_changelog_topics),
-        copartition_groups=tuple(
-            tuple(_at(sources, index) for index in group.source_topics)
-            + tuple(_at(repartition, index).name for index in group.repartition_source_topics)
-            for group in message.copartition_groups
-        ),
-    )
-
-
-def _at(items: tuple[T, ...], index: int) -> T:
-    if index < 0:
-        raise IndexError(index)
-    return items[index]
-
-
-def _topic_of(message: rq.TopicInfo) -> InternalTopic:
-    return InternalTopic(
-        name=message.name,
-        partitions=message.partitions,
-        replication_factor=message.replication_factor,
-        configs=tuple((config.key, config.value) for config in message.topic_configs),
-    )
-
-
 def request_tasks(tasks: Iterable[Task]) -> tuple[rq.TaskIds, ...]:
     """Owned tasks as a request carries them."""
     return tuple(
         rq.TaskIds(subtopology_id=subtopology_id, partitions=tuple(map(i32, partitions)))
-        for subtopology_id, partitions in group_tasks(tasks).items()
-    )
-
-
-def response_tasks(tasks: Iterable[Task]) -> tuple[rs.TaskIds, ...]:
-    """Assigned tasks as a response carries them."""
-    return tuple(
-        rs.TaskIds(subtopology_id=subtopology_id, partitions=tuple(map(i32, partitions)))
         for subtopology_id, partitions in group_tasks(tasks).items()
     )
 

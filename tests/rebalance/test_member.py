@@ -12,6 +12,7 @@ from kio.schema.streams_group_heartbeat.v0 import response as rs
 from kio.static.primitive import i8, i32
 
 from streamkit.common.model import TaskId
+from streamkit.rebalance.assignor import group_tasks
 from streamkit.rebalance.effects import (
     Assign,
     Effect,
@@ -24,7 +25,7 @@ from streamkit.rebalance.effects import (
 )
 from streamkit.rebalance.member import StreamsMember
 from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
-from streamkit.rebalance.wire import response_tasks, tasks_of, timedelta_ms, topology_message
+from streamkit.rebalance.wire import tasks_of, timedelta_ms, topology_message
 
 TOPOLOGY = GroupTopology(
     7,
@@ -56,7 +57,11 @@ def response(options: dict[str, str]) -> rs.StreamsGroupHeartbeatResponse:
     def tasks(name: str) -> tuple[rs.TaskIds, ...] | None:
         if name not in options and "active" not in options:
             return None
-        return response_tasks((str(s), p) for s, p in task_ids(options.get(name, "")))
+        wanted = ((str(s), p) for s, p in task_ids(options.get(name, "")))
+        return tuple(
+            rs.TaskIds(subtopology_id=each, partitions=tuple(map(i32, partitions)))
+            for each, partitions in group_tasks(wanted).items()
+        )
 
     status = [int(code) for code in options.get("status", "").split(",") if code]
     return rs.StreamsGroupHeartbeatResponse(

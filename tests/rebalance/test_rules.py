@@ -12,7 +12,6 @@ from streamkit.rebalance.rules import (
     StatusCode,
     configure,
 )
-from streamkit.rebalance.wire import topology_message, topology_of
 
 
 def word_count(partitions: int = 0) -> GroupTopology:
@@ -139,8 +138,3 @@ def test_copartitioned_repartition_topics_take_the_largest_count() -> None:
     )
     configured = configure(topology, {"x": 3, "y": 8}.get)
     assert [topic.partitions for topic in configured.missing_internal] == [8, 8]
-
-
-def test_topology_survives_the_wire() -> None:
-    topology = join(InternalTopic("r", 7, 3, (("cleanup.policy", "delete"),)), "t1", "t2")
-    assert topology_of(topology_message(topology)) == topology

@@ -22,15 +22,19 @@ from streamkit.broker.coordinators.group.streams.describe import describe
 from streamkit.broker.coordinators.group.streams.heartbeat import (
     CreateTopics,
     HeartbeatContext,
-    error_response,
     heartbeat,
+)
+from streamkit.broker.coordinators.group.streams.messages import error_response
+from streamkit.broker.coordinators.group.streams.translate import (
+    topology_of_value,
+    topology_value,
 )
 from streamkit.broker.coordinators.runtime import CancelTimer, StartTimer
 from streamkit.broker.settings import BrokerSettings
 from streamkit.protocol.errors import ApiError
 from streamkit.rebalance.member import StreamsMember
 from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
-from streamkit.rebalance.wire import request_tasks, tasks_of, timedelta_ms
+from streamkit.rebalance.wire import request_tasks, tasks_of, timedelta_ms, topology_message
 
 WORDS = InternalTopic("app-r-repartition")
 COUNTS = InternalTopic("app-c-changelog", configs=(("cleanup.policy", "compact"),))
@@ -705,3 +709,11 @@ def test_group_configs_stay_within_the_brokers_bounds() -> None:
     assert config.assignment_interval_ms == 15_000
     assert config.initial_delay_ms == 17
     assert streams_config(settings, {}).session_timeout_ms == 700
+
+
+def test_topology_of_a_member_is_stored_as_it_was_sent() -> None:
+    words = InternalTopic("r", 7, 3, (("cleanup.policy", "delete"),))
+    joined = GroupSubtopology("1", ("t1", "t2"), (words,), (), (), (("t1", "t2", "r"),))
+    topology = GroupTopology(4, (GroupSubtopology("0", ("up",), (), ("r",)), joined))
+    value = topology_value(topology_message(topology))
+    assert topology_of_value(value) == topology

@@ -23,9 +23,9 @@ from streamkit.broker.coordinators.group.streams.fencing import session_timer
 from streamkit.broker.coordinators.group.streams.heartbeat import (
     CreateTopics,
     HeartbeatContext,
-    error_response,
     heartbeat,
 )
+from streamkit.broker.coordinators.group.streams.messages import error_response
 from streamkit.broker.coordinators.group.streams.model import GroupState
 from streamkit.broker.coordinators.runtime import CancelTimer, StartTimer
 from streamkit.common.model import TaskId

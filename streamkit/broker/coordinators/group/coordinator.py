@@ -26,8 +26,12 @@ from streamkit.broker.coordinators.group.streams.fencing import rebalance_timer,
 from streamkit.broker.coordinators.group.streams.heartbeat import (
     CreateTopics,
     HeartbeatContext,
-    error_response,
     heartbeat,
+)
+from streamkit.broker.coordinators.group.streams.messages import (
+    HeartbeatRequest,
+    HeartbeatResponse,
+    error_response,
 )
 from streamkit.broker.coordinators.group.streams.model import MemberState
 from streamkit.broker.coordinators.runtime import Result, Runtime, StartTimer
@@ -45,7 +49,6 @@ from streamkit.common.model import TopicPartition
 from streamkit.common.seams import Clock
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.rebalance.rules import InternalTopic
-from streamkit.rebalance.wire import HeartbeatRequest, HeartbeatResponse
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ move this member one step towards it; answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,14 @@ from streamkit.broker.coordinators.group.streams.fencing import (
     removal_effects,
     removal_records,
     session_timer,
+)
+from streamkit.broker.coordinators.group.streams.messages import (
+    HeartbeatRequest,
+    HeartbeatResponse,
+    duration,
+    owned_tasks,
+    response,
+    response_tasks,
 )
 from streamkit.broker.coordinators.group.streams.model import (
     Member,
@@ -47,6 +54,7 @@ from streamkit.broker.coordinators.group.streams.validate import (
 from streamkit.broker.coordinators.runtime import CancelTimer, Result, StartTimer
 from streamkit.broker.coordinators.seams import TopicsView
 from streamkit.protocol.errors import ApiError, ErrorCode
+from streamkit.protocol.units import to_ms
 from streamkit.rebalance.assignor import EMPTY_TASKS, Tasks
 from streamkit.rebalance.rules import (
     ConfiguredTopology,
@@ -55,14 +63,6 @@ from streamkit.rebalance.rules import (
     InvalidTopologyError,
     StatusCode,
     configure,
-)
-from streamkit.rebalance.wire import (
-    HeartbeatRequest,
-    HeartbeatResponse,
-    milliseconds,
-    response_tasks,
-    tasks_of,
-    timedelta_ms,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _leave(state: GroupShard, request: HeartbeatRequest) -> Result[GroupShard, H
     if request.member_id not in group.members:
         raise _unknown_member(group, request.member_id)
     return Result(
-        _response(member_id=request.member_id, member_epoch=i32(LEAVE_EPOCH)),
+        response(member_id=request.member_id, member_epoch=i32(LEAVE_EPOCH)),
         removal_records(group, request.member_id),
         removal_effects(request.group_id, request.member_id),
     )
@@ -129,7 +129,7 @@ class _Round:
         self.effects: list[Any] = []
         self.statuses: list[tuple[StatusCode, str]] = []
         self.has_changed = False
-        self.owned = _owned(request)
+        self.owned = owned_tasks(request)
         self.group = self._enter_group()
         self.soft = self.group.soft
         self.before = self._enter_member()
@@ -350,25 +350,25 @@ class _Round:
     def _answer(self, member: Member, configured: ConfiguredTopology) -> HeartbeatResponse:
         lists: dict[str, Any] = {}
         tasks = member.assigned.tasks
+        is_news = self.is_joining or member.assigned != self.before.assigned
         # Apache Kafka 4.3 is silent when an answer that gave tasks was lost and the member, whose
         # epoch is right, says that it owns others: the tasks then run nowhere.
-        is_out_of_step = self.owned is not None and self.owned != tasks
-        if self.is_joining or is_out_of_step or member.assigned != self.before.assigned:
+        if is_news or (self.owned is not None and self.owned != tasks):
             lists["active_tasks"] = response_tasks(tasks.active)
             lists["standby_tasks"] = response_tasks(tasks.standby)
             lists["warmup_tasks"] = response_tasks(tasks.warmup)
-            has_news = not self.is_joining or not member.assigned.is_empty
-            if has_news and member.endpoint is not None:
-                self.soft.endpoint_epoch += 1
+        is_first = self.is_joining and member.assigned.is_empty
+        if is_news and not is_first and member.endpoint is not None:
+            self.soft.endpoint_epoch += 1
         if self.soft.endpoint_epoch != self.request.endpoint_information_epoch:
             members = {**self.group.members, member.member_id: member}
             lists["partitions_by_user_endpoint"] = endpoints.endpoint_partitions(
                 members, configured, self.context.topics
             )
-        return _response(
+        return response(
             member_id=member.member_id,
             member_epoch=i32(member.epoch),
-            heartbeat_interval=timedelta_ms(self.context.config.heartbeat_interval_ms),
+            heartbeat_interval=duration(self.context.config.heartbeat_interval_ms),
             status=tuple(
                 rs.Status(status_code=i8(code), status_detail=detail)
                 for code, detail in self.statuses
@@ -399,40 +399,6 @@ def initial_delay_timer(
     return StartTimer(("streams initial delay", group_id), delay_ms, fire)
 
 
-def error_response(error: ApiError) -> HeartbeatResponse:
-    """The answer to a refused heartbeat."""
-    return _response(error_code=error.code, error_message=error.message or None)
-
-
-_EMPTY_RESPONSE: Mapping[str, Any] = {
-    "throttle_time": timedelta_ms(0),
-    "error_code": ErrorCode.none,
-    "error_message": None,
-    "member_id": "",
-    "member_epoch": i32(0),
-    "heartbeat_interval": timedelta_ms(0),
-    "acceptable_recovery_lag": i32(0),
-    "task_offset_interval": timedelta_ms(0),
-    "status": (),
-    "active_tasks": None,
-    "standby_tasks": None,
-    "warmup_tasks": None,
-    "endpoint_information_epoch": i32(0),
-    "partitions_by_user_endpoint": None,
-}
-
-
-def _response(**fields: Any) -> HeartbeatResponse:
-    return rs.StreamsGroupHeartbeatResponse(**{**_EMPTY_RESPONSE, **fields})
-
-
-def _owned(request: HeartbeatRequest) -> Tasks | None:
-    if request.active_tasks is None or request.standby_tasks is None:
-        return None
-    warmup = tasks_of(request.warmup_tasks or ())
-    return Tasks(tasks_of(request.active_tasks), tasks_of(request.standby_tasks), warmup)
-
-
 def _updated_metadata(
     known: rec.StreamsGroupMemberMetadataValue | None,
     request: HeartbeatRequest,
@@ -453,7 +419,7 @@ def _updated_metadata(
     said: dict[str, Any] = {"client_id": context.client_id, "client_host": context.client_host}
     if request.rack_id is not None:
         said["rack_id"] = request.rack_id
-    timeout_ms = milliseconds(request.rebalance_timeout)
+    timeout_ms = to_ms(request.rebalance_timeout)
     if timeout_ms != -1:
         said["rebalance_timeout_ms"] = timeout_ms
     if request.topology is not None:

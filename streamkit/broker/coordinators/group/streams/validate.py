@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from streamkit.broker.coordinators.group.streams.messages import HeartbeatRequest
 from streamkit.protocol.errors import ApiError, ErrorCode
-from streamkit.rebalance.wire import HeartbeatRequest, milliseconds
+from streamkit.protocol.units import to_ms
 
 JOIN_EPOCH = 0
 LEAVE_EPOCH = -1
@@ -87,7 +88,7 @@ def _check_identity(request: HeartbeatRequest) -> None:
 
 
 def _check_join(request: HeartbeatRequest) -> None:
-    if milliseconds(request.rebalance_timeout) == -1:
+    if to_ms(request.rebalance_timeout) == -1:
         raise _invalid("RebalanceTimeoutMs must be provided in first request.")
     if request.topology is None:
         raise _invalid("Topology must be non-null when (re-)joining.")
