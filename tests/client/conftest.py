@@ -68,9 +68,7 @@ class FakePartition:
                     return 0, offset
             if header.producer_epoch < epoch:
                 return 47, -1
-            expected = (
-                (last[-1][1] + 1) % 2**31 if last and epoch == header.producer_epoch else 0
-            )
+            expected = (last[-1][1] + 1) % 2**31 if last and epoch == header.producer_epoch else 0
             if (last or epoch >= 0) and header.base_sequence != expected:
                 return 45, -1
             kept = last if epoch == header.producer_epoch else []
@@ -422,8 +420,7 @@ class FakeCluster:
                 tp = TopicPartition(topic.name, p.partition_index)
                 self.committed[message.group_id, tp] = (p.committed_offset, p.committed_metadata)
             answers = [
-                {"partition_index": p.partition_index, "error_code": code}
-                for p in topic.partitions
+                {"partition_index": p.partition_index, "error_code": code} for p in topic.partitions
             ]
             topics.append({"name": topic.name, "partitions": answers})
         return {"topics": topics}

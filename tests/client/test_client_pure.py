@@ -195,7 +195,9 @@ targets = st.dictionaries(
 )
 
 
-@given(st.lists(st.tuples(targets, st.sampled_from(["ok", "ok", "ok", "lost", 70, 71])), max_size=20))
+@given(
+    st.lists(st.tuples(targets, st.sampled_from(["ok", "ok", "ok", "lost", 70, 71])), max_size=20)
+)
 def test_session_of_the_broker_always_holds_what_is_wanted(steps: list[Any]) -> None:
     session = FetchSession()
     sessions: dict[int, tuple[int, dict[TopicPartition, FetchTarget]]] = {}
@@ -242,7 +244,9 @@ def fetched_of(*batches: bytes, aborted: tuple[tuple[int, int], ...] = (), start
     )
 
 
-def some(base_offset: int, *values: str, producer_id: int = -1, transactional: bool = False) -> bytes:
+def some(
+    base_offset: int, *values: str, producer_id: int = -1, transactional: bool = False
+) -> bytes:
     rows = [(None, value.encode(), 1_700_000_000_000, ()) for value in values]
     return encode(
         rows,
