@@ -10,6 +10,7 @@ from streamkit.broker.settings import BrokerSettings
 from streamkit.common.seams import Seams
 
 if TYPE_CHECKING:
+    from streamkit.broker.coordination import GroupElections
     from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
     from streamkit.broker.metadata import ClusterMetadata
     from streamkit.broker.replicas import Replicas
@@ -25,6 +26,7 @@ class BrokerParts:
     metadata: ClusterMetadata
     replicas: Replicas
     groups: GroupCoordinator
+    elections: GroupElections
     fetch_sessions: FetchSessions
 
 

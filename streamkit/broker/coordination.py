@@ -17,6 +17,7 @@ from streamkit.broker.kraft.image import MetadataDelta, MetadataImage
 from streamkit.broker.log.log import Isolation, Origin
 from streamkit.broker.metadata import ClusterMetadata
 from streamkit.broker.partitions import Partition
+from streamkit.broker.purgatory import WatchList, park
 from streamkit.common.seams import Bytes
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.rebalance.rules import InternalTopic
@@ -100,12 +101,27 @@ class GroupElections:
         self._groups = groups
         self._start_task = start_task
         self._commit_timeout_ms = commit_timeout_ms
+        self._loading: dict[int, WatchList] = {}
 
     def on_leading(self, partition: Partition) -> None:
         if partition.topic == OFFSETS_TOPIC:
-            log = CoordinatedLog(partition, self._commit_timeout_ms)
-            epoch = partition.leadership.epoch
-            self._start_task(self._groups.on_elected(partition.index, epoch, log))
+            self._loading.setdefault(partition.index, WatchList())
+            self._start_task(self._load(partition, partition.leadership.epoch))
+
+    async def wait_loaded(self, index: int, timeout_s: float) -> None:
+        """Wait, not for ever, until the groups of a partition led here are loaded."""
+        loading = self._loading.get(index)
+        if loading is not None:
+            await park((loading,), timeout_s)
+
+    async def _load(self, partition: Partition, epoch: int) -> None:
+        log = CoordinatedLog(partition, self._commit_timeout_ms)
+        try:
+            await self._groups.on_elected(partition.index, epoch, log)
+        finally:
+            loaded = self._loading.pop(partition.index, None)
+            if loaded is not None:
+                loaded.wake()
 
     def on_resigned(self, partition: Partition) -> None:
         if partition.topic == OFFSETS_TOPIC:

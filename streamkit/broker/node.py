@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self
 
@@ -38,7 +38,7 @@ from streamkit.broker.metadata import ClusterMetadata
 from streamkit.broker.replicas import Replicas
 from streamkit.broker.server import Dispatcher
 from streamkit.broker.settings import BrokerSettings, Endpoint
-from streamkit.common.errors import UsageError
+from streamkit.common.errors import StorageError, UsageError
 from streamkit.common.seams import Seams
 from streamkit.net.server import FrameServer, ServerLimits
 
@@ -86,14 +86,32 @@ class Node:
         """Stop in order; without `clean` the logs are not marked as closed cleanly."""
         if self._server is not None:
             await self._server.close()
+        if self._quorum is not None and clean:
+            await self._leave(self._quorum)
         for task in self._tasks:
             task.cancel()
-        if self._quorum is not None:
-            if clean and self._membership is not None:
-                await self._membership.leave()
-            await self._quorum.stop()
         if self._directory is not None:
-            self._directory.close(clean=clean)
+            directory, self._directory = self._directory, None
+            _try_on_disk("closing the logs", lambda: directory.close(clean=clean))
+        await self._end_tasks()
+
+    async def abandon(self) -> None:
+        """Drop everything as a crash does: nothing more is written, nobody is told."""
+        if self._server is not None:
+            await self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await self._end_tasks()
+
+    async def _leave(self, quorum: Quorum) -> None:
+        try:
+            if self._membership is not None:
+                await self._membership.leave()
+            await quorum.stop()
+        except StorageError as error:
+            logger.error("leaving the cluster: %s", error)
+
+    async def _end_tasks(self) -> None:
         group, self._group = self._group, None
         if group is not None:
             await group.__aexit__(None, None, None)
@@ -149,6 +167,7 @@ class Node:
                 metadata,
                 replicas,
                 groups,
+                elections,
                 FetchSessions(
                     settings.max_incremental_fetch_session_cache_slots,
                     lambda: 1 + seams.random.randrange(SESSION_IDS),
@@ -239,6 +258,13 @@ class Node:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _try_on_disk(what: str, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except StorageError as error:
+        logger.error("%s: %s", what, error)
 
 
 def _cannot_listen(listener: Endpoint, error: OSError) -> UsageError:

@@ -17,6 +17,7 @@ from streamkit.protocol.versions import fill
 BATCHED_SINCE = 4
 KEY_TYPES_SINCE = 1
 GROUP = 0
+LOAD_WAIT_S = 5.0
 
 
 async def handle(ctx: RequestContext, request: Message) -> Message:
@@ -67,4 +68,7 @@ async def _coordinator(ctx: RequestContext, kind: int, key: str) -> BrokerAddres
         raise ApiError(
             ErrorCode.coordinator_not_available, f"{OFFSETS_TOPIC}-{index} has no leader"
         )
+    if broker.id == ctx.broker.settings.node_id:
+        # Its first request would be refused while the groups are loaded: better late than twice.
+        await ctx.broker.elections.wait_loaded(index, LOAD_WAIT_S)
     return broker
