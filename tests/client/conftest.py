@@ -13,6 +13,7 @@ import pytest
 
 from streamkit.common.model import TopicPartition
 from streamkit.common.seams import Seams
+from streamkit.common.system import system_seams
 from streamkit.net.errors import CloseConnection
 from streamkit.net.server import ConnectionInfo, Frame, FrameServer
 from streamkit.protocol.apis import VERSIONS, ApiKey
@@ -29,7 +30,6 @@ from streamkit.records import scan
 from streamkit.testing.disk import MemoryDisk
 from streamkit.testing.simulation import Simulation
 
-FIRST_PORT = 9_101
 FIRST_NODE = 11
 LEADER_EPOCH = 7
 PRODUCER_ID = 4_001
@@ -112,6 +112,7 @@ class FakeCluster:
         self.grown = asyncio.Event()
         self._ids = 0
         self._servers: dict[int, FrameServer] = {}
+        self._ports: dict[int, int] = {}
         self._group = asyncio.TaskGroup()
 
     @property
@@ -121,7 +122,7 @@ class FakeCluster:
 
     def port(self, node: int) -> int:
         """Where a broker listens."""
-        return FIRST_PORT + node - FIRST_NODE
+        return self._ports[node]
 
     def add_topic(self, name: str, partitions: int = 1, leader: int | None = None) -> FakeTopic:
         """A new topic, its leaders spread over the brokers."""
@@ -167,7 +168,8 @@ class FakeCluster:
             return await self._handle(node, frame)
 
         server = FrameServer(self.seams, handle, self._group)
-        await server.start("127.0.0.1", self.port(node))
+        await server.start("127.0.0.1", self._ports.get(node, 0))
+        self._ports[node] = server.port
         self._servers[node] = server
         self.down.discard(node)
 
@@ -482,3 +484,9 @@ def world() -> World:
 def fault() -> type[Fault]:
     """The class of faults, for tests that cannot import it."""
     return Fault
+
+
+@pytest.fixture
+def fake_cluster() -> Callable[[], FakeCluster]:
+    """Makes a scripted cluster over real sockets; call it inside of a running loop."""
+    return lambda: FakeCluster(system_seams())

@@ -47,7 +47,7 @@ def test_bootstrap_needs_one_server_of_several(world: Any) -> None:
         assert sorted(client.view.brokers) == cluster.nodes
         assert client.view.cluster_id == "fake"
 
-    run(world, check, brokers=2, bootstrap_servers="127.0.0.1:1,127.0.0.1:2,127.0.0.1:9102")
+    run(world, check, brokers=2, bootstrap_servers="127.0.0.1:1,127.0.0.1:2,127.0.0.1:20002")
 
 
 def test_no_reachable_server_is_one_clear_line(world: Any) -> None:
