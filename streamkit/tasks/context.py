@@ -31,12 +31,14 @@ class TaskContext(ProcessorContext):
         task_id: TaskId,
         collector: Collector,
         now_ms: Callable[[], int],
+        partition_count: Callable[[str], int],
     ) -> None:
         super().__init__(application_id, task_id)
         self.stores: dict[str, Any] = {}
         self.dropped = 0
         self._collector = collector
         self._now_ms = now_ms
+        self._find_count = partition_count
 
     def store(self, name: str) -> Any:
         """The store of that name. Raises TopologyError when the sub-topology has none."""
@@ -46,10 +48,13 @@ class TaskContext(ProcessorContext):
             raise TopologyError(f"task {self.task_id} has no store {name!r}") from None
 
     def sink(self, topic: str) -> TopicWriter:
-        return self._collector.writer(topic)
+        writer = self._collector.writer(topic)
+        if writer.count == 0:
+            writer.set_count(self._find_count(topic))
+        return writer
 
     def partition_count(self, topic: str) -> int:
-        return self._collector.writer(topic).count
+        return self.sink(topic).count
 
     def drop(self, reason: str) -> None:
         self.dropped += 1

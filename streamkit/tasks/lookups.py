@@ -41,7 +41,7 @@ class Lookups:
     async def prepare(self, task: PrepareTask) -> TaskPrepared:
         """Look everything up. Raises FatalError for a topic that does not exist."""
         inputs = tuple(tp.topic for tp in task.inputs)
-        counts = await self._partition_counts((*inputs, *task.topics))
+        counts = await self.partition_counts((*inputs, *task.topics))
         # The changelog's end is read after the committed offsets, so that it covers what the
         # task's last owner wrote before it committed.
         committed = await self._offsets.fetch(
@@ -60,7 +60,8 @@ class Lookups:
         ends = await self._offsets.end_offsets([tp])
         return starts[tp], ends[tp]
 
-    async def _partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """How many partitions each topic has. Raises FatalError for one that does not turn up."""
         wanted = tuple(dict.fromkeys(topics))
         clock = self._client.seams.clock
         deadline = clock.monotonic_ms() + TOPIC_WAIT_MS

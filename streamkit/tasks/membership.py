@@ -156,9 +156,7 @@ class Membership:
         since, detail = self._missing
         patience_ms = STATUS_PATIENCE_INTERVALS * self.member.heartbeat_interval_ms
         if now_ms - since >= patience_ms:
-            raise FatalError(
-                f"source topics are missing: {detail}; make them, then start the worker again"
-            )
+            raise FatalError(f"{detail.rstrip('.')}; make them, then start the worker again")
 
     def _watch_processing(self, now_ms: float) -> None:
         stuck_ms = now_ms - self._stuck_since_ms()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from streamkit.client.decode import Fetched
 from streamkit.common.errors import StreamkitError
@@ -108,6 +109,14 @@ class PrepareTask:
 
 
 @dataclass(frozen=True, slots=True)
+class CountPartitions:
+    """How many partitions has a topic? Processing waits for the number, or the error."""
+
+    topic: str
+    answer: SimpleQueue[int | StreamkitError] = field(default_factory=SimpleQueue)
+
+
+@dataclass(frozen=True, slots=True)
 class StartFetching:
     """Fetch these partitions from these offsets."""
 
@@ -172,6 +181,7 @@ class Stopped:
 
 Command = (
     PrepareTask
+    | CountPartitions
     | StartFetching
     | StopFetching
     | Pause

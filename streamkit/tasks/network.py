@@ -34,6 +34,7 @@ from streamkit.tasks.messages import (
     Command,
     CommitOffsets,
     Committed,
+    CountPartitions,
     Event,
     Failed,
     OutOfRange,
@@ -110,6 +111,8 @@ class Network:
                 group.create_task(self._commit(command), name=f"commit {command.number}")
             case PrepareTask():
                 group.create_task(self._prepare(command), name=f"prepare {command.task_id}")
+            case CountPartitions():
+                group.create_task(self._count(command), name=f"count {command.topic}")
             case Reconciled():
                 self._membership.on_reconciled(command)
             case Failed(error):
@@ -147,6 +150,14 @@ class Network:
 
     async def _prepare(self, command: PrepareTask) -> None:
         self._inbox.put(await self._lookups.prepare(command))
+
+    async def _count(self, command: CountPartitions) -> None:
+        try:
+            counts = await self._lookups.partition_counts([command.topic])
+        except StreamkitError as error:
+            command.answer.put(error)
+        else:
+            command.answer.put(counts[command.topic])
 
     async def _commit(self, command: CommitOffsets) -> None:
         """Commit with the epoch of the moment; an epoch that moved meanwhile is tried again."""

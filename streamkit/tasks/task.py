@@ -62,6 +62,7 @@ class TaskEnvironment:
     now_ms: Callable[[], int]
     idle_ms: int
     buffered_max: int
+    partition_count: Callable[[str], int]
 
 
 class StreamTask:
@@ -74,7 +75,11 @@ class StreamTask:
         self.phase = TaskPhase.CREATED
         self.subtopology = subtopology
         self.context = TaskContext(
-            environment.application_id, task_id, environment.collector, environment.now_ms
+            environment.application_id,
+            task_id,
+            environment.collector,
+            environment.now_ms,
+            environment.partition_count,
         )
         self._environment = environment
         self._release: Release | None = None

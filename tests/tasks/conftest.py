@@ -169,6 +169,7 @@ class Worker:
             lambda: int(self.now),
             options.get("idle_ms", 0),
             options.get("buffered", 1000),
+            lambda topic: cluster.partitions,
         )
         settings = ProcessorSettings(options.get("commit_ms", 100), 5, 1 << 20, 1 << 26)
         self.processor = Processor(
