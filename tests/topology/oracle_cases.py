@@ -1,7 +1,7 @@
 """Topologies as JSON, as the oracle reads them, into our DSL; and a generator of such topologies.
 
-Functions are stand-ins here: a description does not call them. Operators that streamkit does not
-have yet raise NotInScopeError.
+The functions are real, so that a case can be run too; only processors are stand-ins. Operators
+that streamkit does not have yet raise NotInScopeError.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import inspect
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import streamkit as sk
 from streamkit.common.errors import TopologyError
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.grouped import GroupedStream
+from tests.topology.expressions import combiner, expression, predicate, splitter, text
 
 Case = dict[str, Any]
 Op = dict[str, Any]
@@ -120,8 +121,18 @@ def reading(op: Op) -> dict[str, Any]:
     options = {"offset_reset": op["reset"]} if "reset" in op else {}
     known = {"record", "log_and_skip", "use_partition_time"}
     if "timestamp" in op:
-        options["timestamp"] = op["timestamp"] if op["timestamp"] in known else anything
+        options["timestamp"] = op["timestamp"] if op["timestamp"] in known else time_of(op)
     return options
+
+
+def time_of(op: Op) -> Callable[[Any], int]:
+    read = expression(op["timestamp"])
+
+    def extract(record: Any) -> int:
+        time = read(record.key, record.value)
+        return -1 if time is None else time
+
+    return extract
 
 
 def table(app: sk.App, op: Op, _: dict[str, Any]) -> object:
@@ -134,14 +145,37 @@ def add_state_store(_: object, op: Op, results: dict[str, Any]) -> object:
     return None
 
 
-def map_values(of: Any, op: Op, _: dict[str, Any]) -> object:
-    return only(of, sk.Stream).map_values(anything, **named(op))
+def map_(of: Any, op: Op, _: dict[str, Any]) -> object:
+    key, value = expression(op.get("key_fn", "key")), expression(op.get("value_fn", "value"))
+    return of.map(lambda k, v: (key(k, v), value(k, v)), **named(op))
+
+
+def flat_map(of: Any, op: Op, _: dict[str, Any]) -> object:
+    items = splitter(op["fn"])
+    key, value = expression(op.get("key_fn", "key")), expression(op.get("value_fn", "value"))
+    return of.flat_map(
+        lambda k, v: [(key(k, item), value(k, item)) for item in items(k, v)], **named(op)
+    )
+
+
+def aggregate(of: Any, op: Op, _: dict[str, Any]) -> object:
+    combine, initial = combiner(op["fn"]), op.get("init")
+    return only(of, GroupedStream).aggregate(
+        lambda: initial, lambda k, v, a: combine(k, a, v), **row_value(op), **stored(op)
+    )
+
+
+def reduce(of: Any, op: Op, _: dict[str, Any]) -> object:
+    combine = combiner(op["fn"])
+    return only(of, GroupedStream).reduce(
+        lambda old, new: combine(None, old, new), **row_value(op), **stored(op)
+    )
 
 
 def split(of: Any, op: Op, results: dict[str, Any]) -> object:
     branches: Branches[Any, Any] = of.split(**named(op))
     for branch in op["branches"]:
-        results[branch["id"]] = branches.branch(anything, **named(branch))
+        results[branch["id"]] = branches.branch(predicate(branch["fn"]), **named(branch))
     if "default" in op:
         results[op["default"]["id"]] = branches.default_branch(**named(op["default"]))
     return None
@@ -152,8 +186,10 @@ def repartition(of: sk.Stream[Any, Any], op: Op, _: dict[str, Any]) -> object:
 
 
 def to(of: sk.Stream[Any, Any], op: Op, _: dict[str, Any]) -> object:
-    def topic_fn(record: object) -> str:
-        return "out"
+    name_of = expression(op.get("topic_fn", "const:out"))
+
+    def topic_fn(record: sk.Record[Any, Any]) -> str:
+        return text(name_of(record.key, record.value))
 
     partitioner = anything if "partitioner" in op else None
     only(of, sk.Stream).to(
@@ -163,19 +199,21 @@ def to(of: sk.Stream[Any, Any], op: Op, _: dict[str, Any]) -> object:
 
 
 def process(of: sk.Stream[Any, Any], op: Op, results: dict[str, Any]) -> object:
-    """A function that asks for the stores, and may change the key only for `process`."""
+    """Forwards, whatever the processor; asks for the stores; `process` may change the key."""
     names = op.get("stores", [])
-    result: Any = sk.Record[Any, Any] if op["op"] == "process" else None
-    annotations: dict[str, Any] = {"return": result} if result is not None else {}
+    result = Iterator[sk.Record[Any, Any]] if op["op"] == "process" else Iterator[Any]
+    annotations: dict[str, Any] = {"return": result}
+    if op["op"] == "process":
+        annotations["subject"] = sk.Record
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("value", kind)]
+    parameters = [inspect.Parameter("subject", kind)]
     for index, name in enumerate(names):
         key, value = results[f"store {name}"]
         annotations[f"s{index}"] = sk.KeyValue[key, value]
         parameters.append(inspect.Parameter(f"s{index}", kind))
 
-    def function(value: object, *stores: object) -> object:
-        return None
+    def function(subject: object, *stores: object) -> Iterator[object]:
+        yield subject
 
     function.__name__ = "<lambda>"
     function.__annotations__ = annotations
@@ -197,33 +235,36 @@ def count(of: Any, op: Op, _: dict[str, Any]) -> object:
     return only(of, GroupedStream).count(**options)
 
 
-def on_stream(method: str, **extra: Any) -> Callable[[Any, Op, dict[str, Any]], object]:
-    """An operator of streams with one function."""
+def on_stream(
+    method: str, compile_: Callable[[str], Callable[..., Any]], **extra: Any
+) -> Callable[[Any, Op, dict[str, Any]], object]:
+    """An operator of streams with one function of key and value."""
 
     def build(of: Any, op: Op, _: dict[str, Any]) -> object:
-        return getattr(only(of, sk.Stream), method)(anything, **named(op), **extra)
+        function = compile_(op.get("fn", "value"))
+        return getattr(only(of, sk.Stream), method)(function, **named(op), **extra)
 
     return build
 
 
 def to_stream(of: Any, op: Op, _: dict[str, Any]) -> object:
     made = only(of, sk.Table).to_stream(**named(op))
-    return made.select_key(anything) if "key_fn" in op else made
+    return made.select_key(expression(op["key_fn"])) if "key_fn" in op else made
 
 
 OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "stream": stream,
     "table": table,
     "add_state_store": add_state_store,
-    "filter": on_stream("filter"),
-    "filter_not": on_stream("filter_not"),
-    "map": on_stream("map"),
-    "map_values": on_stream("map_values"),
-    "flat_map": on_stream("flat_map"),
-    "flat_map_values": on_stream("flat_map_values"),
-    "select_key": on_stream("select_key"),
-    "peek": on_stream("peek"),
-    "foreach": on_stream("foreach"),
+    "filter": on_stream("filter", predicate),
+    "filter_not": on_stream("filter_not", predicate),
+    "map": map_,
+    "map_values": on_stream("map_values", expression, with_key=True),
+    "flat_map": flat_map,
+    "flat_map_values": on_stream("flat_map_values", splitter, with_key=True),
+    "select_key": on_stream("select_key", expression),
+    "peek": on_stream("peek", expression),
+    "foreach": on_stream("foreach", expression),
     "merge": lambda of, op, results: of.merge(results[op["with"]], **named(op)),
     "split": split,
     "repartition": repartition,
@@ -231,14 +272,12 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "to_table": lambda of, op, _: of.to_table(**row_value(op), **stored(op)),
     "to_stream": to_stream,
     "group_by_key": lambda of, op, _: of.group_by_key(**sides(op), **named(op)),
-    "group_by": lambda of, op, _: only(of, sk.Stream).group_by(anything, **sides(op), **named(op)),
+    "group_by": lambda of, op, _: only(of, sk.Stream).group_by(
+        expression(op["fn"]), **sides(op), **named(op)
+    ),
     "count": count,
-    "reduce": lambda of, op, _: only(of, GroupedStream).reduce(
-        anything, **row_value(op), **stored(op)
-    ),
-    "aggregate": lambda of, op, _: only(of, GroupedStream).aggregate(
-        anything, anything, **row_value(op), **stored(op)
-    ),
+    "reduce": reduce,
+    "aggregate": aggregate,
     "process": process,
     "process_values": process,
 }
@@ -247,6 +286,12 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
 def generate(seed: int) -> Case:
     """A topology in scope, from a seed: sources, then operators on what there is."""
     return _Generator(random.Random(seed), f"generated-{seed}").case()
+
+
+KEYS = ["key", "value", "value | prefix:1", "text | append:!", "key_value", "null_on:b"]
+TEXTS = ["value", "upper", "key_value", "text | prepend:-", "null_on:a", "text | length | text"]
+LISTS = ["text | chars", "one", "repeat:2", "none", "split_words"]
+PREDICATES = ["always", "not_null", "contains:a", "text | starts_with:b", "never"]
 
 
 class _Generator:
@@ -272,7 +317,25 @@ class _Generator:
             "default_key": "string",
             "default_value": "string",
             "topology": self.ops,
+            "input": self.input(),
         }
+
+    def input(self) -> list[dict[str, Any]]:
+        topics = [
+            topic
+            for op in self.ops
+            if op["op"] in {"stream", "table"} and "pattern" not in op
+            for topic in op.get("topics", [op.get("topic")])
+        ]
+        return [
+            {
+                "topic": self.chance.choice(topics),
+                "key": self.chance.choice(["a", "b", "c", None]),
+                "value": self.chance.choice(["a", "b", "a b", "", "é", None]),
+                "ts": self.chance.randint(0, 50),
+            }
+            for _ in range(12 if topics else 0)
+        ]
 
     def add(self, op: str, **fields: Any) -> str:
         id_ = f"n{len(self.ops)}"
@@ -324,9 +387,16 @@ class _Generator:
     def stateless(self) -> None:
         kinds = ["filter", "filter_not", "map", "map_values", "flat_map", "flat_map_values"]
         kind = self.chance.choice([*kinds, "select_key", "peek"])
-        functions = {"map": {}, "peek": {}, "select_key": {"fn": "value"}}
-        lists = {"fn": "one"} if kind.startswith("flat") else {"fn": "always"}
-        fields = {**functions.get(kind, lists), **self.name_()}
+        functions: dict[str, dict[str, list[str]]] = {
+            "map": {"key_fn": KEYS, "value_fn": TEXTS},
+            "map_values": {"fn": TEXTS},
+            "select_key": {"fn": KEYS},
+            "peek": {},
+            "flat_map": {"fn": LISTS, "key_fn": KEYS, "value_fn": TEXTS},
+            "flat_map_values": {"fn": LISTS},
+        }
+        picked = functions.get(kind, {"fn": PREDICATES})
+        fields = {field: self.chance.choice(picked[field]) for field in picked} | self.name_()
         self.streams.append(self.add(kind, of=self.chance.choice(self.streams), **fields))
 
     def merge(self) -> None:
@@ -336,7 +406,7 @@ class _Generator:
     def split(self) -> None:
         base = len(self.ops)
         branches = [
-            {"id": f"b{base}-{index}", "fn": "always", **self.name_(0.3)}
+            {"id": f"b{base}-{index}", "fn": self.chance.choice(PREDICATES), **self.name_(0.3)}
             for index in range(self.chance.randint(1, 3))
         ]
         for index, branch in enumerate(branches):
@@ -359,14 +429,18 @@ class _Generator:
         if self.chance.random() < 0.5:
             self.groups.append(self.add("group_by_key", of=of, **self.name_(0.3)))
         else:
-            self.groups.append(self.add("group_by", of=of, fn="value", **self.name_(0.3)))
+            self.groups.append(
+                self.add("group_by", of=of, fn=self.chance.choice(KEYS), **self.name_(0.3))
+            )
 
     def aggregate(self) -> None:
         of = self.chance.choice(self.groups)
         kind = self.chance.choice(["count", "reduce", "aggregate"])
-        fields: dict[str, Any] = {"count": {}, "reduce": {"fn": "last"}}.get(
-            kind, {"fn": "last", "init": "x"}
-        )
+        fields: dict[str, Any] = {
+            "count": {},
+            "reduce": {"fn": self.chance.choice(["last", "pair", "concat:,", "max"])},
+            "aggregate": {"fn": self.chance.choice(["pair", "key_pair", "last"]), "init": "x"},
+        }[kind]
         self.tables.append(self.add(kind, of=of, **fields, **self.store(), **self.name_()))
 
     def to_stream(self) -> None:

@@ -103,7 +103,9 @@ def refuse_mismatch(have: Side, want: Side, what: str) -> None:
 def _fits(have: object, want: object) -> bool:
     if have is int and want is float:
         return True
-    return isinstance(have, type) and isinstance(want, type) and issubclass(have, want)
+    if have is bool or not isinstance(have, type) or not isinstance(want, type):
+        return False
+    return issubclass(have, want)
 
 
 def type_name(declared: object) -> str:

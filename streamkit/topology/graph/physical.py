@@ -7,7 +7,7 @@ sub-topology; sub-topologies are numbered by their first node.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from streamkit.common.errors import TopologyError
@@ -45,7 +45,6 @@ class PhysicalBuilder:
         self._source_topics: dict[str, str] = {}
         self._patterns: dict[str, str] = {}
         self._resets: dict[str, str] = {}
-        self._copartitioned: list[tuple[str, ...]] = []
 
     def add_internal_topic(self, topic: InternalTopic) -> str:
         """Declare a repartition topic before the nodes that use it; gives its full name."""
@@ -83,10 +82,6 @@ class PhysicalBuilder:
         spec = self._nodes[node]
         self._nodes[node] = replace(spec, stores=(*spec.stores, store.name))
 
-    def copartition(self, topics: Sequence[str]) -> None:
-        """Demand equal partition counts of the short-named topics of one sub-topology."""
-        self._copartitioned.append(tuple(self._full(topic) for topic in topics))
-
     def build(self) -> Topology:
         """Cut the nodes into sub-topologies."""
         members: dict[str, list[NodeSpec]] = {}
@@ -114,9 +109,6 @@ class PhysicalBuilder:
                 self._changelog(store)
                 for store in stores
                 if store.logging_enabled and store.changelog_topic is None
-            ),
-            copartition_groups=tuple(
-                group for group in self._copartitioned if set(group) <= set(read)
             ),
             stores=tuple(stores),
             offset_resets={topic: self._resets[topic] for topic in read if topic in self._resets},
