@@ -43,7 +43,9 @@ BROKER_SEES_OF_REBALANCE = {"streamkit.rebalance.rules", "streamkit.rebalance.as
 PURE = (
     "records/", "serdes/", "protocol/", "rebalance/", "topology/",
     "common/model.py", "common/errors.py", "common/partitioner.py",
-    "broker/kraft/raft.py", "broker/kraft/image.py", "broker/kraft/controller.py",
+    "broker/kraft/raft.py", "broker/kraft/raft_types.py", "broker/kraft/voters.py",
+    "broker/kraft/image.py", "broker/kraft/controller/", "broker/kraft/config_def.py",
+    "broker/kraft/topic_config.py", "broker/kraft/group_config.py",
     "broker/fetch_sessions.py", "broker/coordinators/group/streams/",
 )  # fmt: skip
 """Modules that do no I/O, read no clock, draw no chance and never await."""

@@ -7,6 +7,7 @@ failed at run time, 2 it was used wrongly.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -51,11 +52,10 @@ class LazyGroup(click.Group):
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    from importlib.metadata import version
-
+    from streamkit import __version__
     from streamkit.cli.variant import codec_variant, warn_if_interpreted
 
-    click.echo(f"streamkit {version('streamkit')} ({codec_variant()})")
+    click.echo(f"streamkit {__version__} ({codec_variant()})")
     warn_if_interpreted()
     ctx.exit()
 
@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None, *, app: App | None = None) -> N
 
     With `app`, the commands that take a PROGRAM get the file that was started, and that app.
     """
+    # Commands that do not turn logging on say what is wrong in their last line, and only there.
+    logging.getLogger("streamkit").addHandler(logging.NullHandler())
     given = list(sys.argv[1:] if arguments is None else arguments)
     if app is not None:
         given = _with_program(given, sys.argv[0])

@@ -10,8 +10,13 @@ import click
 from streamkit.cli.configuration import read_settings, settings_options
 from streamkit.cli.run import DEFAULT_LISTEN
 from streamkit.cli.values import choice, encoded
+from streamkit.client.errors import UnknownTopicError
 from streamkit.client.producer import Producer
+from streamkit.common.errors import UsageError
 from streamkit.common.system import run_loop, system_seams
+
+BLOCK_MS = 5000
+"""A person waits for the answer: a topic that is not there is said sooner than Kafka's minute."""
 
 
 @click.command(name="produce")
@@ -41,6 +46,7 @@ def command(
     seams = system_seams()
     settings = {
         "bootstrap.servers": bootstrap,
+        "max.block.ms": str(BLOCK_MS),
         **read_settings(seams.disk, assignments, config),
     }
     lines = values or (line.rstrip("\n") for line in sys.stdin)
@@ -56,7 +62,13 @@ def command(
                     partition=partition,
                 )
 
-    run_loop(send(lines))
+    try:
+        run_loop(send(lines))
+    except UnknownTopicError:
+        raise UsageError(
+            f"there is no topic {topic!r}, and the cluster does not make one by itself; "
+            "create it first"
+        ) from None
 
 
 def _split(line: str, separator: str | None) -> tuple[str | None, str]:

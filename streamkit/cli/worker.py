@@ -16,6 +16,7 @@ from streamkit.app import App
 from streamkit.cli import program as programs
 from streamkit.cli.configuration import read_settings, settings_options
 from streamkit.cli.variant import warn_if_interpreted
+from streamkit.common.errors import UsageError
 from streamkit.common.processes import end_with_parent
 from streamkit.common.seams import Seams
 from streamkit.common.system import run_loop, system_seams
@@ -54,6 +55,8 @@ def command(
         given["bootstrap.servers"] = bootstrap
     app = programs.load(program)
     settings = settings_of(app, given)
+    if not settings.bootstrap_servers:
+        raise UsageError("which cluster? give --bootstrap HOST:PORT, or set bootstrap.servers")
     app.topology  # noqa: B018 - an error in it is said before anything is connected
     if processes is None or slot is not None:
         return run_worker(app, settings, seams, slot=slot or 0, process_id=process_id)
