@@ -31,6 +31,10 @@ class InternalTopic:
     partitions: int | None = None
 
 
+Write = Callable[["PhysicalBuilder", tuple[str, ...]], None]
+"""Writes a logical node's physical nodes; gets the names of its parents."""
+
+
 class PhysicalBuilder:
     """Collects nodes, stores and internal topics, then cuts them."""
 
@@ -172,7 +176,3 @@ class Groups:
     def unite(self, one: str, two: str) -> None:
         """Make one group of two."""
         self._parent[self.root(one)] = self.root(two)
-
-
-Write = Callable[[PhysicalBuilder, tuple[str, ...]], None]
-"""Writes a logical node's physical nodes; gets the names of its parents."""
