@@ -51,7 +51,7 @@ SETTINGS = {
     "group.streams.assignment.interval.ms": "0",
     "group.streams.num.standby.replicas": "1",
 }
-DIFFERS = ("metadataHash", "assignmentTimestamp", "commitTimestamp", "topicId", "clientHost")
+DIFFERS = ("metadataHash", "assignmentTimestamp", "commitTimestamp", "topicId")
 LINE = re.compile(r"key: (\{.*?\}\}) payload: (.*)$")
 
 

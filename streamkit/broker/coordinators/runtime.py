@@ -207,7 +207,8 @@ class Runtime(Generic[S]):
                 continue
             try:
                 result = operation(shard.state)
-            except StreamkitError as error:
+            except Exception as error:
+                # This is the edge of the request that waits: the error is its own, not ours.
                 _fail(turn, error)
             else:
                 await self._commit(shard, result, turn)
@@ -332,7 +333,7 @@ class Runtime(Generic[S]):
             _fail(turn, ApiError(code, f"partition {shard.partition} changed hands"))
 
 
-def _fail(future: asyncio.Future[Any], error: StreamkitError) -> None:
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
 

@@ -311,6 +311,25 @@ def test_timers_end_with_the_leadership_or_when_cancelled() -> None:
     run(scenario)
 
 
+def test_failing_operation_hurts_only_its_own_caller() -> None:
+    def broken(state: Ledger) -> Result[Ledger, int]:
+        raise ValueError(f"after {state.words}")
+
+    async def scenario(h: Harness) -> None:
+        log = Log()
+        log.gate = asyncio.Event()
+        await h.runtime.on_elected(7, 3, log)
+        operations = (say("a"), broken, say("b"))
+        writes = [asyncio.ensure_future(h.runtime.write(7, each)) for each in operations]
+        await settle()
+        log.gate.set()
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        assert isinstance(outcomes[1], ValueError)
+        assert h.words() == ["a", "b"]
+
+    run(scenario)
+
+
 def test_waiting_writes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rt, "WAITING_MAX", 2)
 

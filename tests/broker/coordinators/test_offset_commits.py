@@ -275,6 +275,23 @@ def test_empty_group_without_offsets_is_removed() -> None:
     assert not shard.state.offsets.has_group("g-1")
 
 
+def test_group_with_members_is_not_deleted() -> None:
+    shard = streams_shard()
+    assert commits.delete(shard.state, "g-1").response is ErrorCode.non_empty_group
+    assert commits.delete(shard.state, "g-2").response is ErrorCode.group_id_not_found
+
+
+def test_deleted_group_leaves_nothing() -> None:
+    shard = streams_shard()
+    shard.commit(by_member(6))
+    shard.replay(*member_tombstones("g-1", "m-1"))
+    result = commits.delete(shard.state, "g-1")
+    shard.replay(*result.records)
+    assert result.response is ErrorCode.none
+    assert shard.state.streams == {}
+    assert not shard.state.offsets.has_group("g-1")
+
+
 def test_group_lives_where_java_puts_it() -> None:
     # "polygenelubricants" hashes to the smallest int, whose abs Kafka takes for 0.
     assert partition_for_group("polygenelubricants", 50) == 0

@@ -78,6 +78,20 @@ def clean_up(shard: GroupShard, now_ms: int, retention_ms: int) -> Result[GroupS
     return Result(None, found)
 
 
+def delete(shard: GroupShard, group_id: str) -> Result[GroupShard, ErrorCode]:
+    """Remove a group with its offsets, unless it has members."""
+    group = shard.streams.get(group_id)
+    offsets = shard.offsets.by_group.get(group_id)
+    if group is None and offsets is None and group_id not in shard.classic:
+        return Result(ErrorCode.group_id_not_found)
+    if (group is not None and group.members) or shard.is_taken(group_id):
+        return Result(ErrorCode.non_empty_group)
+    found = tombstones(group_id, sorted(offsets or ()))
+    found += _maybe_remove_group(shard, group_id)
+    found += shard.classic_tombstones(group_id)
+    return Result(ErrorCode.none, found)
+
+
 def _topics_in_use(shard: GroupShard, group_id: str) -> frozenset[str]:
     group = shard.streams.get(group_id)
     if group is None or not group.members or group.topology is None:

@@ -152,7 +152,8 @@ class GroupCoordinator:
         def operation(shard: GroupShard) -> Result[GroupShard, HeartbeatResponse]:
             context = HeartbeatContext(
                 client_id,
-                client_host,
+                # As Java writes an address that was not looked up by name.
+                f"/{client_host}",
                 self._clock.now_ms(),
                 self._streams_config(request.group_id),
                 self._topics,
@@ -167,6 +168,12 @@ class GroupCoordinator:
     async def streams_describe(self, group_ids: Sequence[str]) -> tuple[Any, ...]:
         """A `DescribedGroup` (StreamsGroupDescribe v0) for each group id, errors included."""
         return tuple(self._describe(group_id) for group_id in group_ids)
+
+    async def delete_group(self, group_id: str) -> ErrorCode:
+        """Remove an empty group and its offsets. Raises ApiError when it is not here."""
+        return await self._runtime.write(
+            self.partition_for(group_id), lambda shard: commits.delete(shard, group_id)
+        )
 
     def make_state(self) -> GroupShard:
         """An empty partition, for the runtime."""
