@@ -35,7 +35,7 @@ from streamkit.broker.kraft.voters import VoterEndpoint
 from streamkit.broker.log.directory import LogDirectory
 from streamkit.broker.log.settings import LogSettings
 from streamkit.broker.metadata import ClusterMetadata
-from streamkit.broker.replicas import Replicas
+from streamkit.broker.replicas import Replicas, TopicSettings
 from streamkit.broker.server import Dispatcher
 from streamkit.broker.settings import BrokerSettings, Endpoint
 from streamkit.common.errors import StorageError, UsageError
@@ -136,7 +136,7 @@ class Node:
         self._directory = LogDirectory.open(
             seams.disk,
             settings.data_dir,
-            lambda topic: self._log_settings(MetadataImage(), topic),
+            lambda topic: self._topic_settings(MetadataImage(), topic).log,
             seams.clock.now_ms,
         )
         endpoint = VoterEndpoint(listener.name, listener.host, self._server.port)
@@ -205,7 +205,7 @@ class Node:
         return Replicas(
             self.settings.node_id,
             directory,
-            self._log_settings,
+            self._topic_settings,
             self._seams.clock,
             self._seams.spawn.in_thread,
             self._start_task,
@@ -222,7 +222,7 @@ class Node:
             group_configs=metadata.group_configs,
         )
 
-    def _log_settings(self, image: MetadataImage, topic: str) -> LogSettings:
+    def _topic_settings(self, image: MetadataImage, topic: str) -> TopicSettings:
         layers = (
             image.broker_configs(self.settings.node_id),
             image.broker_configs(None),
@@ -232,7 +232,9 @@ class Node:
         small = values["internal.segment.bytes"]
         if small is not None:
             values["segment.bytes"] = small
-        return LogSettings.from_configs(values)
+        minimum = values["min.insync.replicas"]
+        assert isinstance(minimum, int), f"min.insync.replicas is {minimum!r}"
+        return TopicSettings(LogSettings.from_configs(values), minimum)
 
     async def _maintain(self, directory: LogDirectory) -> None:
         """Checkpoints and retention, each at its interval."""

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 NO_LEADER = -1
+ACKS_ALL = -1
 
 StartTask = Callable[[Coroutine[None, None, None]], object]
 InThread = Callable[[Callable[[], None]], Awaitable[None]]
@@ -45,11 +46,13 @@ class Partition:
         "_is_flushing",
         "_start_task",
         "index",
+        "insync_count",
         "is_internal",
         "is_leader",
         "is_offline",
         "leadership",
         "log",
+        "min_insync_replicas",
         "topic",
         "topic_id",
         "watch",
@@ -67,6 +70,8 @@ class Partition:
         self.leadership = Leadership(NO_LEADER, -1)
         self.is_leader = False
         self.is_offline = False
+        self.insync_count = 1
+        self.min_insync_replicas = 1
         self.watch = WatchList()
         self._clock = clock
         self._in_thread = in_thread
@@ -85,7 +90,8 @@ class Partition:
         self.leadership = leadership
         self.is_leader = is_leader
         if is_leader:
-            self.guard(lambda: self.log.assign_epoch_start(leadership.epoch))
+            # The log notes the epoch with its first batch: noting it here would cost each
+            # partition a flush at every start, and nobody asks for an epoch without records.
             self.advance_high_watermark(self.log.log_end_offset)
         self.watch.wake()
 
@@ -105,6 +111,11 @@ class Partition:
     def append(self, records: Bytes, *, acks: int, origin: Origin = Origin.CLIENT) -> AppendInfo:
         """Append a batch as the leader. Raises ApiError when it is refused or the disk fails."""
         self.check()
+        if acks == ACKS_ALL and self.insync_count < self.min_insync_replicas:
+            raise ApiError(
+                ErrorCode.not_enough_replicas,
+                f"{self} has {self.insync_count} in-sync replicas of {self.min_insync_replicas}",
+            )
         log = self.log
         try:
             info = log.append_as_leader(
@@ -141,6 +152,12 @@ class Partition:
             return self.log.read(offset, bytes_max, isolation=isolation, min_one=min_one)
         except StorageError as error:
             raise self.fail(error) from error
+
+    def end_of_epoch(self, epoch: int) -> tuple[int, int]:
+        """The largest epoch not above `epoch` and where it ends; (-1, -1) when unknown."""
+        if epoch == self.leadership.epoch:
+            return (epoch, self.log.log_end_offset)
+        return self.log.end_offset_for_epoch(epoch)
 
     def advance_high_watermark(self, offset: int) -> None:
         """Move the high watermark up, and let those who wait for it look."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
@@ -27,8 +28,17 @@ from streamkit.protocol.errors import ApiError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
-LogSettingsOf = Callable[[MetadataImage, str], LogSettings]
-"""The settings of a topic's logs under an image."""
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """What of a topic's configuration its partitions depend on."""
+
+    log: LogSettings
+    min_insync_replicas: int
+
+
+TopicSettingsOf = Callable[[MetadataImage, str], TopicSettings]
+"""The settings of a topic under an image."""
 
 
 class LeaderListener(Protocol):
@@ -46,7 +56,7 @@ class Replicas:
         self,
         node_id: int,
         directory: LogDirectory,
-        settings_of: LogSettingsOf,
+        settings_of: TopicSettingsOf,
         clock: Clock,
         in_thread: InThread,
         start_task: StartTask,
@@ -120,6 +130,7 @@ class Replicas:
             partition = self._create(topic, index)
             if partition is None:
                 return
+        partition.insync_count = len(state.isr)
         leadership = Leadership(state.leader, state.leader_epoch)
         if leadership == partition.leadership:
             return
@@ -132,24 +143,28 @@ class Replicas:
                 listener.on_resigned(partition)
 
     def _create(self, topic: TopicImage, index: int) -> Partition | None:
+        settings = self._settings_of(self._image, topic.name)
         try:
-            log = self._directory.get_or_create(
-                topic.name, index, topic.id, self._settings_of(self._image, topic.name)
-            )
+            log = self._directory.get_or_create(topic.name, index, topic.id, settings.log)
         except StorageError as error:
             logger.error("the log of %s-%s cannot be made: %s", topic.name, index, error)
             return None
         partition = Partition(
             log, topic.name, index, topic.id, self._clock, self._in_thread, self._start_task
         )
+        partition.min_insync_replicas = settings.min_insync_replicas
         self._by_key[topic.name, index] = partition
         self._by_key[topic.id, index] = partition
         return partition
 
     def _reconfigure(self, topics: set[str]) -> None:
+        if not topics:
+            return
         for partition in self:
             if partition.topic in topics:
-                partition.log.settings = self._settings_of(self._image, partition.topic)
+                settings = self._settings_of(self._image, partition.topic)
+                partition.log.settings = settings.log
+                partition.min_insync_replicas = settings.min_insync_replicas
 
     def _delete_topic(self, topic_id: UUID, name: str) -> None:
         for partition in [each for each in self if each.topic_id == topic_id]:

@@ -50,9 +50,7 @@ class Dispatcher:
             raise CloseConnection(
                 f"{request.api_key.name} version {request.api_version} is not served"
             )
-        ctx = RequestContext(
-            parts, request.api_version, request.client_id or "", f"/{connection.host}"
-        )
+        ctx = RequestContext(parts, request.api_version, request.client_id or "", connection.host)
         response = await self._handle(served, ctx, request)
         return None if response is None else encode_response(request.correlation_id, response)
 

@@ -183,7 +183,7 @@ def _read_one(
 
 def _divergence(partition: Partition, asked: CachedPartition) -> tuple[int, int] | None:
     """The (epoch, end offset) up to which the client's log agrees with ours, if not wholly."""
-    epoch, end_offset = partition.log.end_offset_for_epoch(asked.last_fetched_epoch)
+    epoch, end_offset = partition.end_of_epoch(asked.last_fetched_epoch)
     if epoch < asked.last_fetched_epoch or end_offset < asked.fetch_offset:
         return (epoch, end_offset)
     return None

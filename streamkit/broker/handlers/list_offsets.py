@@ -10,6 +10,7 @@ from streamkit.broker.log.log import Isolation
 from streamkit.broker.log.timestamps import (
     EARLIEST_LOCAL,
     EARLIEST_PENDING_UPLOAD,
+    LATEST,
     LATEST_TIERED,
     MAX_TIMESTAMP,
     TimestampOffset,
@@ -94,4 +95,6 @@ def _look_up(
             ErrorCode.unsupported_version,
             f"timestamp {timestamp} is unknown in version {ctx.api_version}",
         )
+    if timestamp == LATEST:
+        return TimestampOffset(-1, partition.log.limit_of(isolation), partition.leadership.epoch)
     return partition.log.offset_for_timestamp(timestamp, isolation)

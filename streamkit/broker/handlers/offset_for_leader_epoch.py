@@ -32,7 +32,7 @@ def _end(ctx: RequestContext, topic: str, asked: OffsetForLeaderPartition) -> di
     try:
         partition = ctx.broker.replicas.find(topic, asked.partition)
         partition.check(asked.current_leader_epoch)
-        epoch, end_offset = partition.log.end_offset_for_epoch(asked.leader_epoch)
+        epoch, end_offset = partition.end_of_epoch(asked.leader_epoch)
     except ApiError as error:
         return {"partition": asked.partition, "error_code": error.code}
     return {

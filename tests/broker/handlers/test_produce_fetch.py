@@ -275,3 +275,11 @@ def test_session_says_only_what_is_new(world: Any) -> None:
     assert [each.partition_index for each in second.responses[0].partitions] == [1]
     assert wrong.error_code == ErrorCode.invalid_fetch_session_epoch
     assert wrong.responses == ()
+
+
+def test_too_few_insync_replicas_refuse_acks_all_only(world: Any) -> None:
+    async def scenario(asker: Any) -> list[int]:
+        topic = await asker.create("orders", min_insync_replicas="2")
+        return [(await asker.produce(topic, "v", acks=acks)).error_code for acks in (-1, 1)]
+
+    assert world.run(scenario) == [ErrorCode.not_enough_replicas, ErrorCode.none]
