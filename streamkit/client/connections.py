@@ -17,6 +17,7 @@ from streamkit.client.settings import Address, ClientSettings
 from streamkit.common.errors import StreamkitError
 from streamkit.common.seams import Seams
 from streamkit.net.dial import Connection
+from streamkit.net.errors import ConnectionLost
 
 
 class Channel(Enum):
@@ -68,10 +69,10 @@ class Connections:
         pending = self._opening.get(key)
         if pending is None:
             pending = asyncio.get_running_loop().create_future()
-            self._opening[key] = pending
             self._background.spawn(
                 self._connect(key, pending), f"connect {address[0]}:{address[1]} {channel.value}"
             )
+            self._opening[key] = pending
         # A caller that is cancelled must not take the attempt away from the others.
         return await asyncio.shield(pending)
 
@@ -85,14 +86,7 @@ class Connections:
         address, _ = key
         try:
             await self._wait_backoff(address)
-            connection = await Connection.open(
-                self._seams,
-                address[0],
-                address[1],
-                self._security,
-                self._settings.client_id,
-                self._settings.request_timeout_ms,
-            )
+            connection = await self._dial(address)
         except StreamkitError as error:
             self._on_failure(address)
             if not pending.cancelled():
@@ -109,6 +103,23 @@ class Connections:
             if not pending.done():
                 pending.set_exception(ClosedError("the client was closed while it connected"))
                 pending.exception()
+
+    async def _dial(self, address: Address) -> Connection:
+        setup_ms = self._settings.socket_connection_setup_timeout_ms
+        try:
+            async with asyncio.timeout(setup_ms / 1000):
+                return await Connection.open(
+                    self._seams,
+                    *address,
+                    self._security,
+                    self._settings.client_id,
+                    self._settings.request_timeout_ms,
+                )
+        except TimeoutError:
+            raise ConnectionLost(
+                f"{address[0]}:{address[1]} was not ready for requests within "
+                f"socket.connection.setup.timeout.ms={setup_ms}"
+            ) from None
 
     async def _wait_backoff(self, address: Address) -> None:
         wait_ms = self._not_before_ms.get(address, 0.0) - self._seams.clock.monotonic_ms()

@@ -14,7 +14,12 @@ from typing import Any
 from streamkit.client.client import Client
 from streamkit.client.connections import Channel
 from streamkit.client.draft import Draft
-from streamkit.client.errors import ClosedError, error_for, raise_for
+from streamkit.client.errors import (
+    ClosedError,
+    UnsupportedByBrokerError,
+    error_for,
+    raise_for,
+)
 from streamkit.client.produce_request import (
     ProduceAnswer,
     answers_of,
@@ -293,7 +298,10 @@ class BatchSender:
     ) -> None:
         view = self._client.view
         newest = connection.version_of(ApiKey.PRODUCE)
-        assert newest is not None, f"broker {node_id} serves no Produce"
+        if newest is None:
+            error = UnsupportedByBrokerError(f"broker {node_id} does not serve PRODUCE")
+            self._finish(self._state.fail((batch.tp for batch in batches), error))
+            return
         request = produce_request(
             version_for(view, batches, newest),
             view,
@@ -306,9 +314,9 @@ class BatchSender:
         node.in_flight += 1
         try:
             answer = connection.send_nowait(request)
-        except RetriableError as error:
+        except RetriableError as lost:
             node.in_flight -= 1
-            self._on_lost(batches, error)
+            self._on_lost(batches, lost)
             return
         answer.add_done_callback(lambda done: self._on_answer(node, batches, ids, done))
 

@@ -171,7 +171,6 @@ class ConsumerSettings(ClientSettings):
     fetch_max_wait_ms: int = Field(default=500, ge=0)
     max_partition_fetch_bytes: int = Field(default=1_048_576, gt=0)
     check_crcs: bool = True
-    max_poll_records: int = Field(default=500, gt=0)
 
     @property
     def is_read_committed(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from streamkit.client.errors import (
     error_for,
 )
 from streamkit.client.fetch_session import FetchSession, FetchTarget
+from streamkit.client.fetch_state import FetchLimits, FetchState
 from streamkit.client.jaas import credentials_of
 from streamkit.client.metadata import (
     BrokerView,
@@ -50,6 +51,7 @@ from streamkit.common.errors import ConfigError, RefreshMetadataError, Streamkit
 from streamkit.common.model import TopicPartition
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ErrorCode
+from streamkit.protocol.messages import nested_types
 from streamkit.protocol.versions import canonical_response, fill
 from streamkit.records import BatchBuilder, encode, end_txn_marker, scan
 
@@ -289,6 +291,63 @@ def test_aborted_transactions_are_left_out_until_their_marker() -> None:
     assert fetched.next_offset == 45
 
 
+LEADERS = ClusterView(
+    brokers={4: BrokerView(4, "h", 9_004)},
+    topics={
+        "orders": TopicView("orders", TOPIC_ID, tuple(PartitionView(i, 4, 9) for i in range(3)))
+    },
+)
+
+
+def fetch_state() -> FetchState:
+    limits = FetchLimits(
+        partition_fetch_bytes_max=100,
+        fetch_bytes_max=1_000,
+        partition_bytes_max=200,
+        buffer_bytes_max=350,
+        preferred_replica_ms=60_000,
+        retry_backoff=Backoff(100, 1_000),
+    )
+    state = FetchState(limits)
+    state.assign({TP: 40})
+    return state
+
+
+def answer_of(**values: Any) -> Any:
+    partition = nested_types(nested_types(canonical_response(ApiKey.FETCH))["responses"])
+    return fill(partition["partitions"], {"partition_index": TP.partition} | values)
+
+
+FOLLOWED = replace(LEADERS, brokers={4: BrokerView(4, "h", 9_004), 5: BrokerView(5, "h", 9_005)})
+
+
+def test_preferred_replica_is_read_from_for_a_while_and_left_on_error() -> None:
+    state = fetch_state()
+    generation = state.partitions[TP].generation
+    state.on_partition(TP, generation, answer_of(preferred_read_replica=5), 4, 1_000.0)
+    assert state.nodes(FOLLOWED, 2_000.0) == {5}
+    assert state.nodes(FOLLOWED, 62_000.0) == {4}
+    state.on_partition(TP, generation, answer_of(preferred_read_replica=5), 4, 70_000.0)
+    state.on_partition(TP, generation, answer_of(error_code=1), 5, 71_000.0)
+    assert state.nodes(FOLLOWED, 72_000.0) == {4}
+    assert not state.has_events(), "a follower may lag: the leader is asked before it is an error"
+
+
+def test_fetches_are_granted_what_is_left_of_the_buffer() -> None:
+    state = fetch_state()
+    partitions = {TopicPartition("orders", i): 40 for i in range(3)}
+    state.assign(partitions)
+    assert state.wanted(4, LEADERS, 1_000.0).bytes_max == 300
+    state.on_done(4)
+    generation = state.partitions[TP].generation
+    state.on_partition(TP, generation, answer_of(records=some(40, "x" * 200)), 4, 1_000.0)
+    wanted = state.wanted(4, LEADERS, 1_000.0)
+    assert TP not in wanted.targets, "it holds its limit"
+    assert wanted.has_backlog
+    assert 0 < wanted.bytes_max < 100
+    assert not state.wanted(4, LEADERS, 5_000.0).has_backlog
+
+
 def builder(*values: str) -> BatchBuilder:
     filled = BatchBuilder(1_000)
     for value in values:
@@ -308,14 +367,6 @@ def send_state(**more: Any) -> SendState:
     state = SendState(SendLimits(**(values | more)))
     state.set_identity(ProducerIdentity(4_001, 3))
     return state
-
-
-LEADERS = ClusterView(
-    brokers={4: BrokerView(4, "h", 9_004)},
-    topics={
-        "orders": TopicView("orders", TOPIC_ID, tuple(PartitionView(i, 4, 9) for i in range(3)))
-    },
-)
 
 
 @dataclass

@@ -31,7 +31,9 @@ from streamkit.common.errors import StreamkitError
 from streamkit.common.model import TopicPartition
 from streamkit.common.seams import Network, Seams
 from streamkit.common.system import run_loop, system_seams
+from streamkit.net.errors import AuthenticationError, TlsError
 from streamkit.testing.broker import Broker
+from tests.judges.secure_kafka import PASSWORD, USERNAME, Authority, SecureKafka
 
 pytestmark = pytest.mark.judge
 
@@ -271,3 +273,54 @@ def test_topic_made_anew_is_told_from_the_old_one(cluster: str) -> None:
             fetcher.close()
 
     run_loop(main())
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    with SecureKafka(tmp_path_factory.mktemp("secure")) as running:
+        yield running
+
+
+def java_config(secure: SecureKafka, mechanism: str, password: str = PASSWORD) -> dict[str, str]:
+    """As in the properties file of a Java client."""
+    module = "plain.PlainLoginModule" if mechanism == "PLAIN" else "scram.ScramLoginModule"
+    options = f'username="{USERNAME}" password="{password}"'
+    return {
+        "bootstrap.servers": secure.sasl_ssl,
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": mechanism,
+        "sasl.jaas.config": f"org.apache.kafka.common.security.{module} required {options};",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": secure.ca,
+    }
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_configuration_of_a_java_client_logs_in(secure: SecureKafka, mechanism: str) -> None:
+    async def main() -> None:
+        config = java_config(secure, mechanism)
+        topic = f"secure-{mechanism}"
+        async with Producer(config) as producer:
+            assert (await producer.send_and_wait(topic, b"v")).offset == 0
+        async with Consumer(config) as consumer:
+            consumer.assign({TopicPartition(topic, 0): 0})
+            (batch,) = await consumer.poll(10_000)
+            assert [record.value for record in batch.records()] == [b"v"]
+
+    run_loop(main())
+
+
+def test_refused_login_and_untrusted_certificate_are_one_line_at_once(
+    secure: SecureKafka, tmp_path: Path
+) -> None:
+    async def enter(config: dict[str, str]) -> None:
+        async with Admin(config):
+            raise AssertionError("not reached")
+
+    wrong = java_config(secure, "SCRAM-SHA-512", "wrong")
+    with pytest.raises(AuthenticationError, match="check the name and password"):
+        run_loop(enter(wrong))
+    other = Authority.create(tmp_path / "other").certificate
+    untrusted = java_config(secure, "PLAIN") | {"ssl.truststore.location": str(other)}
+    with pytest.raises(TlsError, match=r"ssl\.truststore\.location"):
+        run_loop(enter(untrusted))
