@@ -195,7 +195,7 @@ def load_producers(
             disk.remove(name)
             producers.restart(start)
     for segment, segment_end in _with_ends(segments, offset_end):
-        if segment_end <= producers.offset_end:
+        if segment.base_offset >= offset_end or segment_end <= producers.offset_end:
             continue
         for batch in segment.walk(segment.position_of(producers.offset_end) or 0):
             if producers.offset_end <= batch.header.base_offset < offset_end:

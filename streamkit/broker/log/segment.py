@@ -94,15 +94,22 @@ class Segment:
         return f"{self._path}/{file_name(self.base_offset, suffix)}"
 
     def load_indexes(self) -> bool:
-        """Read the indexes; False when one of them must be rebuilt."""
+        """Read the indexes; when one of them must be rebuilt, forget all and return False."""
+        if self._load_indexes():
+            self.max_timestamp, self.max_timestamp_offset = self.times.last
+            return True
+        self.reset_indexes()
+        return False
+
+    def _load_indexes(self) -> bool:
         if self.size and not all(
             self._disk.exists(self.path_of(suffix)) for suffix in (INDEX, TIME_INDEX)
         ):
             return False
         if not (self.offsets.load(self.size) and self.times.load() and self.aborted.load()):
             return False
-        self.max_timestamp, self.max_timestamp_offset = self.times.last
-        return True
+        # A finished segment has its highest timestamp there, unless it has none at all.
+        return not self.size or len(self.times) > 0
 
     def reset_indexes(self) -> None:
         """Forget all entries, before they are rebuilt from the batches."""
@@ -173,6 +180,8 @@ class Segment:
         position = self.offsets.position_before(offset)
         while position + BATCH_BOUNDS.size <= end:
             chunk = self.file.read_at(position, min(SCAN_BYTES, end - position))
+            if len(chunk) < BATCH_BOUNDS.size:
+                raise CorruptBatchError(f"{self.path_of(LOG)} ends at {position}, not {end}")
             chunk_start = position
             while position + BATCH_BOUNDS.size <= chunk_start + len(chunk):
                 base, length, delta = BATCH_BOUNDS.unpack_from(chunk, position - chunk_start)
