@@ -116,9 +116,9 @@ class Simulation:
         self.network = MemoryNetwork(self.random)
         self.trace: list[str] = []
 
-    def seams(self, disk: MemoryDisk) -> Seams:
+    def seams(self, node: str, disk: MemoryDisk) -> Seams:
         """The seams of one node or client, with a disk of its own."""
-        return Seams(self.clock, self.random, disk, self.network, SimulatedSpawn())
+        return Seams(self.clock, self.random, disk, self.network.at(node), SimulatedSpawn())
 
     def note(self, event: str) -> None:
         """Add an event to the trace, with the virtual time."""
