@@ -47,6 +47,7 @@ from streamkit.tasks.messages import (
     StopFetching,
     Stopped,
 )
+from streamkit.tasks.purge import Purger
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Network:
         sender: BatchSender,
         offsets: Offsets,
         membership: Membership,
+        purger: Purger,
         inbox: Inbox[Event],
         outbox: Outbox[Command],
     ) -> None:
@@ -73,6 +75,7 @@ class Network:
         self._sender = sender
         self._offsets = offsets
         self._membership = membership
+        self._purger = purger
         self._lookups = Lookups(client, offsets, membership.member.group_id)
         self._inbox = inbox
         self._outbox = outbox
@@ -81,10 +84,12 @@ class Network:
         """Work until processing says `Stopped`. Raises what `Failed` says, and fatal errors."""
         async with asyncio.TaskGroup() as group:
             heartbeats = group.create_task(self._membership.run(), name="heartbeats")
+            purge = group.create_task(self._purger.run(), name="purge")
             pump = group.create_task(self._pump(group), name="pump")
             await self._carry_out(group)
             heartbeats.cancel()
             pump.cancel()
+            purge.cancel()
 
     async def _carry_out(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -177,6 +182,7 @@ class Network:
                     member.group_id, member.member_id, member.member_epoch
                 )
                 await self._offsets.commit(owner, offsets)
+                self._purger.on_committed((tp, each.offset) for tp, each in offsets.items())
                 error = None
                 break
             except RetriableError as failure:

@@ -48,6 +48,7 @@ class StreamsSettings(ClientSettings):
     max_poll_interval_ms: int = Field(default=300_000, gt=0)
     poll_ms: int = Field(default=100, ge=0)
     task_timeout_ms: int = Field(default=300_000, ge=0)
+    repartition_purge_interval_ms: int = Field(default=30_000, gt=0)
     replication_factor: int = Field(default=-1, ge=-1)
     num_standby_replicas: int = Field(default=0, ge=0)
     topology_optimization: str = "none"

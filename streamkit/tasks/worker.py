@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from queue import Empty
 from uuid import UUID
 
+from streamkit.client.admin import Admin
 from streamkit.client.client import Client
 from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import Offsets
@@ -34,6 +35,7 @@ from streamkit.tasks.membership import Membership
 from streamkit.tasks.messages import Command, CountPartitions, Drain, Event
 from streamkit.tasks.network import Network
 from streamkit.tasks.processor import Processor, ProcessorSettings
+from streamkit.tasks.purge import Purger
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
 from streamkit.tasks.task import TaskEnvironment
@@ -179,7 +181,7 @@ class Worker:
             sender = BatchSender(client, self._settings.producer())
             network = Network(
                 client, fetcher, sender, Offsets(client), self._membership,
-                self._inbox, self._outbox,
+                self._make_purger(client), self._inbox, self._outbox,
             )  # fmt: skip
             log.info("worker %s: member %s", directory.path, member.member_id)
             return await self._run_both(network, processor, directory)
@@ -257,6 +259,18 @@ class Worker:
         if self._process_id is not None:
             return lambda: None
         return directory.lock()
+
+    def _make_purger(self, client: Client) -> Purger:
+        topics = [
+            topic.name
+            for part in self._topology.subtopologies
+            for topic in part.repartition_sources
+        ]
+        return Purger(
+            lambda: Admin(client.settings, client=client),
+            topics,
+            self._settings.repartition_purge_interval_ms,
+        )
 
     def _make_member(self, process_id: UUID) -> StreamsMember:
         settings = self._settings

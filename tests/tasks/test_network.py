@@ -15,6 +15,7 @@ from streamkit.records import BatchBuilder
 from streamkit.tasks import messages as m
 from streamkit.tasks.mailbox import Inbox, Outbox
 from streamkit.tasks.network import Network
+from streamkit.tasks.purge import Purger
 
 TP = TopicPartition("orders", 7)
 TASK = TaskId(3, 7)
@@ -73,6 +74,20 @@ class FakeMembership:
         self.reconciled.append(reconciled)
 
 
+class FakeAdmin:
+    def __init__(self):
+        self.deleted = []
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None
+
+    async def delete_records(self, before):
+        self.deleted.append(before)
+
+
 class Shell:
     """A network with fakes all around."""
 
@@ -84,9 +99,11 @@ class Shell:
         self.now = 1_000.0
         clock = SimpleNamespace(monotonic_ms=lambda: self.now)
         client = SimpleNamespace(seams=SimpleNamespace(clock=clock))
+        self.admin = FakeAdmin()
+        purger = Purger(lambda: self.admin, ["orders"], 1)
         self.network = Network(
             client, self.fetcher, self.sender, self.offsets, self.membership,
-            self.inbox, self.outbox,
+            purger, self.inbox, self.outbox,
         )  # fmt: skip
         self.running = asyncio.ensure_future(self.network.run())
 
@@ -183,6 +200,16 @@ def test_full_inbox_stops_taking_what_was_fetched():
         for _ in range(30):
             await asyncio.sleep(0)
         assert shell.fetcher.events.qsize() >= 8
+
+    scenario(body)
+
+
+def test_committed_records_of_repartition_topics_are_deleted():
+    async def body(shell):
+        other = TopicPartition("lines", 7)
+        await shell.do(m.CommitOffsets(5, {TP: (42, ""), other: (70, "")}))
+        await asyncio.sleep(0.01)
+        assert shell.admin.deleted == [{TP: 42}]
 
     scenario(body)
 
