@@ -11,6 +11,7 @@ from uuid import UUID
 
 from streamkit.broker.context import RequestContext
 from streamkit.broker.kraft.image import MetadataImage, PartitionImage, TopicImage
+from streamkit.broker.metadata import OFFSETS_TOPIC
 from streamkit.broker.partitions import INTERNAL_TOPICS
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.protocol.messages import Message
@@ -71,10 +72,13 @@ async def _maybe_create(
     allowed = ctx.broker.settings.auto_create_topics_enable and (
         request.allow_auto_topic_creation or ctx.api_version < AUTO_CREATE_FLAG_SINCE
     )
-    missing = [name for name in names if name not in ctx.broker.metadata.image.topics]
     refused: dict[str, ErrorCode] = {}
-    for name in missing:
-        if not (allowed or name in INTERNAL_TOPICS):
+    if not allowed:
+        return refused
+    for name in names:
+        # The state of coordinators that are not served yet must not begin with a wrong shape.
+        is_unserved = name in INTERNAL_TOPICS and name != OFFSETS_TOPIC
+        if name in ctx.broker.metadata.image.topics or is_unserved:
             continue
         try:
             await ctx.broker.metadata.create_missing_topic(name)

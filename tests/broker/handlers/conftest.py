@@ -126,7 +126,9 @@ class World:
         """A node on the disk, not yet started."""
         given = {name.replace("_", "."): value for name, value in settings.items()}
         values = {"node.id": "7", "offsets.topic.num.partitions": "3", **self.settings, **given}
-        return Node(settings_for("broker:9092", "/data", values), self.simulation.seams(self.disk))
+        return Node(
+            settings_for("broker:9092", "/data", values), self.simulation.seams("broker", self.disk)
+        )
 
     def asker(self, node: Node) -> Asker:
         """One who asks this node."""

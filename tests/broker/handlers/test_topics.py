@@ -80,6 +80,14 @@ def test_metadata_makes_nothing_when_switched_off(world: Any) -> None:
     assert topic.error_code == ErrorCode.unknown_topic_or_partition
 
 
+def test_metadata_never_makes_the_topic_of_an_unserved_coordinator(world: Any) -> None:
+    async def scenario(asker: Any) -> Any:
+        return await metadata(asker, "__transaction_state", allow_auto_topic_creation=True)
+
+    (topic,) = world.run(scenario)
+    assert topic.error_code == ErrorCode.unknown_topic_or_partition
+
+
 def test_metadata_by_id(world: Any) -> None:
     async def scenario(asker: Any) -> Any:
         topic_id = await asker.create("orders")
