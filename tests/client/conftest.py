@@ -465,11 +465,11 @@ class World:
     def run(self, scenario: Scenario, *, brokers: int = 1, seed: int = 5) -> Any:
         """Run `scenario(cluster, seams)` to its end; the client's node is named "client"."""
         simulation = Simulation(seed)
-        seams = simulation.seams(MemoryDisk())
+        servers = simulation.seams("cluster", MemoryDisk())
 
         async def main() -> Any:
-            async with FakeCluster(seams, brokers) as cluster:
-                return await scenario(cluster, seams)
+            async with FakeCluster(servers, brokers) as cluster:
+                return await scenario(cluster, simulation.seams("client", MemoryDisk()))
 
         return simulation.run(main())
 

@@ -215,13 +215,15 @@ def test_paused_partition_keeps_what_it_holds_and_others_go_on(world: Any) -> No
     run(world, check)
 
 
-def test_seek_drops_what_was_on_its_way(world: Any) -> None:
+@pytest.mark.parametrize("wait_s", [0.1, 1.0])
+def test_seek_drops_what_is_held_or_on_its_way(world: Any, fault: Any, wait_s: float) -> None:
     async def check(cluster: Any, fetcher: Fetcher) -> None:
         wanted = fill_log(cluster, TP, 8)
-        fetcher.assign({TP: 0})
-        await asyncio.sleep(1)
-        fetcher.seek(TP, 5)
-        assert await take_values(fetcher, 3) == wanted[5:]
+        cluster.faults.append(fault(ApiKey.FETCH, delay_ms=300))
+        fetcher.assign({TP: 5})
+        await asyncio.sleep(wait_s)
+        fetcher.seek(TP, 2)
+        assert await take_values(fetcher, 6) == wanted[2:]
 
     run(world, check)
 

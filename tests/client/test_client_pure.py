@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamkit.client.backoff import Backoff
@@ -393,6 +393,7 @@ class Log:
         return 0
 
 
+@example(steps=list("scassxcnla"))
 @given(st.lists(st.sampled_from("ssssclaxrn"), min_size=5, max_size=120))
 def test_whatever_is_lost_or_refused_each_batch_is_once_in_the_log_and_in_order(
     steps: list[str],
