@@ -155,7 +155,8 @@ class Admin:
 
         response = await self._client.request(None, draft, check)
         if not validate_only:
-            await self._client.metadata.refresh(topic.name for topic in wanted)
+            names = [topic.name for topic in wanted]
+            await self._client.retrying(lambda: self._client.metadata.refresh(names))
         return {topic.name: topic.topic_id for topic in response.topics}
 
     async def delete_topics(self, names: Iterable[str]) -> None:
@@ -181,7 +182,7 @@ class Admin:
                     raise_for(answer.error_code, f"delete topic {answer.name!r}")
 
         await self._client.request(None, draft, check)
-        await self._client.metadata.refresh(gone)
+        await self._client.retrying(lambda: self._client.metadata.refresh(gone))
         if errors:
             raise errors[0]
 

@@ -36,6 +36,10 @@ def test_acknowledged_records_survive_crashes_of_many_seeds(seed: int) -> None:
     check(World(seed).run())
 
 
+def test_create_topics_looks_again_when_the_connection_is_reset() -> None:
+    check(World(1052).run())
+
+
 def test_same_seed_gives_the_same_trace_under_two_hash_seeds() -> None:
     digests = [
         subprocess.check_output(
