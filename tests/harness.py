@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 ROOT = Path(__file__).parent.parent
+LOG_TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
 T = TypeVar("T")
 
 
@@ -62,6 +64,19 @@ class WorkerProcess:
 
     def output(self) -> str:
         return self.log.read_text()
+
+    def logged(self, pattern: str, since: float = 0.0) -> list[tuple[float, re.Match[str]]]:
+        """The log's lines that hold a pattern, with their times as of `time.time()`."""
+        found = []
+        for line in self.output().splitlines():
+            stamp = LOG_TIME.match(line)
+            match = re.search(pattern, line)
+            if stamp is None or match is None:
+                continue
+            when = time.mktime(time.strptime(stamp[1], "%Y-%m-%d %H:%M:%S")) + int(stamp[2]) / 1000
+            if when >= since:
+                found.append((when, match))
+        return found
 
     def children(self) -> list[int]:
         """The process ids of its children, oldest first."""
