@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.serdes.serde import Serde
@@ -22,6 +22,9 @@ from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.graph.logical import GraphNode, StreamSource
 from streamkit.topology.graph.names import check_name
 from streamkit.topology.plan import Topology
+
+if TYPE_CHECKING:
+    from streamkit.tasks.embedding import EmbeddedWorker
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -270,6 +273,33 @@ class App:
         if self._compiled is None or self._compiled[0] != version:
             self._compiled = (version, self._scope.graph.build(self.id, self._topic_configs()))
         return self._compiled[1]
+
+    def worker(
+        self, *, bootstrap: str | None = None, config: Mapping[str, object] | None = None
+    ) -> EmbeddedWorker:
+        """A worker of this program inside the caller's: `async with`, or `with`.
+
+            async with sk.Broker() as broker, app.worker(bootstrap=broker.bootstrap):
+                ...
+
+        `config` wins over the app's own. Raises ConfigError, TopologyError.
+        """
+        from streamkit.common.system import system_seams
+        from streamkit.tasks.embedding import EmbeddedWorker
+        from streamkit.tasks.settings import StreamsSettings
+
+        given = dict(config or {})
+        if bootstrap is not None:
+            given["bootstrap.servers"] = bootstrap
+        self.configure(given)
+        settings = StreamsSettings.from_mapping({**self.config, "application.id": self.id})
+        return EmbeddedWorker(self.topology, settings, system_seams())
+
+    def main(self, arguments: Sequence[str] | None = None) -> NoReturn:
+        """Be the `streamkit` command line for this program, and exit."""
+        from streamkit.cli.main import main
+
+        main(arguments, app=self)
 
     def _topic_configs(self) -> dict[str, str]:
         """The configs under `topic.`, for internal topics."""

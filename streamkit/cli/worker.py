@@ -93,7 +93,8 @@ def log_to_stderr() -> None:
 
 def settings_of(app: App, given: Mapping[str, str]) -> StreamsSettings:
     """The program's own settings under those of the command line. Raises ConfigError."""
-    return StreamsSettings.from_mapping({**app.config, **given, "application.id": app.id})
+    app.configure(given)
+    return StreamsSettings.from_mapping({**app.config, "application.id": app.id})
 
 
 def run_worker(

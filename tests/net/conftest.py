@@ -92,7 +92,7 @@ class World:
             return run_loop(main(system_seams()))
         simulation = Simulation(seed=7)
         simulation.network.weather = self.weather
-        return simulation.run(main(simulation.seams(MemoryDisk())))
+        return simulation.run(main(simulation.seams("", MemoryDisk())))
 
 
 @pytest.fixture

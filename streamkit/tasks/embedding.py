@@ -1,0 +1,70 @@
+"""A worker inside another program: `async with app.worker(...)`, or `with app.worker(...)`.
+
+The worker's network runs in the caller's event loop, or, in the blocking form, in a thread of its
+own. Leaving the block drains: work in hand is committed, then the group is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from streamkit.common.errors import StreamkitError
+from streamkit.common.seams import Seams, Thread
+from streamkit.tasks.settings import StreamsSettings
+from streamkit.tasks.worker import Progress, Worker
+from streamkit.topology.plan import Topology
+
+
+class EmbeddedWorker:
+    """One worker as a context manager of either kind. Raises StreamkitError when it failed."""
+
+    def __init__(self, topology: Topology, settings: StreamsSettings, seams: Seams) -> None:
+        self._worker = Worker(topology, settings, seams)
+        self._seams = seams
+        self._serving: asyncio.Task[int] | None = None
+        self._thread: Thread | None = None
+        self._status = 0
+
+    def progress(self) -> Progress:
+        """Where the worker stands."""
+        return self._worker.progress()
+
+    async def __aenter__(self) -> Self:
+        self._serving = asyncio.create_task(self._worker.serve(), name="streamkit-worker")
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        assert self._serving is not None, "the block was entered"
+        self._worker.request_stop()
+        self._status = await self._serving
+        self._check(error)
+
+    def __enter__(self) -> Self:
+        self._thread = self._seams.spawn.thread(self._run, "streamkit-worker")
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        assert self._thread is not None, "the block was entered"
+        self._worker.request_stop()
+        self._thread.join()
+        self._check(error)
+
+    def _run(self) -> None:
+        self._status = self._worker.run()
+
+    def _check(self, error: BaseException | None) -> None:
+        # An error of the block itself is not hidden behind the worker's.
+        if self._status != 0 and error is None:
+            raise StreamkitError("the worker failed; its log says why")
