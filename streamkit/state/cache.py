@@ -381,10 +381,7 @@ class CachedStore:
     def _pass_on(self, node: _Node) -> None:
         below: TimestampedStore = self._below
         current: ValueAndTimestamp | None = node.current
-        if self._key_type is None:
-            key_bytes = node.key
-        else:
-            key_bytes = below.key_bytes(node.key)
+        key_bytes = node.key if self._key_type is None else below.key_bytes(node.key)
         listener = self._listener
         old = None
         if listener is not None and (current is None or self._sends_old_values):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -140,13 +140,3 @@ class Simulation:
             task.cancel()
         if tasks:
             self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-
-
-def until(condition: Callable[[], bool], step_s: float = 0.01) -> Awaitable[None]:
-    """Wait, in virtual or real time, until a condition holds."""
-
-    async def wait() -> None:
-        while not condition():
-            await asyncio.sleep(step_s)
-
-    return wait()
