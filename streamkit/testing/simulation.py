@@ -140,3 +140,9 @@ class Simulation:
             task.cancel()
         if tasks:
             self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+
+async def until(condition: Callable[[], bool], step_s: float = 0.01) -> None:
+    """Wait, in virtual or real time, until a condition holds."""
+    while not condition():  # noqa: ASYNC110 - any condition, not only one with an event
+        await asyncio.sleep(step_s)
