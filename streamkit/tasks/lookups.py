@@ -37,6 +37,7 @@ class Lookups:
         self._client = client
         self._offsets = offsets
         self._group_id = group_id
+        self._watched: dict[str, None] = {}
 
     async def prepare(self, task: PrepareTask) -> TaskPrepared:
         """Look everything up. Raises FatalError for a topic that does not exist."""
@@ -63,6 +64,9 @@ class Lookups:
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         """How many partitions each topic has. Raises FatalError for one that does not turn up."""
         wanted = tuple(dict.fromkeys(topics))
+        # A topic of interest is kept in the view, and made if the cluster makes topics by itself.
+        self._client.metadata.watch(topic for topic in wanted if topic not in self._watched)
+        self._watched.update(dict.fromkeys(wanted))
         clock = self._client.seams.clock
         deadline = clock.monotonic_ms() + TOPIC_WAIT_MS
         while True:
