@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 import aiokafka
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
+
+READ_TIMEOUT_S = 60.0
 
 
 def create_topics(bootstrap: str, partitions: int, *names: str) -> None:
@@ -54,8 +57,10 @@ def read_confluent(bootstrap: str, topic: str, partitions: int) -> Rows:
     consumer.assign([confluent_kafka.TopicPartition(topic, part, 0) for part in range(partitions)])
     rows: Rows = []
     ended = 0
+    deadline = time.monotonic() + READ_TIMEOUT_S
     while ended < partitions:
-        for message in consumer.consume(10_000, 10.0):
+        assert time.monotonic() < deadline, f"{topic} was not read within {READ_TIMEOUT_S} s"
+        for message in consumer.consume(10_000, 0.2):
             if message.error() is None:
                 rows.append((message.key(), message.value()))
             else:

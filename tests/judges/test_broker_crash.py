@@ -99,7 +99,7 @@ def read_ledger(bootstrap: str, topic: str) -> dict[tuple[int, int], int]:
     found: dict[tuple[int, int], int] = {}
     ended = 0
     while ended < PARTITIONS:
-        for message in consumer.consume(10_000, 10.0):
+        for message in consumer.consume(10_000, 0.2):
             if message.error() is not None:
                 ended += 1
                 continue
