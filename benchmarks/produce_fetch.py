@@ -74,14 +74,17 @@ def fetch(server: RunningBroker, topic: str, size: int, batch: int, records: int
             "bootstrap.servers": server.bootstrap,
             "group.id": "none",
             "fetch.wait.max.ms": 100,
-            "queued.max.messages.kbytes": 262_144,
+            "queued.max.messages.kbytes": 65_536,
+            "queued.min.messages": 1_000_000,
+            "max.partition.fetch.bytes": 1_048_576,
         }
     )
     cpu_before, started = cpu_s(server.pid), time.monotonic()
     consumer.assign([TopicPartition(topic, 0, 0)])
     seen = 0
     while seen < records:
-        messages = consumer.consume(10_000, 10.0)
+        # It waits until it has as many as it was asked for.
+        messages = consumer.consume(min(10_000, records - seen), 10.0)
         if not messages:
             raise RuntimeError(f"only {seen} of {records} records came")
         seen += len(messages)
