@@ -53,7 +53,7 @@ def command(
     app = programs.load(program)
     given = {"state.dir": f"{data}/state", **read_settings(seams.disk, assignments, config)}
     topics = [NewTopic(name, partitions or processes or 1) for name in topics_of(app.topology)]
-    settings_of(app, {**given, "bootstrap.servers": listen})
+    settings_of(app, given)  # what is wrong is said before a broker starts
     broker = start_broker(seams.disk, seams.spawn, pause, f"{data}/broker", listen=listen)
     try:
         given["bootstrap.servers"] = broker.bootstrap

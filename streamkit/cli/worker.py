@@ -22,7 +22,7 @@ from streamkit.common.seams import Seams
 from streamkit.common.system import run_loop, system_seams
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.supervisor import Supervisor
-from streamkit.tasks.worker import SWITCH_INTERVAL_S, Listener, Worker
+from streamkit.tasks.worker import Listener, Worker, tune_interpreter
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -108,7 +108,7 @@ def run_worker(
 ) -> int:
     """One worker in this process, until it is told to stop; its exit status."""
     warn_if_interpreted()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    tune_interpreter()
 
     async def serve() -> int:
         worker = Worker(
