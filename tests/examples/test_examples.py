@@ -119,7 +119,7 @@ def test_run_starts_everything_and_ctrl_c_stops_it(tmp_path: Path) -> None:
             str(tmp_path),
             "--set",
             "commit.interval.ms=50",
-        ],  # fmt: skip
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
