@@ -58,13 +58,6 @@ class Collector:
         self.ready = []
         return taken
 
-    def discard(self, partition: TopicPartition) -> None:
-        """Drop the open batch of a partition."""
-        writer: TopicWriter = self._writers.get(partition.topic)
-        if writer is not None:
-            writer.drop_batch(partition.partition)
-        self.ready = [pair for pair in self.ready if pair[0] != partition]
-
     def new_batch(self) -> BatchBuilder:
         return BatchBuilder(self._size_max, self._compression)
 
@@ -139,13 +132,6 @@ class TopicWriter:
                 opened_before_ms is None or self._opened[partition] <= opened_before_ms
             ):
                 self._close(partition)
-
-    def drop_batch(self, partition: cython.int) -> None:
-        """Forget the open batch of one partition."""
-        if partition < self.count and self._batches[partition] is not None:
-            self._batches[partition] = None
-            self._appends[partition] = None
-            self._open_count -= 1
 
     @cython.cfunc
     def _partition_of(self, key: object) -> cython.int:

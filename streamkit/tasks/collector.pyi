@@ -12,7 +12,6 @@ class Collector:
     def take(
         self, opened_before_ms: int | None = None
     ) -> list[tuple[TopicPartition, BatchBuilder]]: ...
-    def discard(self, partition: TopicPartition) -> None: ...
 
 class TopicWriter:
     @property

@@ -337,10 +337,9 @@ class Processor:
         if self.tasks:
             log.warning("all tasks are lost: %s", reason)
         for task in list(self.tasks.values()):
-            for tp in task.changelogs:
-                # Records of a task that is another's now must not land in its changelog.
-                self._collector.discard(tp)
             self._close(task)
+        # What was not sent yet will be made again by another; its changelogs are not ours now.
+        self._collector.take()
         self._pending = None
         self._commit.end(now_ms)
         self._deliveries.written.clear()

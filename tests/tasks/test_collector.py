@@ -80,12 +80,5 @@ def test_young_batches_linger(collector, writer):
     assert collector.take() == []
 
 
-def test_discarded_partition_loses_its_batches(collector, writer):
-    for i in range(12):
-        writer.append(b"k", b"x" * 60, 50, (), i % 2)
-    collector.discard(TopicPartition("words", 1))
-    assert set(values_of(collector.take())) == {0}
-
-
 def test_all_tasks_share_the_writer_of_a_topic(collector, writer):
     assert collector.writer("words") is writer

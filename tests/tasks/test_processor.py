@@ -154,6 +154,18 @@ def test_lost_tasks_close_without_commit(cluster, make_worker):
     assert worker.said[-1] == m.Reconciled(frozenset(), frozenset())
 
 
+def test_lost_tasks_send_nothing_more(cluster, make_worker):
+    worker = running(make_worker, commit_ms=10_000_000)
+    worker.run()
+    feed(cluster)
+    for _ in range(3):
+        worker.step(0)
+    assert worker.processor.records > 0
+    worker.inbox.put(m.TasksLost())
+    worker.run()
+    assert cluster.records("wc-counts-repartition") == []
+
+
 def test_refused_offsets_lose_the_tasks(cluster, make_worker):
     feed(cluster)
     worker = running(make_worker)
