@@ -28,7 +28,9 @@ STEADY_MS = 60_000
 FAILURES_MAX = 5
 """Failures in a row, each within `STEADY_MS`, after which the supervisor gives up."""
 
-KILL_AFTER_MS = DRAIN_DEADLINE_MS + 5_000
+KILL_AFTER_MS = DRAIN_DEADLINE_MS + 10_000
+"""A child that misses its own deadline still has to leave the group and say so."""
+
 STATUS_USAGE = 2
 
 
@@ -104,9 +106,12 @@ class Supervisor:
         try:
             process_id = str(directory.process_id(self._seams.random))
             self._argv += ["--process-id", process_id]
-            return await self._supervise()
+            try:
+                status = await self._supervise()
+            finally:
+                drained = await self._end_children()
+            return status or drained
         finally:
-            await self._end_children()
             release()
 
     async def _supervise(self) -> int:
@@ -131,7 +136,8 @@ class Supervisor:
             log.info("slot %d runs as process %d", slot.number, slot.child.pid)
         return None
 
-    async def _end_children(self) -> None:
+    async def _end_children(self) -> int:
+        """Have those that still run drain; 1 when one of them failed to."""
         children = [slot.child for slot in self.slots if slot.child is not None]
         for child in children:
             child.terminate()
@@ -142,3 +148,4 @@ class Supervisor:
                     log.error("process %d did not end in time; killing it", child.pid)
                     child.kill()
                 await asyncio.sleep(LOOK_MS / 1000)
+        return int(any(child.poll() for child in children))

@@ -52,7 +52,8 @@ def test_error_of_use_ends_the_whole_at_once():
 class FakeChild:
     """Ends with the given status, or when it is told to."""
 
-    def __init__(self, argv, status):
+    def __init__(self, argv, status, last_status=0):
+        self.last_status = last_status
         self.argv = argv
         self.pid = 77
         self.status = status
@@ -63,14 +64,15 @@ class FakeChild:
 
     def terminate(self):
         self.terminated = True
-        self.status = 0
+        self.status = self.last_status
 
 
 class World:
     """Seams in which each process started takes the next status of a list."""
 
-    def __init__(self, statuses):
+    def __init__(self, statuses, last_status=0):
         self.statuses = list(statuses)
+        self.last_status = last_status
         self.started = []
         self.now = 1_000.0
 
@@ -79,7 +81,8 @@ class World:
         return self.now
 
     def process(self, argv, *, new_session=False):
-        self.started.append(FakeChild(argv, self.statuses.pop(0) if self.statuses else None))
+        status = self.statuses.pop(0) if self.statuses else None
+        self.started.append(FakeChild(argv, status, self.last_status))
         return self.started[-1]
 
 
@@ -130,3 +133,8 @@ def test_error_of_use_stops_the_others(tmp_path):
     world = World([None, 2])
     assert supervise(world, tmp_path) == 2
     assert world.started[0].terminated
+
+
+def test_child_that_does_not_drain_is_seen_in_the_exit_status(tmp_path):
+    world = World([None, None], last_status=1)
+    assert supervise(world, tmp_path, stop_when=lambda world: len(world.started) == 2) == 1
