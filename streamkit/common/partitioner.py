@@ -39,6 +39,9 @@ def _signed(value: cython.uint) -> cython.int:
 @cython.inline
 @cython.exceptval(check=False)
 def _times(value: cython.uint, factor: cython.uint) -> cython.uint:
+    # C wraps by itself; a mask of 32 bits would make Python integers of it.
+    if cython.compiled:
+        return value * factor
     return (value * factor) & 0xFFFFFFFF
 
 
@@ -49,7 +52,7 @@ def _hash(key: bytes) -> cython.uint:
     whole: cython.Py_ssize_t = length & ~3
     position: cython.Py_ssize_t = 0
     mixed: cython.uint
-    value: cython.uint = (SEED ^ cython.cast(cython.uint, length)) & 0xFFFFFFFF
+    value: cython.uint = SEED ^ cython.cast(cython.uint, length)
     while position < whole:
         mixed = (
             cython.cast(cython.uint, data[position])
