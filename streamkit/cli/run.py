@@ -26,6 +26,8 @@ from streamkit.topology.plan import NodeKind, Topology
 
 DEFAULT_DATA = ".streamkit"
 DEFAULT_LISTEN = "127.0.0.1:9092"
+COMMIT_INTERVAL_MS = "100"
+"""Who tries a program out wants to see results at once, not after Kafka Streams' 30 s."""
 
 
 @click.command(name="run")
@@ -51,7 +53,12 @@ def command(
     log_to_stderr()
     seams = system_seams()
     app = programs.load(program)
-    given = {"state.dir": f"{data}/state", **read_settings(seams.disk, assignments, config)}
+    given = {
+        "state.dir": f"{data}/state",
+        "commit.interval.ms": COMMIT_INTERVAL_MS,
+        **app.config,
+        **read_settings(seams.disk, assignments, config),
+    }
     topics = [NewTopic(name, partitions or processes or 1) for name in topics_of(app.topology)]
     settings_of(app, given)  # what is wrong is said before a broker starts
     broker = start_broker(seams.disk, seams.spawn, pause, f"{data}/broker", listen=listen)
@@ -65,7 +72,9 @@ def command(
         )
         if processes is None:
             return run_worker(app, settings, seams)
-        options = ["--set", f"state.dir={given['state.dir']}", *as_options(assignments, config)]
+        own = ("state.dir", "commit.interval.ms")
+        options = as_options([f"{key}={given[key]}" for key in own], None)
+        options += as_options(assignments, config)
         options += ["--bootstrap", broker.bootstrap]
         return supervise(app, settings, seams, WorkerCommand(program, tuple(options)), processes)
     finally:
