@@ -15,6 +15,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from streamkit.broker.log.log import AppendInfo, Isolation, Log, Origin, ReadResult
+from streamkit.broker.log.producer_state import UNVERIFIED, InTransaction
 from streamkit.broker.purgatory import WatchList, park
 from streamkit.common.errors import StorageError
 from streamkit.common.seams import Bytes, Clock
@@ -108,7 +109,14 @@ class Partition:
         if not self.is_leader:
             raise ApiError(ErrorCode.not_leader_or_follower, f"{self} is led by another node")
 
-    def append(self, records: Bytes, *, acks: int, origin: Origin = Origin.CLIENT) -> AppendInfo:
+    def append(
+        self,
+        records: Bytes,
+        *,
+        acks: int,
+        origin: Origin = Origin.CLIENT,
+        transaction: InTransaction = UNVERIFIED,
+    ) -> AppendInfo:
         """Append a batch as the leader. Raises ApiError when it is refused or the disk fails."""
         self.check()
         if acks == ACKS_ALL and self.insync_count < self.min_insync_replicas:
@@ -119,7 +127,12 @@ class Partition:
         log = self.log
         try:
             info = log.append_as_leader(
-                records, self.leadership.epoch, self._clock.now_ms(), acks=acks, origin=origin
+                records,
+                self.leadership.epoch,
+                self._clock.now_ms(),
+                acks=acks,
+                origin=origin,
+                transaction=transaction,
             )
         except StorageError as error:
             raise self.fail(error) from error

@@ -17,7 +17,7 @@ from streamkit.broker.log import checkpoint
 from streamkit.broker.log.epochs import LeaderEpochs
 from streamkit.broker.log.errors import LogError
 from streamkit.broker.log.index import AbortedTransaction
-from streamkit.broker.log.producer_state import Origin, ProducerState
+from streamkit.broker.log.producer_state import InTransaction, Origin, ProducerState
 from streamkit.broker.log.recovery import (
     Recovery,
     load_producers,
@@ -184,18 +184,20 @@ class Log:
         *,
         acks: int = -1,
         origin: Origin = Origin.CLIENT,
+        transaction: InTransaction | None = None,
     ) -> AppendInfo:
         """Check a batch, give it the next offsets and append it.
 
         Raises LogError when it is refused, and StorageError when the disk fails. Only clients are
         held to one batch; a batch that its producer sent before is answered with its old offsets.
+        With `transaction` a transaction must be open here or verified, see `producer_state`.
         """
         header = check_batch(records, 0, self.settings, origin)
-        info = self._append_one(records, header, leader_epoch, now_ms, origin)
+        info = self._append_one(records, header, leader_epoch, now_ms, origin, transaction)
         position = header.position + header.size
         while position < len(records):
             header = check_batch(records, position, self.settings, origin)
-            last = self._append_one(records, header, leader_epoch, now_ms, origin)
+            last = self._append_one(records, header, leader_epoch, now_ms, origin, transaction)
             info = AppendInfo(
                 info.base_offset, last.last_offset, info.log_append_time, info.log_start_offset
             )
@@ -203,7 +205,13 @@ class Log:
         return info
 
     def _append_one(
-        self, records: Bytes, header: BatchHeader, leader_epoch: int, now_ms: int, origin: Origin
+        self,
+        records: Bytes,
+        header: BatchHeader,
+        leader_epoch: int,
+        now_ms: int,
+        origin: Origin,
+        transaction: InTransaction | None,
     ) -> AppendInfo:
         prepared = prepare(records, header, self.settings, now_ms, origin)
         marker = None
@@ -217,9 +225,10 @@ class Log:
                     first, last = duplicate.first_offset, duplicate.last_offset
                     return AppendInfo(first, last, time, self.log_start_offset, True)
             if marker is None:
-                self.producers.check(header, origin)
+                self.producers.check(header, origin, transaction)
             else:
-                self.producers.check_marker(header, marker)
+                version = 0 if transaction is None else transaction.version
+                self.producers.check_marker(header, marker, version)
         return self._write(prepared, marker, leader_epoch, now_ms)
 
     @staticmethod

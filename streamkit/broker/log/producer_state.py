@@ -4,6 +4,10 @@ Pure: it is told of each batch that is appended or replayed. Per producer it kee
 the last five batches (Kafka's ProducerStateManager and ProducerAppendInfo). An offset is unstable
 while a transaction that began at or below it is open, or ended by a marker that is not below the
 high watermark.
+
+A transaction begins in a log with a batch whose producer's coordinator was asked before
+(KIP-890): `begin_verification` gives out a guard, which the append must still find in place. A
+marker that comes in between takes it away, so that no transaction is left hanging.
 """
 
 from __future__ import annotations
@@ -73,11 +77,36 @@ class Producer:
         return self.batches[-1].last_sequence if self.batches else -1
 
 
+@dataclass(slots=True, eq=False)
+class Verification:
+    """A guard: a transaction that its coordinator was asked about, while it has no data here."""
+
+    epoch: int
+    lowest_sequence: int
+    timestamp: int
+    starts_at_zero: bool
+    """Whether a producer that nothing is known of must begin at sequence 0 (KIP-890)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InTransaction:
+    """How an append stands to its transaction."""
+
+    guard: Verification | None = None
+    version: int = 0
+    """A marker's transaction.version; from 2 on each transaction has an epoch of its own."""
+
+
+UNVERIFIED = InTransaction()
+EPOCH_PER_TRANSACTION = 2
+
+
 class ProducerState:
     """The producers of one log, as of `offset_end`."""
 
     def __init__(self, log_name: str) -> None:
         self.producers: dict[int, Producer] = {}
+        self.verifications: dict[int, Verification] = {}
         self.offset_end = 0
         self._log_name = log_name
         self._open: dict[int, int] = {}
@@ -96,14 +125,48 @@ class ProducerState:
                 return batch
         return None
 
-    def check(self, header: BatchHeader, origin: Origin) -> None:
-        """Raises LogError when a batch of data may not be appended next."""
+    def has_open_transaction(self, producer_id: int, epoch: int) -> bool:
+        """Whether a transaction of this epoch has data here and no marker."""
+        producer = self.producers.get(producer_id)
+        return producer is not None and producer.transaction_start >= 0 and producer.epoch == epoch
+
+    def begin_verification(
+        self, producer_id: int, epoch: int, sequence: int, now_ms: int, *, starts_at_zero: bool
+    ) -> Verification | None:
+        """The guard for a transaction's first batch here; None when it has begun already.
+
+        A batch that fails keeps those behind it out: the lowest sequence asked for comes first.
+        """
+        if self.has_open_transaction(producer_id, epoch):
+            return None
+        known = self.verifications.get(producer_id)
+        if known is None:
+            known = Verification(epoch, sequence, now_ms, starts_at_zero)
+            self.verifications[producer_id] = known
+        elif epoch > known.epoch:
+            known.epoch, known.lowest_sequence = epoch, sequence
+        elif epoch == known.epoch:
+            known.lowest_sequence = min(known.lowest_sequence, sequence)
+        return known
+
+    def check(
+        self, header: BatchHeader, origin: Origin, transaction: InTransaction | None = None
+    ) -> None:
+        """Raises LogError when a batch of data may not be appended next.
+
+        Without `transaction` nobody asks whether the coordinator knows of it.
+        """
         producer = self.producers.get(header.producer_id)
+        if producer is not None:
+            self._check_epoch(header, producer)
+        if transaction is not None and header.is_transactional:
+            self._check_verified(header, transaction)
+        if origin is Origin.CLIENT:
+            self._check_begin(header, producer)
+            if producer is not None:
+                self._check_sequence(header, producer)
         if producer is None:
             return
-        self._check_epoch(header, producer)
-        if origin is Origin.CLIENT:
-            self._check_sequence(header, producer)
         if producer.transaction_start >= 0 and not header.is_transactional:
             raise LogError(
                 ErrorCode.invalid_txn_state,
@@ -111,12 +174,48 @@ class ProducerState:
                 "sent a batch that is not part of it",
             )
 
-    def check_marker(self, header: BatchHeader, marker: EndTxnMarker) -> None:
+    def _check_verified(self, header: BatchHeader, transaction: InTransaction) -> None:
+        if self.has_open_transaction(header.producer_id, header.producer_epoch):
+            return
+        known = self.verifications.get(header.producer_id)
+        if known is None or known is not transaction.guard:
+            raise LogError(
+                ErrorCode.invalid_txn_state,
+                f"producer {header.producer_id} with epoch {header.producer_epoch} has no "
+                f"verified transaction in {self._log_name}",
+            )
+
+    def _check_begin(self, header: BatchHeader, producer: Producer | None) -> None:
+        known = self.verifications.get(header.producer_id)
+        if known is None:
+            return
+        first = header.base_sequence
+        must_be_zero = producer is None and known.starts_at_zero
+        if (must_be_zero and first != 0) or first > known.lowest_sequence:
+            expected = 0 if must_be_zero else known.lowest_sequence
+            raise LogError(
+                ErrorCode.out_of_order_sequence_number,
+                f"producer {header.producer_id} in {self._log_name} sent sequence {first} first "
+                f"in its transaction, {expected} is expected",
+            )
+
+    def check_marker(
+        self, header: BatchHeader, marker: EndTxnMarker, transaction_version: int = 0
+    ) -> None:
         """Raises LogError when a transaction may not be ended by this marker."""
         producer = self.producers.get(header.producer_id)
         if producer is None:
             return
         self._check_epoch(header, producer)
+        is_same_epoch = header.producer_epoch == producer.epoch
+        has_own_epoch = transaction_version >= EPOCH_PER_TRANSACTION
+        if has_own_epoch and is_same_epoch and producer.transaction_start >= 0:
+            # A late marker of the transaction before must not end this one.
+            raise LogError(
+                ErrorCode.invalid_producer_epoch,
+                f"marker of producer {header.producer_id} in {self._log_name} has epoch "
+                f"{header.producer_epoch} of a transaction that is still open",
+            )
         if producer.coordinator_epoch > marker.coordinator_epoch:
             raise LogError(
                 ErrorCode.transaction_coordinator_fenced,
@@ -155,6 +254,7 @@ class ProducerState:
         producer = self.producers.get(header.producer_id)
         if producer is None:
             producer = self.producers[header.producer_id] = Producer()
+        self.verifications.pop(header.producer_id, None)
         self._renew_epoch(producer, header.producer_epoch)
         delta = header.last_offset_delta
         last_offset = base_offset + delta
@@ -169,6 +269,7 @@ class ProducerState:
     ) -> AbortedTransaction | None:
         """A marker was appended; the transaction it aborts, if one was open."""
         self.offset_end = base_offset + header.last_offset_delta + 1
+        self.verifications.pop(header.producer_id, None)
         producer = self.producers.setdefault(header.producer_id, Producer())
         self._renew_epoch(producer, header.producer_epoch)
         producer.coordinator_epoch = marker.coordinator_epoch
@@ -219,6 +320,11 @@ class ProducerState:
         ]
         for producer_id in silent:
             del self.producers[producer_id]
+        self.verifications = {
+            producer_id: each
+            for producer_id, each in self.verifications.items()
+            if now_ms - each.timestamp < expiration_ms
+        }
 
     def snapshot(self) -> bytes:
         """The bytes of a `.snapshot` file; of each producer's batches only the last is in it."""
@@ -255,6 +361,7 @@ class ProducerState:
     def restart(self, offset_end: int) -> None:
         """Know nothing, as of `offset_end`."""
         self.producers.clear()
+        self.verifications.clear()
         self._open.clear()
         self._unreplicated.clear()
         self.offset_end = offset_end
