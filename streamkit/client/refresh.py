@@ -130,10 +130,12 @@ class Metadata:
                     await self._refresh_once()
                 except StreamkitError as error:
                     failures += 1
-                    _log.warning("metadata: %s", error)
-                    self._resolve(asked, error)
-                    if not isinstance(error, RetriableError):
+                    is_told = self._resolve(asked, error)
+                    is_final = not isinstance(error, RetriableError)
+                    if is_final:
                         self._served = asked
+                    if not (is_final and is_told):
+                        _log.warning("metadata: %s", error)
                 else:
                     failures = 0
                     self._served = asked
@@ -192,18 +194,23 @@ class Metadata:
         for listener in self._listeners:
             listener(view)
 
-    def _resolve(self, served: int, error: StreamkitError | None) -> None:
+    def _resolve(self, served: int, error: StreamkitError | None) -> bool:
+        """Tell those who waited; whether there were any."""
         left = []
+        is_told = False
         for number, waiter in self._waiters:
             if number > served:
                 left.append((number, waiter))
-            elif waiter.cancelled():
                 continue
-            elif error is None:
+            if waiter.cancelled():
+                continue
+            is_told = True
+            if error is None:
                 waiter.set_result(None)
             else:
                 waiter.set_exception(error)
         self._waiters = left
+        return is_told
 
 
 _PASSING = (

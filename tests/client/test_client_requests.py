@@ -19,8 +19,9 @@ from streamkit.client.errors import (
     UnsupportedByBrokerError,
 )
 from streamkit.client.offsets import EARLIEST, LATEST, CommittedOffset, Membership, Offsets
+from streamkit.client.refresh import Metadata
 from streamkit.client.settings import ClientSettings
-from streamkit.common.errors import RefreshMetadataError, RetriableError
+from streamkit.common.errors import RefreshMetadataError, RetriableError, UsageError
 from streamkit.common.model import TopicPartition
 from streamkit.net.errors import ConnectionLost
 from streamkit.protocol.apis import ApiKey
@@ -56,6 +57,23 @@ def test_no_reachable_server_is_one_clear_line(world: Any) -> None:
 
     with pytest.raises(ConnectionLost, match=r"bootstrap\.servers are 127\.0\.0\.1:1"):
         run(world, check, bootstrap_servers="127.0.0.1:1", default_api_timeout_ms=2_000)
+
+
+def test_refused_login_is_raised_and_not_logged_as_well(world: Any, caplog: Any) -> None:
+    async def refuse(_: Draft) -> Any:
+        raise UsageError("alice is refused")
+
+    async def scenario(cluster: Any, seams: Any) -> None:
+        settings = ClientSettings.from_mapping({"bootstrap.servers": cluster.bootstrap})
+        metadata = Metadata(settings, seams, refuse, lambda: None)
+        async with asyncio.TaskGroup() as group:
+            renewal = group.create_task(metadata.run())
+            with pytest.raises(UsageError):
+                await metadata.refresh()
+            renewal.cancel()
+
+    world.run(scenario, brokers=1)
+    assert caplog.messages == []
 
 
 def test_cluster_that_moved_is_found_by_the_bootstrap_list_again(world: Any) -> None:
