@@ -15,6 +15,7 @@ from streamkit.broker.coordinators.seams import StartTask
 from streamkit.broker.kraft.controller.topics import NewTopic
 from streamkit.broker.kraft.image import MetadataDelta, MetadataImage
 from streamkit.broker.log.log import Isolation, Origin
+from streamkit.broker.log.producer_state import UNVERIFIED, InTransaction
 from streamkit.broker.metadata import ClusterMetadata
 from streamkit.broker.partitions import Partition
 from streamkit.broker.purgatory import WatchList, park
@@ -42,9 +43,11 @@ class CoordinatedLog:
         self._partition = partition
         self._commit_timeout_ms = commit_timeout_ms
 
-    async def append(self, batch: bytes) -> int:
+    async def append(self, batch: bytes, transaction: InTransaction = UNVERIFIED) -> int:
         """Append one batch and wait until it is committed; its base offset. Raises ApiError."""
-        info = self._partition.append(batch, acks=ACKS_ALL, origin=Origin.COORDINATOR)
+        info = self._partition.append(
+            batch, acks=ACKS_ALL, origin=Origin.COORDINATOR, transaction=transaction
+        )
         await self._partition.wait_committed(info.last_offset + 1, self._commit_timeout_ms)
         return info.base_offset
 

@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from streamkit import records as batches
 from streamkit.broker.coordinators.seams import Cancel, PartitionLog, StartTask, Timers
+from streamkit.broker.log.producer_state import InTransaction, Verification
 from streamkit.common.errors import StreamkitError
 from streamkit.common.seams import Bytes, Clock
 from streamkit.protocol.errors import ApiError, ErrorCode
@@ -62,12 +63,38 @@ class CancelTimer:
 
 
 @dataclass(frozen=True, slots=True)
+class WithinTransaction:
+    """An operation's records are part of a producer's transaction."""
+
+    producer_id: int
+    producer_epoch: int
+    guard: Verification | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionEnd:
+    """An operation ends a producer's transaction with a marker, and has no records."""
+
+    producer_id: int
+    producer_epoch: int
+    is_commit: bool
+    coordinator_epoch: int
+    transaction_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Result(Generic[S, R]):
     """What an operation comes to; `effects` the runtime does not know go to its owner."""
 
     response: R
     records: Sequence[Any] = ()
     effects: Sequence[Any] = ()
+    transaction: WithinTransaction | TransactionEnd | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether anything goes to the log."""
+        return bool(self.records) or isinstance(self.transaction, TransactionEnd)
 
 
 Operation = Callable[[S], Result[S, R]]
@@ -155,6 +182,15 @@ class Runtime(Generic[S]):
         del self._shards[partition]
         self._close(shard)
 
+    def leader_epoch(self, partition: int) -> int:
+        """The epoch of the leadership. Raises ApiError when this node does not coordinate it."""
+        return self._shard(partition).leader_epoch
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a partition that this node leads is not loaded yet."""
+        return any(shard.phase is _Phase.LOADING for shard in self._shards.values())
+
     def active(self) -> Iterator[tuple[int, S]]:
         """The partitions that are loaded, with their states."""
         for partition, shard in sorted(self._shards.items()):
@@ -178,7 +214,7 @@ class Runtime(Generic[S]):
             shard.waiting.append((operation, turn))
             return await turn
         result = operation(shard.state)
-        if not result.records:
+        if not result.is_written:
             self._perform(shard, result.effects)
             return result.response
         shard.is_busy = True
@@ -218,11 +254,12 @@ class Runtime(Generic[S]):
         self, shard: _Shard[S], result: Result[S, Any], done: asyncio.Future[Any]
     ) -> None:
         try:
-            if result.records:
-                await self._append(shard, result.records)
+            if result.is_written:
+                await self._append(shard, result)
         except ApiError as error:
             _fail(done, _translated(error))
-            await self._recover(shard)
+            if error.code not in _REFUSED_UNWRITTEN:
+                await self._recover(shard)
             return
         if shard.phase is _Phase.CLOSED:
             _fail(done, ApiError(ErrorCode.not_coordinator, "leadership was lost"))
@@ -231,14 +268,38 @@ class Runtime(Generic[S]):
         if not done.done():
             done.set_result(result.response)
 
-    async def _append(self, shard: _Shard[S], records: Sequence[Any]) -> None:
+    async def _append(self, shard: _Shard[S], result: Result[S, Any]) -> None:
+        transaction = result.transaction
+        if isinstance(transaction, TransactionEnd):
+            await self._append_marker(shard, transaction)
+            return
         now_ms = self._clock.now_ms()
-        pairs = [self._owner.codec.encode(record) for record in records]
-        batch = batches.encode((key, value, now_ms, ()) for key, value in pairs)
-        base_offset = await shard.log.append(batch)
+        pairs = [self._owner.codec.encode(record) for record in result.records]
+        rows = [(key, value, now_ms, ()) for key, value in pairs]
+        producer_id = NO_PRODUCER
+        if transaction is None:
+            base_offset = await shard.log.append(batches.encode(rows))
+        else:
+            producer_id, epoch = transaction.producer_id, transaction.producer_epoch
+            batch = batches.encode(
+                rows, producer_id=producer_id, producer_epoch=epoch, transactional=True
+            )
+            base_offset = await shard.log.append(batch, InTransaction(transaction.guard))
         if shard.phase is _Phase.ACTIVE:
-            for index, record in enumerate(records):
-                shard.state.replay(record, base_offset + index, NO_PRODUCER)
+            for index, record in enumerate(result.records):
+                shard.state.replay(record, base_offset + index, producer_id)
+
+    async def _append_marker(self, shard: _Shard[S], end: TransactionEnd) -> None:
+        batch = batches.end_txn_marker(
+            is_commit=end.is_commit,
+            producer_id=end.producer_id,
+            producer_epoch=end.producer_epoch,
+            coordinator_epoch=end.coordinator_epoch,
+            timestamp=self._clock.now_ms(),
+        )
+        await shard.log.append(batch, InTransaction(version=end.transaction_version))
+        if shard.phase is _Phase.ACTIVE:
+            shard.state.end_transaction(end.producer_id, is_commit=end.is_commit)
 
     async def _recover(self, shard: _Shard[S]) -> None:
         """After a failed append nobody knows what is in the log: load it again."""
@@ -337,6 +398,16 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
 
+
+_REFUSED_UNWRITTEN = frozenset(
+    {
+        ErrorCode.invalid_producer_epoch,
+        ErrorCode.invalid_txn_state,
+        ErrorCode.transaction_coordinator_fenced,
+        ErrorCode.not_enough_replicas,
+    }
+)
+"""With these the log says that it took nothing in, so the state is what it was."""
 
 _TRANSLATIONS = {
     ErrorCode.not_leader_or_follower: ErrorCode.not_coordinator,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from typing import Protocol
 from uuid import UUID
 
+from streamkit.broker.log.producer_state import UNVERIFIED, InTransaction
 from streamkit.common.seams import Bytes
 from streamkit.rebalance.rules import InternalTopic
 
@@ -31,7 +32,7 @@ class Timers(Protocol):
 class PartitionLog(Protocol):
     """One partition of the internal topic that this node leads."""
 
-    async def append(self, batch: bytes) -> int:
+    async def append(self, batch: bytes, transaction: InTransaction = UNVERIFIED) -> int:
         """Append one batch and wait until it is committed; returns its base offset.
 
         Raises ApiError when this node does not lead any more, or the disk fails.

@@ -34,6 +34,13 @@ class CommitRequest:
     topic_ids: Mapping[str, UUID] = field(default_factory=dict)
     """The ids of the topics by name, where the request or the image has them."""
     api_version: int = 10
+    is_transactional: bool = False
+    """TxnOffsetCommit; a member is checked only when one is named (KIP-447)."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether neither a member nor an epoch is named."""
+        return not self.member_id and self.member_epoch <= NO_EPOCH and self.instance_id is None
 
 
 class CommittedOffset(NamedTuple):
