@@ -38,13 +38,35 @@ def commit(
     shard: GroupShard, request: CommitRequest, now_ms: int, metadata_bytes_max: int
 ) -> Result[GroupShard, Committed]:
     """Commit offsets. Raises ApiError when the member may not."""
+    try:
+        _check_commit(shard, request)
+    except ApiError as error:
+        if request.is_transactional:
+            raise _for_transaction(error) from None
+        raise
+    records, errors = commit_records(request, now_ms, metadata_bytes_max)
+    return Result(errors, records)
+
+
+def _check_commit(shard: GroupShard, request: CommitRequest) -> None:
+    if request.is_transactional and request.is_anonymous:
+        return
     group = shard.streams.get(request.group_id)
     if group is not None:
         _check_streams_commit(group, request)
     else:
         _check_simple_commit(shard, request)
-    records, errors = commit_records(request, now_ms, metadata_bytes_max)
-    return Result(errors, records)
+
+
+_FOR_TRANSACTIONS = {
+    ErrorCode.stale_member_epoch: ErrorCode.illegal_generation,
+    ErrorCode.group_id_not_found: ErrorCode.illegal_generation,
+}
+
+
+def _for_transaction(error: ApiError) -> ApiError:
+    """Producers know the errors of classic groups only (KIP-447)."""
+    return ApiError(_FOR_TRANSACTIONS.get(error.code, error.code), error.message)
 
 
 def fetch(shard: GroupShard, request: FetchRequest) -> FetchAnswer:
@@ -121,7 +143,7 @@ def _check_simple_commit(shard: GroupShard, request: CommitRequest) -> None:
 
 
 def _check_streams_commit(group: StreamsGroup, request: CommitRequest) -> None:
-    if request.api_version < STREAMS_COMMIT_VERSION:
+    if request.api_version < STREAMS_COMMIT_VERSION and not request.is_transactional:
         raise ApiError(
             ErrorCode.unsupported_version,
             f"OffsetCommit version {STREAMS_COMMIT_VERSION} or above must be used by members "
