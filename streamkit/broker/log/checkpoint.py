@@ -17,6 +17,7 @@ from streamkit.common.seams import Disk
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
 HIGH_WATERMARKS = "replication-offset-checkpoint"
 LOG_STARTS = "log-start-offset-checkpoint"
+CLEANED = "cleaner-offset-checkpoint"
 LEADER_EPOCHS = "leader-epoch-checkpoint"
 PARTITION_METADATA = "partition.metadata"
 VERSION = 0
@@ -62,6 +63,18 @@ def parse_partition_metadata(data: bytes) -> UUID:
         return UUID(bytes=base64.urlsafe_b64decode(values["topic_id"] + "=="))
     except (KeyError, ValueError) as error:
         raise StorageError(f"partition.metadata is damaged: {error!r}") from None
+
+
+def write_unsynced(disk: Disk, path: str, data: bytes) -> None:
+    """Replace a file whose loss or damage in a crash is noticed and made good by its reader."""
+    temporary = f"{path}.tmp"
+    file = disk.open(temporary, create=True)
+    try:
+        file.truncate(0)
+        file.append([data])
+    finally:
+        file.close()
+    disk.rename(temporary, path)
 
 
 def read_offsets(disk: Disk, path: str) -> dict[TopicPartition, int]:

@@ -75,6 +75,7 @@ class LogDirectory:
         recovery_points = self._checkpoint(checkpoint.RECOVERY_POINTS)
         log_starts = self._checkpoint(checkpoint.LOG_STARTS)
         high_watermarks = self._checkpoint(checkpoint.HIGH_WATERMARKS)
+        cleaned = self._checkpoint(checkpoint.CLEANED)
         for name in self.disk.list(self.path):
             if name.endswith(DELETE_SUFFIX):
                 self.disk.remove_tree(f"{self.path}/{name}")
@@ -93,6 +94,7 @@ class LogDirectory:
                 recovery_point=recovery_points.get(tp, 0),
                 log_start_offset=log_starts.get(tp, 0),
                 high_watermark=high_watermarks.get(tp, 0),
+                cleaned_offset=cleaned.get(tp, 0),
                 clean_shutdown=self.is_clean_start,
             )
         if self.is_clean_start:
@@ -115,13 +117,14 @@ class LogDirectory:
         """
         tp = TopicPartition(topic, partition)
         log = self.logs.get(tp)
+        if log is not None and log.topic_id.int == 0:
+            log.adopt(topic_id)
         if log is not None and log.topic_id != topic_id:
             logger.warning("%s belongs to topic id %s and is set aside", log.path, log.topic_id)
             self._set_aside(log, STRAY_SUFFIX)
             log = None
         if log is None:
             log = self._open_log(tp, topic_id, settings)
-            self.disk.sync_dir(self.path)
             self.logs[tp] = log
         log.settings = settings
         return log

@@ -1,7 +1,8 @@
 """Which leader epoch wrote from which offset on (Kafka's LeaderEpochFileCache).
 
-Entries (epoch, start offset) strictly grow in both. The file is replaced at each change, before
-the first batch of a new epoch is appended.
+Entries (epoch, start offset) strictly grow in both. The file is replaced by `persist`, which the
+log's flush calls before it moves the recovery point: recovery finds in the batches above that
+point what the file did not get.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ class LeaderEpochs:
         self._disk = disk
         self._path = path
         self.entries: list[tuple[int, int]] = []
+        self._persisted = self.entries
         if disk.exists(path):
             try:
-                self.entries = parse_epochs(disk.read(path))
+                self.entries = self._persisted = parse_epochs(disk.read(path))
             except StorageError:
                 # Recovery finds the epochs again in the batches.
                 self.entries = []
+                self._persisted = [UNDEFINED]
 
     @property
     def latest(self) -> int:
@@ -39,7 +42,7 @@ class LeaderEpochs:
         if epoch < 0 or (self.entries and epoch <= self.latest):
             return
         kept = [entry for entry in self.entries if entry[1] < start]
-        self._replace([*kept, (epoch, start)])
+        self.entries = [*kept, (epoch, start)]
 
     def end_offset_for(self, epoch: int, log_end_offset: int) -> tuple[int, int]:
         """The largest epoch not above `epoch`, and the offset where it ends; else (-1, -1)."""
@@ -64,7 +67,7 @@ class LeaderEpochs:
         """Drop the epochs that begin at `offset` or later."""
         kept = [entry for entry in self.entries if entry[1] < offset]
         if len(kept) != len(self.entries):
-            self._replace(kept)
+            self.entries = kept
 
     def truncate_start(self, offset: int) -> None:
         """Begin at `offset`: earlier epochs go, the one that wrote it begins there."""
@@ -72,8 +75,12 @@ class LeaderEpochs:
         if above == 0 or (above == 1 and self.entries[0][1] == offset):
             return
         first = (self.entries[above - 1][0], offset)
-        self._replace([first, *self.entries[above:]])
+        self.entries = [first, *self.entries[above:]]
 
-    def _replace(self, entries: list[tuple[int, int]]) -> None:
-        self._disk.write_atomic(self._path, format_epochs(entries))
-        self.entries = entries
+    def persist(self) -> None:
+        """Bring the file to what is known here; may run in a thread. Raises StorageError."""
+        # Lists are never changed in place, so this one stays as it is while it is written.
+        entries = self.entries
+        if entries != self._persisted:
+            self._disk.write_atomic(self._path, format_epochs(entries))
+            self._persisted = entries

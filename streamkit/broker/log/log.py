@@ -2,11 +2,15 @@
 
 log start ≤ last stable offset ≤ high watermark ≤ log end. A batch is appended by one write, with
 its offset and leader epoch set in its first bytes; a read gives the bytes as they lie there. All
-calls but `flush` come from one thread; `flush` may run in another beside appends and reads.
+calls but `flush` and `sync_names` come from one thread; those may run in another beside appends
+and reads. Nothing waits for the disk but them, `open` and `close`: a new log, a new segment and a
+new epoch are durable with the next flush, as the records in them are.
 """
 
 from __future__ import annotations
 
+import logging
+import posixpath
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +24,20 @@ from streamkit.broker.log.index import AbortedTransaction
 from streamkit.broker.log.producer_state import InTransaction, Origin, ProducerState
 from streamkit.broker.log.recovery import (
     Recovery,
+    has_segments,
     load_producers,
     open_segments,
     replay_batch,
     snapshot_offsets,
 )
-from streamkit.broker.log.segment import SNAPSHOT, Segment, StoredBatch, file_name
-from streamkit.broker.log.settings import LogSettings
+from streamkit.broker.log.segment import (
+    SNAPSHOT,
+    RetiredSegment,
+    Segment,
+    StoredBatch,
+    file_name,
+)
+from streamkit.broker.log.settings import LONG_MAX, LogSettings
 from streamkit.broker.log.timestamps import TimestampOffset, find_timestamp
 from streamkit.broker.log.validator import Prepared, check_batch, prepare
 from streamkit.common.errors import CorruptBatchError, StorageError
@@ -36,7 +47,10 @@ from streamkit.records import BatchHeader, EndTxnMarker, decode, parse_end_txn_m
 
 __all__ = ["AppendInfo", "Isolation", "Log", "Origin", "ReadResult"]
 
+logger = logging.getLogger(__name__)
+
 NO_TIMESTAMP = -1
+NO_TOPIC_ID = UUID(int=0)
 
 
 class Isolation(Enum):
@@ -84,7 +98,7 @@ class Log:
         self.path = path
         self.name = name
         self._settings = settings
-        self.topic_id = UUID(int=0)
+        self.topic_id = NO_TOPIC_ID
         self.producers = ProducerState(name)
         self.epochs = LeaderEpochs(disk, f"{path}/{checkpoint.LEADER_EPOCHS}")
         self.segments: list[Segment] = []
@@ -92,9 +106,13 @@ class Log:
         self.log_end_offset = 0
         self.high_watermark = 0
         self.recovery_point = 0
+        self.cleaned_offset = 0
+        self.flushed_ms = now_ms()
         self._now_ms = now_ms
         self._bases: list[int] = []
-        self._deleted: list[tuple[int, str]] = []
+        self._retired: list[tuple[int, RetiredSegment]] = []
+        self._are_names_new = False
+        self._is_flushing = False
 
     @classmethod
     def open(
@@ -110,33 +128,69 @@ class Log:
         recovery_point: int = 0,
         log_start_offset: int = 0,
         high_watermark: int = 0,
+        cleaned_offset: int = 0,
         clean_shutdown: bool = False,
     ) -> Log:
         """Open or make the log in directory `path`. Raises StorageError."""
         disk.make_dirs(path)
         log = cls(disk, path, f"{topic}-{partition}", settings, clock_now_ms)
         log._open_metadata(topic_id)
+        log._are_names_new |= not has_segments(disk, path)
         log.segments = open_segments(disk, path, settings, log_start_offset, clock_now_ms())
-        disk.sync_dir(path)
-        recovery = Recovery(disk, path, log.segments, log.producers)
+        recovery = Recovery(disk, path, log.segments, log.producers, cleaned_offset)
         log.log_end_offset = recovery.run(log.epochs, recovery_point, clean_shutdown)
         log.recovery_point = log.log_end_offset
+        log.cleaned_offset = cleaned_offset
         log._note_bases()
         log.log_start_offset = max(log_start_offset, log.segments[0].base_offset)
         log.epochs.truncate_end(log.log_end_offset)
         log.epochs.truncate_start(log.log_start_offset)
+        log.epochs.persist()
         log.high_watermark = min(max(high_watermark, log.log_start_offset), log.log_end_offset)
         return log
 
     def _open_metadata(self, topic_id: UUID | None) -> None:
+        self.topic_id = self._read_topic_id()
+        if self.topic_id.int == 0:
+            self.adopt(topic_id or NO_TOPIC_ID)
+        elif topic_id is not None and topic_id != self.topic_id:
+            raise StorageError(f"{self.path} belongs to topic id {self.topic_id}")
+
+    def _read_topic_id(self) -> UUID:
+        """The id in partition.metadata; none when a crash took the file before its first flush."""
+        path = f"{self.path}/{checkpoint.PARTITION_METADATA}"
+        if not self.disk.exists(path):
+            return NO_TOPIC_ID
+        try:
+            return checkpoint.parse_partition_metadata(self.disk.read(path))
+        except StorageError as error:
+            logger.warning("%s: %s", path, error)
+            return NO_TOPIC_ID
+
+    def adopt(self, topic_id: UUID) -> None:
+        """Let a log that knows no topic id belong to this topic."""
+        if topic_id.int == 0:
+            return
+        path = f"{self.path}/{checkpoint.PARTITION_METADATA}"
+        data = checkpoint.format_partition_metadata(topic_id)
+        checkpoint.write_unsynced(self.disk, path, data)
+        self.topic_id = topic_id
+        self._are_names_new = True
+
+    def sync_names(self) -> None:
+        """Make the log's folder and the names in it durable. Raises StorageError."""
+        if not self._are_names_new:
+            return
+        self._are_names_new = False
         path = f"{self.path}/{checkpoint.PARTITION_METADATA}"
         if self.disk.exists(path):
-            self.topic_id = checkpoint.parse_partition_metadata(self.disk.read(path))
-            if topic_id is not None and topic_id != self.topic_id:
-                raise StorageError(f"{self.path} belongs to topic id {self.topic_id}")
-        elif topic_id is not None:
-            self.disk.write_atomic(path, checkpoint.format_partition_metadata(topic_id))
-            self.topic_id = topic_id
+            file = self.disk.open(path)
+            try:
+                file.sync()
+            finally:
+                file.close()
+        self.disk.sync_dir(self.path)
+        self.disk.sync_dir(posixpath.dirname(self.path))
 
     @property
     def settings(self) -> LogSettings:
@@ -420,13 +474,14 @@ class Log:
         segment = Segment(self.disk, self.path, base, self.settings, self._now_ms())
         segment.load_indexes()
         self.segments.append(segment)
+        self._are_names_new = True
         self._note_bases()
 
     def take_snapshot(self) -> None:
         """Keep the producers' state of now; only that of segments and the newest stay."""
         path = f"{self.path}/{file_name(self.log_end_offset, SNAPSHOT)}"
         if not self.disk.exists(path):
-            self.disk.write_atomic(path, self.producers.snapshot())
+            checkpoint.write_unsynced(self.disk, path, self.producers.snapshot())
         kept = {segment.base_offset for segment in self.segments} | {self.log_end_offset}
         for offset in snapshot_offsets(self.disk, self.path):
             if offset not in kept:
@@ -434,12 +489,21 @@ class Log:
 
     def flush(self) -> None:
         """Make all appended records durable. Raises StorageError; may run in a thread."""
-        offset_end = self.log_end_offset
-        segments = self.segments[:]
-        for segment in segments[self._index_of(self.recovery_point) : -1]:
-            segment.sync()
-        segments[-1].sync_log()
+        self._is_flushing = True
+        try:
+            offset_end = self.log_end_offset
+            segments = self.segments[:]
+            self.sync_names()
+            for segment in segments[self._index_of(self.recovery_point) : -1]:
+                segment.sync()
+            segments[-1].sync_log()
+            self.epochs.persist()
+        except FileNotFoundError as error:
+            raise StorageError(f"{self.path} is gone: {error}") from error
+        finally:
+            self._is_flushing = False
         self.recovery_point = max(self.recovery_point, offset_end)
+        self.flushed_ms = self._now_ms()
 
     def _index_of(self, offset: int) -> int:
         return max(0, bisect_right(self._bases, offset) - 1)
@@ -523,17 +587,26 @@ class Log:
 
     def _retire(self, segment: Segment) -> None:
         due_ms = self._now_ms() + self.settings.file_delete_delay_ms
-        self._deleted += [(due_ms, path) for path in segment.rename_deleted()]
+        self._retired.append((due_ms, segment.retire()))
         snapshot = f"{self.path}/{file_name(segment.base_offset, SNAPSHOT)}"
         if self.disk.exists(snapshot):
             self.disk.remove(snapshot)
 
     def purge(self, now_ms: int) -> None:
         """Remove the files of dropped segments whose delay is over."""
-        due = [path for due_ms, path in self._deleted if due_ms <= now_ms]
-        self._deleted = [entry for entry in self._deleted if entry[0] > now_ms]
-        for path in due:
-            self.disk.remove(path)
+        for retired in self.take_retired(now_ms):
+            retired.remove()
+
+    def take_retired(self, now_ms: int) -> list[RetiredSegment]:
+        """The dropped segments whose delay is over; the caller removes them, in any thread.
+
+        None while a flush runs, which may be at one of them.
+        """
+        if self._is_flushing:
+            return []
+        due = [retired for due_ms, retired in self._retired if due_ms <= now_ms]
+        self._retired = [entry for entry in self._retired if entry[0] > now_ms]
+        return due
 
     def close(self, clean: bool = True) -> None:
         """Close the files; a clean close flushes and leaves a producer snapshot at the end."""
@@ -542,15 +615,18 @@ class Log:
             for segment in self.segments:
                 segment.finish()
                 segment.sync()
+            self.sync_names()
+            self.epochs.persist()
             self.recovery_point = self.log_end_offset
-            self.purge(self._now_ms() + self.settings.file_delete_delay_ms)
+            self.purge(LONG_MAX)
         for segment in self.segments:
             segment.close()
+        for _, retired in self._retired:
+            retired.close()
 
     def delete(self) -> None:
         """Close the files and remove the log's directory."""
-        for segment in self.segments:
-            segment.close()
+        self.close(clean=False)
         self.disk.remove_tree(self.path)
 
 

@@ -2,7 +2,8 @@
 
 After a clean shutdown everything on disk is trusted. Otherwise each segment from the one with the
 recovery point on is walked with every crc checked; at the first batch that is not whole and
-intact the segment is cut, and what lies behind it is dropped (Kafka's LogLoader). The producers'
+intact the segment is cut, and what lies behind it is dropped (Kafka's LogLoader). So is what
+follows a hole between two segments, unless it lies where compaction makes holes. The producers'
 state is the newest snapshot that is not beyond the end, and the batches after it.
 """
 
@@ -32,6 +33,11 @@ logger = logging.getLogger(__name__)
 
 CLEANED, SWAP = ".cleaned", ".swap"
 TEMPORARY = (DELETED, CLEANED, ".tmp")
+
+
+def has_segments(disk: Disk, path: str) -> bool:
+    """Whether a log is there already."""
+    return any(offset_of(name, LOG) is not None for name in disk.list(path))
 
 
 def open_segments(
@@ -64,12 +70,18 @@ class Recovery:
     """One pass over the segments of a log that is being opened."""
 
     def __init__(
-        self, disk: Disk, path: str, segments: list[Segment], producers: ProducerState
+        self,
+        disk: Disk,
+        path: str,
+        segments: list[Segment],
+        producers: ProducerState,
+        cleaned_offset: int,
     ) -> None:
         self._disk = disk
         self._path = path
         self._segments = segments
         self._producers = producers
+        self._cleaned_offset = cleaned_offset
 
     def run(self, epochs: LeaderEpochs, recovery_point: int, is_clean: bool) -> int:
         """Make the segments consistent; returns the log's end offset."""
@@ -82,7 +94,7 @@ class Recovery:
             first = len(self._segments) - 1
         base = self._segments[first].base_offset
         self._load_producers(base)
-        return self._rebuild_from(first, epochs)
+        return self._rebuild_from(first, epochs, max(recovery_point, self._cleaned_offset))
 
     def _load_producers(self, offset_end: int) -> None:
         load_producers(self._disk, self._path, self._segments, self._producers, offset_end)
@@ -115,7 +127,7 @@ class Recovery:
             segment.first_timestamp = first.header.max_timestamp
         return offset_end
 
-    def _rebuild_from(self, first: int, epochs: LeaderEpochs) -> int:
+    def _rebuild_from(self, first: int, epochs: LeaderEpochs, holes_end: int) -> int:
         offset_end = self._segments[first].base_offset
         for index in range(first, len(self._segments)):
             segment = self._segments[index]
@@ -123,14 +135,20 @@ class Recovery:
                 raise StorageError(
                     f"segment {segment.path_of(LOG)} begins before the end of the one before it"
                 )
+            if segment.base_offset > max(offset_end, holes_end):
+                self._drop_from(index)
+                break
             offset_end, is_whole = self._rebuild(segment, epochs)
-            if not is_whole and index + 1 < len(self._segments):
-                for dropped in self._segments[index + 1 :]:
-                    for path in dropped.rename_deleted():
-                        self._disk.remove(path)
-                del self._segments[index + 1 :]
+            if not is_whole:
+                self._drop_from(index + 1)
                 break
         return offset_end
+
+    def _drop_from(self, index: int) -> None:
+        for dropped in self._segments[index:]:
+            logger.warning("%s is dropped: it follows on a hole", dropped.path_of(LOG))
+            dropped.retire().remove()
+        del self._segments[index:]
 
     def _rebuild(self, segment: Segment, epochs: LeaderEpochs) -> tuple[int, bool]:
         """Walk the segment and cut it at the first bad batch: (end offset, was it all good)."""

@@ -262,16 +262,34 @@ class Segment:
         self.times.close()
         self.aborted.close()
 
-    def rename_deleted(self) -> list[str]:
-        """Close, and give the files names that are removed later; returns those."""
-        self.close()
+    def retire(self) -> RetiredSegment:
+        """Give the files names that no log has; they stay open for who still reads them."""
         renamed = []
         for suffix in SUFFIXES:
             path = self.path_of(suffix)
             if self._disk.exists(path):
                 self._disk.rename(path, path + DELETED)
                 renamed.append(path + DELETED)
-        return renamed
+        return RetiredSegment(self._disk, self, renamed)
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredSegment:
+    """A segment that no log has any more, and the paths of its files."""
+
+    disk: Disk
+    segment: Segment
+    paths: Sequence[str]
+
+    def close(self) -> None:
+        self.segment.close()
+
+    def remove(self) -> None:
+        """Close and remove the files."""
+        self.close()
+        for path in self.paths:
+            if self.disk.exists(path):
+                self.disk.remove(path)
 
 
 def hash_name(name: str) -> int:

@@ -176,3 +176,30 @@ def test_settings_come_from_topic_configurations() -> None:
     assert settings.is_compacted
     assert settings.is_deleted
     assert settings.is_log_append_time
+
+
+def test_making_a_log_waits_for_no_disk() -> None:
+    disk = MemoryDisk()
+    directory = opened(disk)
+    before = disk.syncs
+    log = directory.get_or_create("orders", 7, ORDERS, SETTINGS)
+    fill(log, 40)
+    assert len(log.segments) > 2
+    assert disk.syncs == before
+    log.flush()
+    assert disk.syncs > before
+
+
+def test_a_log_that_lost_its_topic_id_belongs_to_the_topic_of_its_name() -> None:
+    for seed in range(20):
+        disk = MemoryDisk()
+        directory = opened(disk)
+        fill(directory.get_or_create("orders", 7, ORDERS, SETTINGS), 5)
+        disk.crash(random.Random(seed))
+        directory = opened(disk)
+        log = directory.get_or_create("orders", 7, ORDERS, SETTINGS)
+        assert log.topic_id == ORDERS
+        log.flush()
+        disk.crash(random.Random(seed))
+        assert opened(disk).logs[TopicPartition("orders", 7)].topic_id == ORDERS
+        assert not [name for name in disk.list("/data") if name.endswith("-stray")]

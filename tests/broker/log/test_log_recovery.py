@@ -148,7 +148,6 @@ def test_an_unclean_start_finds_the_leader_epochs_again(bench: Any) -> None:
     log = bench.open()
     bench.append(log, b"a", epoch=3)
     bench.append(log, b"b", epoch=8)
-    bench.disk.remove(f"{bench.folder}/leader-epoch-checkpoint")
     assert bench.open().epochs.entries == [(3, 0), (8, 1)]
     rewrite(bench, "leader-epoch-checkpoint", b"junk")
     assert bench.open().epochs.entries == [(3, 0), (8, 1)]
