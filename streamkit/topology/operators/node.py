@@ -275,7 +275,9 @@ class SinkNode(Node):
         key_bytes = value_bytes = None
         if key is not None:
             key_bytes = encode(self.key_kind, self.key_serde, self.topic, key, headers)
-        if value is not None:
+        if value is key and self.key_kind == _STRING and self.value_kind == _STRING:
+            value_bytes = key_bytes
+        elif value is not None:
             value_bytes = encode(self.value_kind, self.value_serde, self.topic, value, headers)
         self.append(key_bytes, value_bytes, timestamp, headers)
 
