@@ -20,6 +20,7 @@ from streamkit.client.admin import (
 )
 from streamkit.client.consumer import Consumer
 from streamkit.client.metadata import TopicView
+from streamkit.client.offsets import CommittedOffset
 from streamkit.client.portal import Portal
 from streamkit.client.producer import Producer
 from streamkit.client.records import ConsumedBatch, ConsumerRecord, RecordMetadata
@@ -118,6 +119,36 @@ class BlockingProducer:
         """As `Producer.flush`."""
         self._portal.run(self._flush())
         self._raise_failure()
+
+    def begin(self) -> None:
+        """As `Producer.begin`."""
+        self._portal.run(self._producer.begin())
+
+    def send_offsets(
+        self,
+        offsets: Mapping[TopicPartition, int | CommittedOffset],
+        *,
+        group: str,
+        member_id: str = "",
+        member_epoch: int = -1,
+    ) -> None:
+        """As `Producer.send_offsets`."""
+        work = self._producer.send_offsets(
+            offsets, group=group, member_id=member_id, member_epoch=member_epoch
+        )
+        self._portal.run(work)
+
+    def commit(self) -> None:
+        """As `Producer.commit`, with all that was sent before."""
+        self._portal.run(self._drained())
+        self._raise_failure()
+        self._portal.run(self._producer.commit())
+
+    def abort(self) -> None:
+        """As `Producer.abort`, with all that was sent before."""
+        self._portal.run(self._drained())
+        self._failure = None
+        self._portal.run(self._producer.abort())
 
     async def _flush(self) -> None:
         await self._drained()

@@ -137,11 +137,8 @@ class Client:
         """
 
         async def attempt() -> Any:
-            broker = await self.coordinator(kind, key)
             try:
-                connection = await self._connections.get(
-                    (broker.host, broker.port), Channel.COORDINATOR
-                )
+                connection = await self.coordinator_connection(kind, key)
                 response = await connection.call(self.fit(connection, ask), timeout_ms)
                 response = upgrade(response) if canonical else response
                 if check is not None:
@@ -166,6 +163,11 @@ class Client:
         broker = BrokerView(found.node_id, found.host, found.port)
         self._coordinators[kind, key] = broker
         return broker
+
+    async def coordinator_connection(self, kind: CoordinatorKind, key: str) -> Connection:
+        """The connection to the coordinator, looked up and opened when needed."""
+        broker = await self.coordinator(kind, key)
+        return await self._connections.get((broker.host, broker.port), Channel.COORDINATOR)
 
     def forget_coordinator(self, kind: CoordinatorKind, key: str) -> None:
         """Look the coordinator up again next time."""

@@ -83,7 +83,7 @@ class Offsets:
                 "generation_id_or_member_epoch": member.member_epoch,
                 "member_id": member.member_id,
                 "group_instance_id": member.instance_id,
-                "topics": _commit_topics(offsets),
+                "topics": commit_topics(offsets),
             },
             version_max=NAMES_UNTIL,
             version_min=_version_min(member),
@@ -218,7 +218,8 @@ def _version_min(member: Membership) -> int:
     return MEMBER_EPOCH_SINCE if member.member_epoch > NO_EPOCH and member.member_id else 0
 
 
-def _commit_topics(offsets: Mapping[TopicPartition, CommittedOffset]) -> list[dict[str, Any]]:
+def commit_topics(offsets: Mapping[TopicPartition, CommittedOffset]) -> list[dict[str, Any]]:
+    """The `topics` of OffsetCommit and TxnOffsetCommit."""
     topics: dict[str, list[dict[str, Any]]] = {}
     for tp, committed in offsets.items():
         topics.setdefault(tp.topic, []).append(

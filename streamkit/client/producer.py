@@ -12,10 +12,17 @@ from streamkit.client.accumulator import Accumulator, OnDelivery, OpenBatch
 from streamkit.client.client import Client
 from streamkit.client.closing import CloseOptions
 from streamkit.client.errors import ClosedError, error_for
+from streamkit.client.offsets import CommittedOffset, Membership
 from streamkit.client.records import RecordMetadata
 from streamkit.client.sender import BatchSender
 from streamkit.client.settings import ProducerSettings, settings_of
-from streamkit.common.errors import RetriableError, StreamkitError, UsageError
+from streamkit.client.transactions import Transactions
+from streamkit.common.errors import (
+    AbortTransactionError,
+    RetriableError,
+    StreamkitError,
+    UsageError,
+)
 from streamkit.common.model import Headers, TopicPartition
 from streamkit.common.seams import Seams
 from streamkit.common.system import system_seams
@@ -37,6 +44,18 @@ class Producer:
     `send` waits for room and metadata only, not for the broker: `on_delivery` is called with the
     record's place or the error, and `flush` raises the first error of a record that had none.
     Leaving the block flushes.
+
+    With `transactional.id` records are sent in transactions. Entering the block fences older
+    producers of the same id; leaving it aborts a transaction that is still open.
+
+        async with Producer({**config, "transactional.id": "shop-1"}) as producer:
+            await producer.begin()
+            await producer.send("orders", b"one")
+            await producer.send_offsets({TopicPartition("carts", 0): 42}, group="shop")
+            await producer.commit()
+
+    AbortTransactionError asks for `abort`; RejoinError says that another producer has the id, and
+    only a new Producer goes on. After a RetriableError of `commit` or `abort` call it again.
     """
 
     def __init__(self, config: Mapping[str, Any], *, seams: Seams | None = None) -> None:
@@ -44,6 +63,7 @@ class Producer:
         self._seams = seams or system_seams()
         self._client = Client(self.settings, self._seams)
         self._sender: BatchSender | None = None
+        self._transactions: Transactions | None = None
         self._open = Accumulator(
             self.settings.batch_size,
             compression_of(self.settings.compression_type),
@@ -55,7 +75,14 @@ class Producer:
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
-        self._sender = BatchSender(self._client, self.settings)
+        transactional_id = self.settings.transactional_id or None
+        self._sender = BatchSender(self._client, self.settings, transactional_id=transactional_id)
+        if transactional_id is not None:
+            try:
+                await self._initialise(self._sender, transactional_id)
+            except BaseException as error:
+                await self._client.__aexit__(type(error), error, error.__traceback__)
+                raise
         return self
 
     async def __aexit__(
@@ -65,6 +92,8 @@ class Producer:
         trace: TracebackType | None,
     ) -> None:
         try:
+            if self._transactions is not None and error is not None:
+                await self._abort_quietly(self._transactions)
             if error is None:
                 await self.close()
         finally:
@@ -87,6 +116,8 @@ class Producer:
         metadata and for room; raises UnknownTopicError or RetriableError then.
         """
         sender = self._sender_or_raise()
+        if self._transactions is not None:
+            self._transactions.state.check_open(f"send to {topic}")
         count = self._partition_count(topic) or await self._find_partitions(topic)
         if not sender.has_room:
             await self._wait_room(sender)
@@ -158,11 +189,55 @@ class Producer:
         self._submit_all()
         return self._flush(sender.flush())
 
+    async def begin(self) -> None:
+        """Begin a transaction. Raises UsageError while one is open."""
+        self._transactions_or_raise().begin()
+
+    async def send_offsets(
+        self,
+        offsets: Mapping[TopicPartition, int | CommittedOffset],
+        *,
+        group: str,
+        member_id: str = "",
+        member_epoch: int = -1,
+    ) -> None:
+        """Commit a group's offsets, those of the next records to read, with the transaction.
+
+        Give the member's id and epoch (or generation) where the group has members (KIP-447).
+        """
+        committed = {
+            tp: each if isinstance(each, CommittedOffset) else CommittedOffset(each)
+            for tp, each in offsets.items()
+        }
+        member = Membership(group, member_id, member_epoch)
+        await self._transactions_or_raise().send_offsets(member, committed)
+
+    async def commit(self) -> None:
+        """Deliver everything that was sent, then commit. Raises what failed."""
+        transactions = self._transactions_or_raise()
+        self._submit_all()
+        try:
+            await transactions.commit()
+        finally:
+            # The transaction itself has said what failed in it.
+            self._failure = None
+
+    async def abort(self) -> None:
+        """Drop what was sent since `begin`; read_committed consumers never see it."""
+        transactions = self._transactions_or_raise()
+        dropped = AbortTransactionError("the transaction is aborted")
+        for batch in self._open.close_older(float("inf")):
+            self._on_done(batch)(batch.tp, -1, dropped)
+        await transactions.abort()
+        self._failure = None
+
     async def close(self, options: CloseOptions | None = None) -> None:
         """Flush within the time of `options` (without: for ever); what is left then fails."""
         sender = self._sender
         if sender is None:
             return
+        if self._transactions is not None:
+            await self._abort_quietly(self._transactions)
         self._submit_all()
         await sender.close(options.timeout_ms if options is not None else None)
         self._sender = None
@@ -176,6 +251,30 @@ class Producer:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    async def _initialise(self, sender: BatchSender, transactional_id: str) -> None:
+        self._transactions = Transactions(
+            self._client,
+            sender,
+            transactional_id,
+            transaction_timeout_ms=self.settings.transaction_timeout_ms,
+            timeout_ms=self.settings.max_block_ms,
+        )
+        await self._transactions.initialise()
+
+    async def _abort_quietly(self, transactions: Transactions) -> None:
+        if not transactions.state.may_abort:
+            return
+        try:
+            await self.abort()
+        except StreamkitError as error:
+            _log.info("the open transaction is left to time out: %s", error)
+
+    def _transactions_or_raise(self) -> Transactions:
+        self._sender_or_raise()
+        if self._transactions is None:
+            raise UsageError("transactions need the setting transactional.id")
+        return self._transactions
 
     def _sender_or_raise(self) -> BatchSender:
         if self._sender is None:
@@ -227,8 +326,14 @@ class Producer:
             self._submit(batch)
 
     def _submit(self, batch: OpenBatch) -> None:
-        if self._sender is not None:
-            self._sender.submit(batch.tp, batch.builder, self._on_done(batch))
+        on_done = self._on_done(batch)
+        if self._transactions is not None:
+            try:
+                self._transactions.submit(batch.tp, batch.builder, on_done)
+            except StreamkitError as error:
+                on_done(batch.tp, -1, error)
+        elif self._sender is not None:
+            self._sender.submit(batch.tp, batch.builder, on_done)
 
     def _on_done(
         self, batch: OpenBatch

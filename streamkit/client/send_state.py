@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from streamkit.client.backoff import Backoff
-from streamkit.client.errors import DeliveryTimeoutError, error_for
+from streamkit.client.errors import DeliveryTimeoutError, code_of, error_for
 from streamkit.client.metadata import ClusterView
 from streamkit.common.errors import RetriableError, StreamkitError
 from streamkit.common.model import TopicPartition
@@ -35,6 +35,9 @@ SEQUENCES: Final = 2**31
 EPOCH_MAX: Final = 2**15 - 2
 
 OnDone = Callable[[TopicPartition, int, StreamkitError | None], None]
+
+CONCURRENT_BACKOFF_MS: Final = 20
+"""The wait of a batch while its producer's last transaction is being finished."""
 
 _GAP: Final = (ErrorCode.out_of_order_sequence_number, ErrorCode.unknown_producer_id)
 
@@ -119,6 +122,10 @@ class SendState:
         self.pending_bytes = 0
         self.pending_batches = 0
         self.wants_identity = limits.is_idempotent
+        self.gate: Callable[[TopicPartition], bool] | None = None
+        """Says whether a partition's batches may go out yet; None: all may."""
+        self.is_aborting = False
+        """Nothing is sent again: the transaction that the batches belong to is over."""
 
     @property
     def identity(self) -> ProducerIdentity:
@@ -129,6 +136,18 @@ class SendState:
         """A coordinator or broker gave this producer id and epoch."""
         self._identity = identity
         self.wants_identity = False
+        self.is_aborting = False
+
+    def abort_pending(self, error: StreamkitError) -> list[Done]:
+        """Give up on what is not on the wire; what is will not be sent again, until there is a new
+        identity."""
+        self.is_aborting = True
+        done: list[Done] = []
+        for queue in self._queues.values():
+            for batch in (*queue.unresolved, *queue.waiting):
+                if not batch.is_on_wire:
+                    done += self._done(batch, -1, error)
+        return done
 
     def submit(
         self, tp: TopicPartition, builder: BatchBuilder, on_done: OnDone, now_ms: float
@@ -188,6 +207,8 @@ class SendState:
         if batch.is_done:
             return []
         error = error_for(code, f"produce of {batch.builder.count} records to {batch.tp}", message)
+        if code in _GAP and self._limits.is_transactional and queue.unresolved[0] is not batch:
+            return self._retry(queue, batch, error, now_ms, chance)
         if code in _GAP and self._limits.is_idempotent and not self._limits.is_transactional:
             queue.needs_bump = queue.needs_bump or queue.unresolved[0] is batch
             return self._retry(queue, batch, error, now_ms, chance)
@@ -256,7 +277,7 @@ class SendState:
         if not queue.waiting:
             return None
         batch = queue.waiting[0]
-        if batch.retry_at_ms > now_ms:
+        if batch.retry_at_ms > now_ms or (self.gate is not None and not self.gate(queue.tp)):
             return None
         if self._limits.is_idempotent and not self._may_send(queue, batch):
             return None
@@ -322,10 +343,13 @@ class SendState:
         now_ms: float,
         chance: float,
     ) -> list[Done]:
-        if batch.attempts > self._limits.retries_max:
+        if self.is_aborting or batch.attempts > self._limits.retries_max:
             return self._done(batch, -1, error)
         batch.last_error = error
-        batch.retry_at_ms = now_ms + self._limits.retry_backoff.delay_ms(batch.attempts, chance)
+        delay_ms = self._limits.retry_backoff.delay_ms(batch.attempts, chance)
+        if code_of(error) == ErrorCode.concurrent_transactions:
+            delay_ms = CONCURRENT_BACKOFF_MS
+        batch.retry_at_ms = now_ms + delay_ms
         self._put_back(queue, batch)
         return []
 

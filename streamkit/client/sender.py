@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,8 @@ class BatchSender:
                 retry_backoff=settings.retry_backoff,
             )
         )
+        self.produce_version_max: int | None = None
+        """Speak at most this version of Produce; None: the newest."""
         self._nodes: dict[int, _Node] = {}
         self._topics: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -132,6 +134,23 @@ class BatchSender:
         """The producer id and epoch of a transactional producer."""
         self._state.set_identity(identity)
         self._wake.set()
+
+    def set_gate(self, gate: Callable[[TopicPartition], bool]) -> None:
+        """Hold back the batches of partitions for which `gate` is false, until `wake`."""
+        self._state.gate = gate
+
+    def wake(self) -> None:
+        """Look again at what may be sent."""
+        self._wake.set()
+
+    def abort_pending(self, error: StreamkitError) -> None:
+        """Fail what is not on the wire, and retry nothing until `set_identity`."""
+        self._finish(self._state.abort_pending(error))
+        self._wake.set()
+
+    def drop_all(self, error: StreamkitError) -> None:
+        """Fail everything; what the broker says of batches on the wire counts no more."""
+        self._finish(self._state.fail_all(error))
 
     def submit(self, tp: TopicPartition, builder: BatchBuilder, on_done: OnDone) -> None:
         """Send a batch after those submitted before. Raises ClosedError.
@@ -298,6 +317,8 @@ class BatchSender:
     ) -> None:
         view = self._client.view
         newest = connection.version_of(ApiKey.PRODUCE)
+        if newest is not None and self.produce_version_max is not None:
+            newest = min(newest, self.produce_version_max)
         if newest is None:
             error = UnsupportedByBrokerError(f"broker {node_id} does not serve PRODUCE")
             self._finish(self._state.fail((batch.tp for batch in batches), error))

@@ -119,6 +119,8 @@ class ProducerSettings(ClientSettings):
     max_in_flight_requests_per_connection: int = Field(default=5, ge=1)
     max_request_size: int = Field(default=1_048_576, gt=0)
     retries: int = Field(default=INT32_MAX, ge=0)
+    transactional_id: str = ""
+    transaction_timeout_ms: int = Field(default=60_000, gt=0)
 
     @field_validator("acks", mode="before")
     @classmethod
@@ -136,6 +138,10 @@ class ProducerSettings(ClientSettings):
             raise ValueError(
                 "enable.idempotence=true needs acks=all, retries above 0 and "
                 "max.in.flight.requests.per.connection of at most 5"
+            )
+        if self.transactional_id and not self.is_idempotent:
+            raise ValueError(
+                "transactional.id needs enable.idempotence=true, acks=all and retries above 0"
             )
         return self
 
