@@ -25,6 +25,7 @@ from streamkit.topology.plan import Topology
 
 if TYPE_CHECKING:
     from streamkit.tasks.embedding import EmbeddedWorker
+    from streamkit.testing.driver import TopologyTestDriver
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -294,6 +295,22 @@ class App:
         self.configure(given)
         settings = StreamsSettings.from_mapping({**self.config, "application.id": self.id})
         return EmbeddedWorker(self.topology, settings, system_seams())
+
+    def test(
+        self,
+        *,
+        config: Mapping[str, object] | None = None,
+        partitions: int = 1,
+        now_ms: int = 0,
+    ) -> TopologyTestDriver:
+        """This program without a broker, for tests: `with app.test() as t`.
+
+        `partitions` is the count of every topic, `now_ms` the wall clock's start.
+        """
+        from streamkit.testing.driver import TopologyTestDriver
+
+        merged = {**self.config, **(config or {})}
+        return TopologyTestDriver(self.topology, merged, partitions=partitions, now_ms=now_ms)
 
     def main(self, arguments: Sequence[str] | None = None) -> NoReturn:
         """Be the `streamkit` command line for this program, and exit."""

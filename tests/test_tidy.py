@@ -35,7 +35,7 @@ MAY_IMPORT = {
 """The table of docs/architecture.md; a package may always import itself."""
 
 LATE_IMPORTS = {("app", "cli"), ("app", "testing")}
-"""Allowed inside functions only: `App.main` is the command line, `App.test` the test driver."""
+"""Allowed late only: `App.main` is the command line, `App.test` the test driver."""
 
 TOPOLOGY_SEES_OF_STATE = {"streamkit.state.interfaces", "streamkit.state.builders"}
 BROKER_SEES_OF_REBALANCE = {"streamkit.rebalance.rules", "streamkit.rebalance.assignor"}
@@ -82,11 +82,11 @@ def name_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
-    """Each imported module by its full name, and whether the import is inside a function."""
+    """Each imported module by its full name, and whether only a function or a type needs it."""
     late = {
         id(inner)
         for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_for_types(node)
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree_of(path)):
@@ -99,6 +99,12 @@ def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
                 yield (inner if module_exists(inner) else module), id(node) in late
+
+
+def is_for_types(node: ast.AST) -> bool:
+    """Whether this is `if TYPE_CHECKING:`."""
+    test = node.test if isinstance(node, ast.If) else None
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 
 
 def module_exists(name: str) -> bool:

@@ -28,6 +28,7 @@ from streamkit.tasks.messages import PrepareTask, TaskPrepared
 from streamkit.tasks.partition_group import PartitionGroup, PartitionQueue
 from streamkit.tasks.restoration import Restoration, Restore
 from streamkit.tasks.state_directory import Release, StateDirectory
+from streamkit.topology.operators.node import Node, SourceNode
 from streamkit.topology.plan import LinkedTopology, NodeKind, Subtopology
 
 
@@ -133,6 +134,14 @@ class StreamTask:
         queues = list(self._group.queues) if self._group is not None else []
         restoring = list(self._restoration.positions()) if self._restoration is not None else []
         return queues + restoring
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Its operators, once it runs."""
+        return self._linked.nodes if self._linked is not None else ()
+
+    def source(self, topic: str) -> SourceNode | None:
+        """The node that reads a topic; None when none does, or it does not run yet."""
+        return self._linked.sources.get(topic) if self._linked is not None else None
 
     def try_prepare(self) -> PrepareTask | None:
         """Take the folder; then what to look up, or None while another process has it."""

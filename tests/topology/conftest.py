@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.topology.fakes import FakeTask
+from tests.topology.driven import Driven
 
 
 @pytest.fixture
-def task() -> Callable[..., FakeTask]:
-    """Links an app: `task(app, cached=False)`."""
-    return FakeTask
+def task() -> Callable[..., Driven]:
+    """Starts an app's tasks: `task(app, cached=False)`."""
+    return Driven

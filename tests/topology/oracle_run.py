@@ -1,4 +1,4 @@
-"""Runs a case through our operators over fakes, and reads the oracle's answer to the same case.
+"""Runs a case through our tasks, and reads the oracle's answer to the same case.
 
 Records are compared as bytes: (key, value, time) per topic, repartition topics included.
 """
@@ -9,7 +9,7 @@ import base64
 from collections import defaultdict
 from typing import Any
 
-from tests.topology.fakes import FakeTask
+from streamkit.testing import TopologyTestDriver
 from tests.topology.oracle_cases import Case, app_of
 
 Outcome = dict[str, list[list[Any]]]
@@ -43,14 +43,17 @@ def kafka_dropped(answer: dict[str, Any]) -> int:
 
 def we_write(case: Case) -> tuple[Outcome, int]:
     """What our operators write for the case's input, and how many records they drop."""
-    task = FakeTask(app_of(case))
-    for event in case["input"]:
-        key, value = (_bytes(event[side]) for side in ("key", "value"))
-        task.pipe(event["topic"], key, value, event["ts"])
-    written: Outcome = defaultdict(list)
-    for topic, key, value, at, _ in task.written:
-        written[topic].append([_base64(key), _base64(value), at])
-    return dict(written), len(task.drops)
+    with TopologyTestDriver(app_of(case).topology) as driver:
+        for event in case["input"]:
+            key, value = (_bytes(event[side]) for side in ("key", "value"))
+            driver.pipe_bytes(event["topic"], key, value, at=event["ts"])
+        written: Outcome = defaultdict(list)
+        for record in driver.written:
+            topic = record.tp.topic
+            if not topic.endswith("-changelog"):
+                row = [_base64(record.key), _base64(record.value), record.timestamp]
+                written[topic].append(row)
+        return dict(written), driver.dropped
 
 
 def _bytes(value: str | None) -> bytes | None:

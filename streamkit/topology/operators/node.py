@@ -149,8 +149,8 @@ class SourceNode(Node):
     """
 
     topic = cython.declare(object, visibility="readonly")
-    key_serde: object
-    value_serde: object
+    key_serde = cython.declare(object, visibility="readonly")
+    value_serde = cython.declare(object, visibility="readonly")
     extractor: object
     record_type: object
     key_kind: cython.int
@@ -232,8 +232,8 @@ class SinkNode(Node):
     topic = cython.declare(object, visibility="readonly")
     topic_of: object
     record_type: object
-    key_serde: object
-    value_serde: object
+    key_serde = cython.declare(object, visibility="readonly")
+    value_serde = cython.declare(object, visibility="readonly")
     partitioner: object
     key_kind: cython.int
     value_kind: cython.int

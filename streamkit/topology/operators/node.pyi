@@ -67,6 +67,10 @@ class SourceNode(Node):
     partition_time: int
     @property
     def topic(self) -> str: ...
+    @property
+    def key_serde(self) -> Serde[Any] | None: ...
+    @property
+    def value_serde(self) -> Serde[Any] | None: ...
     def __init__(
         self,
         name: str,
@@ -81,6 +85,10 @@ class SourceNode(Node):
 class SinkNode(Node):
     @property
     def topic(self) -> str: ...
+    @property
+    def key_serde(self) -> Serde[Any] | None: ...
+    @property
+    def value_serde(self) -> Serde[Any] | None: ...
     def __init__(
         self,
         name: str,

@@ -1,0 +1,354 @@
+"""A topology without a broker: `TopologyTestDriver`, over the production tasks.
+
+    with app.test() as t:
+        t.pipe("lines", None, "to be or not to be", at=5)
+        assert [r.value for r in t.read("counts")] == [1, 1, 1, 1, 2, 2]
+
+Synchronous, with a commit after each record. Records that one sub-topology writes for another, or
+for itself, come back at once; of those that wait, the one with the lowest time goes first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from streamkit.client.decode import Fetched
+from streamkit.common.errors import SerializationError, TopologyError
+from streamkit.common.model import Headers, Record, TaskId, TopicPartition
+from streamkit.common.partitioner import partition_for
+from streamkit.records import encode, scan
+from streamkit.serdes import Serde
+from streamkit.state.backend import Backend, MemoryBackend
+from streamkit.state.cache import CacheBudget, CachedStore, TimestampedStore
+from streamkit.state.plain import PlainStore
+from streamkit.state.restore import ChangelogBounds
+from streamkit.tasks.collector import Collector, TopicWriter
+from streamkit.tasks.messages import StartPosition, TaskPrepared
+from streamkit.tasks.settings import StreamsSettings
+from streamkit.tasks.state_directory import StateDirectory
+from streamkit.tasks.task import StreamTask, TaskEnvironment
+from streamkit.testing.disk import MemoryDisk
+from streamkit.testing.time_order import TimeOrder
+from streamkit.topology.dsl.topic import Topic
+from streamkit.topology.operators.node import SinkNode
+from streamkit.topology.plan import Topology
+
+_TOPIC_ID = UUID(int=77)
+_MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One record as it was written, changelogs and repartition topics included."""
+
+    tp: TopicPartition
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: Headers
+
+
+class TopologyTestDriver:
+    """See the module. `partitions` is the count of every topic, `now_ms` the wall clock's start.
+
+    `config` wins over the app's own, under the driver's default of no cache.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        config: Mapping[str, object] | None = None,
+        *,
+        partitions: int = 1,
+        now_ms: int = 0,
+        open_database: Callable[[str, list[str]], Backend] | None = None,
+    ) -> None:
+        given = {"statestore.cache.max.bytes": 0, **(config or {})}
+        settings = StreamsSettings.from_mapping(
+            {**given, "application.id": topology.application_id}
+        )
+        self.written: list[Written] = []
+        self._now_ms = now_ms
+        self._partitions = partitions
+        self._collector = RecordingCollector(self)
+        self._environment = TaskEnvironment(
+            topology.application_id,
+            StateDirectory(MemoryDisk(), "/state", topology.application_id),
+            open_database or (lambda path, families: MemoryBackend(families)),
+            self._collector,
+            CacheBudget(settings.statestore_cache_max_bytes),
+            lambda: self._now_ms,
+            0,
+            1000,
+            lambda topic: self._partitions,
+        )
+        self._waiting: dict[TopicPartition, deque[Written]] = {}
+        self._order = TimeOrder[TopicPartition](lambda tp: self._waiting[tp][0].timestamp)
+        self._offsets: dict[TopicPartition, int] = {}
+        self._seen = 0
+        self._read: dict[str, int] = {}
+        self.tasks = self._start_tasks(topology)
+        self._owners = {tp: task for task in self.tasks for tp in task.partitions()}
+        self._settle()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the tasks and forget their state."""
+        for task in self.tasks:
+            task.close()
+
+    @property
+    def now_ms(self) -> int:
+        """The wall clock: where it began, and what `advance` added."""
+        return self._now_ms
+
+    def pipe(
+        self,
+        topic: Topic[Any, Any] | str,
+        key: Any,
+        value: Any,
+        *,
+        at: int | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Process one record and all that follows from it; `at` in ms, else the wall clock.
+
+        Raises TopologyError when nothing reads the topic, FatalError when user code fails.
+        """
+        sides = _said(topic) if isinstance(topic, Topic) else self._read_with(topic)
+        self.pipe_bytes(
+            str(topic),
+            _to_bytes(sides[0], str(topic), key, headers, "key"),
+            _to_bytes(sides[1], str(topic), value, headers, "value"),
+            at=at,
+            headers=headers,
+            partition=partition,
+        )
+
+    def pipe_bytes(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        at: int | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Like `pipe`, with keys and values that are bytes already."""
+        if partition is None:
+            partition = 0 if key is None else partition_for(key, self._partitions)
+        tp = TopicPartition(topic, partition)
+        if tp not in self._owners:
+            raise TopologyError(f"no source of the topology reads {topic}, partition {partition}")
+        time = self._now_ms if at is None else at
+        self._enqueue(Written(tp, key, value, time, headers))
+        self._settle()
+
+    def advance(self, *, minutes: float = 0, seconds: float = 0, ms: int = 0) -> None:
+        """Move the wall clock; it never moves by itself."""
+        self._now_ms += round(minutes * _MINUTE_MS + seconds * 1000) + ms
+        self._settle()
+
+    def read(self, topic: Topic[Any, Any] | str) -> list[Record[Any, Any]]:
+        """The records written to a topic since it was read last.
+
+        Read with the topic's types, else with those of the first sink that writes to it.
+        """
+        name = str(topic)
+        records = [record for record in self.written if record.tp.topic == name]
+        start = self._read.get(name, 0)
+        self._read[name] = len(records)
+        key, value = _said(topic) if isinstance(topic, Topic) else self.written_with(name)
+        return [
+            Record(
+                _to_object(key, name, record.key, record.headers, "key"),
+                _to_object(value, name, record.value, record.headers, "value"),
+                record.timestamp,
+                record.headers,
+            )
+            for record in records[start:]
+        ]
+
+    def store(self, name: str, partition: int = 0) -> Any:
+        """A store by name, to look into: a table's gives the values without their times.
+
+        Raises TopologyError when there is none.
+        """
+        found = self.state_store(name, partition)
+        if isinstance(found, TimestampedStore | CachedStore):
+            return PlainStore[Any, Any](found, self.tasks[0].context)
+        return found
+
+    def state_store(self, name: str, partition: int = 0) -> Any:
+        """A store as operators see it, of one partition. Raises TopologyError."""
+        for task in self.tasks:
+            if name in task.context.stores and task.id.partition == partition:
+                return task.context.stores[name]
+        known = sorted({store for task in self.tasks for store in task.context.stores})
+        raise TopologyError(f"there is no store {name!r}; there are {', '.join(known) or 'none'}")
+
+    @property
+    def dropped(self) -> int:
+        """How many records were dropped."""
+        return sum(task.context.dropped for task in self.tasks)
+
+    def written_with(self, topic: str) -> tuple[Serde[Any] | None, Serde[Any] | None]:
+        """The serdes of the first sink that names the topic, else of one with a topic function."""
+        sinks = [node for task in self.tasks for node in task.nodes() if isinstance(node, SinkNode)]
+        fitting = [s for s in sinks if s.topic == topic] or [s for s in sinks if not s.topic]
+        return (fitting[0].key_serde, fitting[0].value_serde) if fitting else (None, None)
+
+    def on_written(self, record: Written) -> None:
+        """The collector's sink."""
+        self.written.append(record)
+
+    def _start_tasks(self, topology: Topology) -> list[StreamTask]:
+        tasks = [
+            StreamTask(TaskId(part.id, number), part, self._environment)
+            for part in topology.subtopologies
+            for number in range(self._partitions)
+        ]
+        for task in tasks:
+            request = task.try_prepare()
+            assert request is not None, "nobody else has the folder"
+            task.on_prepared(
+                TaskPrepared(
+                    task.id,
+                    {tp: StartPosition(0, 0) for tp in request.inputs},
+                    {tp: ChangelogBounds(_TOPIC_ID, 0, 0) for tp in request.changelogs},
+                    dict.fromkeys(request.topics, self._partitions),
+                )
+            )
+            task.start()
+        return tasks
+
+    def _read_with(self, topic: str) -> tuple[Serde[Any] | None, Serde[Any] | None]:
+        for task in self.tasks:
+            source = task.source(topic)
+            if source is not None:
+                return source.key_serde, source.value_serde
+        raise TopologyError(f"no source of the topology reads {topic}")
+
+    def _enqueue(self, record: Written) -> None:
+        queue = self._waiting.setdefault(record.tp, deque())
+        queue.append(record)
+        if len(queue) == 1:
+            self._order.add(record.tp)
+
+    def _settle(self) -> None:
+        """Process until nothing waits."""
+        self._collect()
+        while True:
+            tp = self._order.pop()
+            if tp is None:
+                return
+            record = self._waiting[tp].popleft()
+            if self._waiting[tp]:
+                self._order.add(tp)
+            self._process(record)
+            self._collect()
+
+    def _process(self, record: Written) -> None:
+        task = self._owners[record.tp]
+        offset = self._offsets.get(record.tp, 0)
+        self._offsets[record.tp] = offset + 1
+        task.add(_fetched(record, offset))
+        task.process(1, self._now_ms)
+        task.flush()
+        offsets = task.offsets_to_commit()
+        task.on_committed(offsets, {})
+
+    def _collect(self) -> None:
+        """Give back to the tasks what they wrote for each other."""
+        while self._seen < len(self.written):
+            record = self.written[self._seen]
+            self._seen += 1
+            if record.tp in self._owners:
+                self._enqueue(record)
+
+
+class RecordingCollector(Collector):
+    """A collector that keeps the order of all that is written."""
+
+    def __init__(self, driver: TopologyTestDriver) -> None:
+        super().__init__(0, 0, lambda count: 0)
+        self.driver = driver
+        self.recorders: dict[str, TopicWriter] = {}
+
+    def writer(self, topic: str) -> TopicWriter:
+        found = self.recorders.get(topic)
+        if found is None:
+            found = self.recorders[topic] = RecordingWriter(self, topic)
+        return found
+
+
+class RecordingWriter(TopicWriter):
+    """Hands each record to the driver."""
+
+    def __init__(self, collector: RecordingCollector, topic: str) -> None:
+        super().__init__(collector, topic)
+        self.driver = collector.driver
+
+    def append(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp: int,
+        headers: Headers = (),
+        partition: int = -1,
+        /,
+    ) -> None:
+        if partition < 0:
+            partition = 0 if key is None else partition_for(key, self.count)
+        tp = TopicPartition(self.topic, partition)
+        self.driver.on_written(Written(tp, key, value, timestamp, headers))
+
+
+def _fetched(record: Written, offset: int) -> Fetched:
+    row = (record.key, record.value, record.timestamp, record.headers)
+    data = encode([row], base_offset=offset)
+    after = offset + 1
+    return Fetched(record.tp, data, tuple(scan(data)), offset, after, after, after, 0)
+
+
+def _said(topic: Topic[Any, Any]) -> tuple[Serde[Any] | None, Serde[Any] | None]:
+    return topic.key_side.serde, topic.value_side.serde
+
+
+def _to_bytes(
+    serde: Serde[Any] | None, topic: str, value: Any, headers: Headers, what: str
+) -> bytes | None:
+    if value is None:
+        return None
+    return _known(serde, topic, what).serialize(topic, value, headers)
+
+
+def _to_object(
+    serde: Serde[Any] | None, topic: str, data: bytes | None, headers: Headers, what: str
+) -> Any:
+    if data is None:
+        return None
+    return _known(serde, topic, what).deserialize(topic, data, headers)
+
+
+def _known(serde: Serde[Any] | None, topic: str, what: str) -> Serde[Any]:
+    if serde is None:
+        raise SerializationError(f"topic {topic}: the type of its {what} is unknown; give a Topic")
+    return serde
