@@ -38,6 +38,7 @@ from streamkit.broker.metadata import ClusterMetadata
 from streamkit.broker.replicas import Replicas, TopicSettings
 from streamkit.broker.server import Dispatcher
 from streamkit.broker.settings import BrokerSettings, Endpoint
+from streamkit.broker.upkeep import LogUpkeep
 from streamkit.common.errors import StorageError, UsageError
 from streamkit.common.seams import Seams
 from streamkit.net.server import FrameServer, ServerLimits
@@ -155,10 +156,13 @@ class Node:
         self._membership = Membership(quorum, seams.random.uuid4())
         await self._register(self._membership)
         quorum.on_image(replicas.apply)
-        replicas.warn_of_strays()
+        replicas.set_strays_aside()
         quorum.on_image(elections.on_image)
         await self._membership.unfence()
-        self._start_task(self._maintain(self._directory))
+        upkeep = LogUpkeep(
+            self._directory, replicas, settings, seams.clock, seams.spawn.in_thread
+        )
+        self._start_task(upkeep.run())
         self.dispatcher.serve(
             BrokerParts(
                 settings,
@@ -235,25 +239,6 @@ class Node:
         minimum = values["min.insync.replicas"]
         assert isinstance(minimum, int), f"min.insync.replicas is {minimum!r}"
         return TopicSettings(LogSettings.from_configs(values), minimum)
-
-    async def _maintain(self, directory: LogDirectory) -> None:
-        """Checkpoints and retention, each at its interval."""
-        settings = self.settings
-        checkpoint_s = settings.replica_high_watermark_checkpoint_interval_ms / 1000
-        retention_ms = settings.log_retention_check_interval_ms
-        clock = self._seams.clock
-        next_retention_ms = clock.monotonic_ms() + retention_ms
-        written: object = None
-        while True:
-            await asyncio.sleep(checkpoint_s)
-            if clock.monotonic_ms() >= next_retention_ms:
-                directory.maintain()
-                next_retention_ms = clock.monotonic_ms() + retention_ms
-            state = [(log.log_end_offset, log.high_watermark) for log in directory.logs.values()]
-            # An idle broker writes nothing.
-            if state != written:
-                directory.checkpoint()
-                written = state
 
     def _start_task(self, work: Coroutine[None, None, None]) -> None:
         assert self._group is not None, "background work starts while the node runs"

@@ -195,13 +195,26 @@ class Partition:
             self.watch.wake()
         return ApiError(ErrorCode.kafka_storage_error, str(error))
 
+    def is_flush_due(self, now_ms: int) -> bool:
+        """Whether `flush.ms` is over, or a finished segment or a new file is not durable yet."""
+        return not (self.is_offline or self._is_flushing) and self.log.is_flush_due(now_ms)
+
+    async def flush(self) -> None:
+        """Make what the log holds durable, unless that is under way."""
+        if not self._is_flushing:
+            self._is_flushing = True
+            await self._flush()
+
     async def _flush(self) -> None:
         """Flush until nothing waits for it: one flush serves all appends since the last."""
         try:
-            while self.log.needs_flush and not self.is_offline:
+            while not self.is_offline:
                 offset_end = self.log.log_end_offset
                 await self._in_thread(self.log.flush)
-                self.advance_high_watermark(offset_end)
+                if self.is_leader:
+                    self.advance_high_watermark(offset_end)
+                if not self.log.needs_flush:
+                    break
         except StorageError as error:
             self.fail(error)
         finally:

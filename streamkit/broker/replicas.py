@@ -113,11 +113,11 @@ class Replicas:
             if topic is not None:
                 self._follow(topic, index)
 
-    def warn_of_strays(self) -> None:
-        """Say which logs belong to no topic; they stay until a topic takes their name."""
+    def set_strays_aside(self) -> None:
+        """Put away the logs that belong to no topic, as Kafka does at a start."""
         for tp, log in sorted(self._directory.logs.items()):
             if (tp.topic, tp.partition) not in self._by_key:
-                logger.warning("%s belongs to no topic of this cluster", log.path)
+                self._directory.set_stray_aside(log)
 
     def _follow(self, topic: TopicImage, index: int) -> None:
         state = topic.partitions[index]
@@ -181,4 +181,15 @@ class Replicas:
         if was_leader:
             for listener in self._listeners:
                 listener.on_resigned(partition)
-        partition.guard(lambda: self._directory.delete(partition.log))
+        partition.guard(lambda: self._delete(partition))
+
+    def _delete(self, partition: Partition) -> None:
+        remove = self._directory.delete(partition.log)
+
+        async def remove_off_the_loop() -> None:
+            try:
+                await self._in_thread(remove)
+            except StorageError as error:
+                logger.error("the files of deleted %s: %s", partition, error)
+
+        self._start_task(remove_off_the_loop())

@@ -77,7 +77,9 @@ class BrokerSettings(Settings):
     log_cleaner_min_compaction_lag_ms: int = Field(0, ge=0)
     log_cleaner_max_compaction_lag_ms: int = Field(LONG_MAX, ge=1)
     log_cleaner_min_cleanable_ratio: float = Field(0.5, ge=0, le=1)
+    log_initial_task_delay_ms: int = Field(30000, ge=0)
     producer_id_expiration_ms: int = Field(86400000, ge=1)
+    producer_id_expiration_check_interval_ms: int = Field(600000, ge=1)
 
     # Fetching.
     fetch_max_bytes: int = Field(57671680, ge=1024)
@@ -93,6 +95,10 @@ class BrokerSettings(Settings):
     offsets_retention_minutes: int = Field(10080, ge=1)
     offsets_retention_check_interval_ms: int = Field(600000, ge=1)
     group_coordinator_append_linger_ms: int = Field(0, ge=-1)
+    group_initial_rebalance_delay_ms: int = Field(3000, ge=0)
+    group_min_session_timeout_ms: int = Field(6000, ge=0)
+    group_max_session_timeout_ms: int = Field(1800000, ge=0)
+    group_max_size: int = Field(INT_MAX, ge=1)
     group_streams_session_timeout_ms: int = Field(45000, ge=1)
     group_streams_min_session_timeout_ms: int = Field(45000, ge=1)
     group_streams_max_session_timeout_ms: int = Field(60000, ge=1)
@@ -104,6 +110,19 @@ class BrokerSettings(Settings):
     group_streams_max_standby_replicas: int = Field(2, ge=0)
     group_streams_initial_rebalance_delay_ms: int = Field(3000, ge=0)
     group_streams_assignment_interval_ms: int = Field(1000, ge=0)
+
+    # Transactions.
+    transaction_state_log_num_partitions: int = Field(50, ge=1)
+    transaction_state_log_replication_factor: int = Field(1, ge=1)
+    transaction_state_log_min_isr: int = Field(1, ge=1)
+    transaction_state_log_segment_bytes: int = Field(104857600, ge=1024)
+    transaction_max_timeout_ms: int = Field(900000, ge=1)
+    transaction_partition_verification_enable: bool = True
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: int = Field(10000, ge=1)
+    transaction_remove_expired_transaction_cleanup_interval_ms: int = Field(3600000, ge=1)
+    transactional_id_expiration_ms: int = Field(604800000, ge=1)
+    add_partitions_to_txn_retry_backoff_ms: int = Field(20, ge=1)
+    add_partitions_to_txn_retry_backoff_max_ms: int = Field(100, ge=0)
 
     @field_validator("listeners", "advertised_listeners")
     @classmethod

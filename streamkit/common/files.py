@@ -6,7 +6,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from streamkit.common.errors import StorageError
@@ -94,7 +95,8 @@ class SystemDisk:
         return os.path.exists(path)
 
     def list(self, path: str) -> list[str]:
-        return sorted(os.listdir(path))
+        with _storage_errors("list", path):
+            return sorted(os.listdir(path))
 
     def make_dirs(self, path: str) -> None:
         try:
@@ -103,23 +105,28 @@ class SystemDisk:
             raise StorageError(f"cannot make {path}: {error.strerror}") from error
 
     def rename(self, source: str, target: str) -> None:
-        os.replace(source, target)
+        with _storage_errors("rename", source):
+            os.replace(source, target)
 
     def remove(self, path: str) -> None:
-        os.remove(path)
+        with _storage_errors("remove", path):
+            os.remove(path)
 
     def remove_tree(self, path: str) -> None:
-        shutil.rmtree(path)
+        with _storage_errors("remove", path):
+            shutil.rmtree(path)
 
     def sync_dir(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = _opened(path, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            with _storage_errors("flush", path):
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
     def read(self, path: str) -> bytes:
-        return Path(path).read_bytes()
+        with _storage_errors("read", path):
+            return Path(path).read_bytes()
 
     def write_atomic(self, path: str, data: bytes) -> None:
         temporary = f"{path}.tmp"
@@ -134,7 +141,7 @@ class SystemDisk:
             raise StorageError(f"cannot write {path}: {error.strerror}") from error
         finally:
             os.close(descriptor)
-        os.replace(temporary, path)
+        self.rename(temporary, path)
         self.sync_dir(os.path.dirname(path) or ".")
 
     def lock(self, path: str) -> Callable[[], None]:
@@ -145,6 +152,17 @@ class SystemDisk:
             os.close(descriptor)
             raise
         return lambda: os.close(descriptor)
+
+
+@contextmanager
+def _storage_errors(what: str, path: str) -> Iterator[None]:
+    """A missing file stays what it is; whatever else the system says is a StorageError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot {what} {path}: {error.strerror}") from error
 
 
 def _opened(path: str, flags: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from streamkit.broker.log import checkpoint
@@ -141,9 +141,24 @@ class LogDirectory:
             clean_shutdown=True,
         )
 
-    def delete(self, log: Log) -> None:
-        """Drop a partition's log; under another name first, so that a crash cannot revive it."""
-        self.disk.remove_tree(self._set_aside(log, DELETE_SUFFIX))
+    def delete(self, log: Log) -> Callable[[], None]:
+        """Drop a partition's log by giving its folder another name.
+
+        What comes back removes the folder and may run in any thread; a start after a crash does
+        the same.
+        """
+        path = self._set_aside(log, DELETE_SUFFIX)
+
+        def remove() -> None:
+            self.disk.sync_dir(self.path)
+            self.disk.remove_tree(path)
+
+        return remove
+
+    def set_stray_aside(self, log: Log) -> None:
+        """Drop a log that belongs to no topic, but keep what it holds."""
+        path = self._set_aside(log, STRAY_SUFFIX)
+        logger.warning("%s belongs to no topic of this cluster and is kept as %s", log.path, path)
 
     def _set_aside(self, log: Log, suffix: str) -> str:
         self.logs = {tp: each for tp, each in self.logs.items() if each is not log}
@@ -152,33 +167,32 @@ class LogDirectory:
         if self.disk.exists(path):
             self.disk.remove_tree(path)
         self.disk.rename(log.path, path)
-        self.disk.sync_dir(self.path)
         return path
 
     def checkpoint(self) -> None:
         """Write the checkpoint files."""
+        self.write_files(self.checkpoint_files())
+
+    def checkpoint_files(self) -> dict[str, bytes]:
+        """The checkpoint files by name, as of now."""
         logs = sorted(self.logs.items())
         moved = {
             tp: log.log_start_offset
             for tp, log in logs
             if log.log_start_offset > log.segments[0].base_offset
         }
-        self._write(checkpoint.RECOVERY_POINTS, {tp: log.recovery_point for tp, log in logs})
-        self._write(checkpoint.HIGH_WATERMARKS, {tp: log.high_watermark for tp, log in logs})
-        self._write(checkpoint.LOG_STARTS, moved)
+        offsets = {
+            checkpoint.RECOVERY_POINTS: {tp: log.recovery_point for tp, log in logs},
+            checkpoint.HIGH_WATERMARKS: {tp: log.high_watermark for tp, log in logs},
+            checkpoint.LOG_STARTS: moved,
+            checkpoint.CLEANED: {tp: log.cleaned_offset for tp, log in logs if log.cleaned_offset},
+        }
+        return {name: checkpoint.format_offsets(values) for name, values in offsets.items()}
 
-    def _write(self, name: str, offsets: dict[TopicPartition, int]) -> None:
-        self.disk.write_atomic(f"{self.path}/{name}", checkpoint.format_offsets(offsets))
-
-    def maintain(self) -> None:
-        """What is due now and then: retention, removal of dropped files, checkpoints."""
-        now_ms = self._now_ms()
-        for tp, log in sorted(self.logs.items()):
-            dropped = log.delete_old_segments(now_ms)
-            if dropped:
-                logger.info("%s: %d segments dropped by retention", tp, dropped)
-            log.purge(now_ms)
-        self.checkpoint()
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Write checkpoint files; may run in a thread. Raises StorageError."""
+        for name, data in files.items():
+            self.disk.write_atomic(f"{self.path}/{name}", data)
 
     def close(self, *, clean: bool = True, broker_epoch: int = -1) -> None:
         """Close all logs, leave the mark of a clean shutdown, give the directory back."""

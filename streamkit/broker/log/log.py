@@ -226,6 +226,13 @@ class Log:
         """Whether as many records as `flush.messages` are not flushed."""
         return self.log_end_offset - self.recovery_point >= self.settings.flush_messages
 
+    def is_flush_due(self, now_ms: int) -> bool:
+        """Whether `flush.ms` is over, or a finished segment or a name is not durable yet."""
+        if self._are_names_new or self.recovery_point < self.active.base_offset:
+            return True
+        is_dirty = self.recovery_point < self.log_end_offset
+        return is_dirty and now_ms - self.flushed_ms >= self.settings.flush_ms
+
     @property
     def leader_epoch_cache(self) -> LeaderEpochs:
         return self.epochs

@@ -89,7 +89,7 @@ def test_a_deleted_log_stays_away_even_after_a_crash() -> None:
         log = directory.get_or_create("orders", 7, ORDERS, SETTINGS)
         fill(log, 5)
         log.flush()
-        directory.delete(log)
+        directory.delete(log)()
         assert directory.logs == {}
         disk.crash(random.Random(seed))
         assert opened(disk).logs == {}
@@ -113,17 +113,6 @@ def test_get_or_create_gives_the_log_that_is_there_its_settings() -> None:
     again = directory.get_or_create("orders", 7, ORDERS, LogSettings(retention_ms=5))
     assert again is log
     assert log.settings.retention_ms == 5
-
-
-def test_maintenance_applies_retention() -> None:
-    disk = MemoryDisk()
-    directory = opened(disk)
-    settings = LogSettings(segment_bytes=400, retention_bytes=0, file_delete_delay_ms=0)
-    log = directory.get_or_create("orders", 7, ORDERS, settings)
-    fill(log, 12)
-    directory.maintain()
-    assert (log.log_start_offset, log.size) == (12, 0)
-    assert not [name for name in disk.list("/data/orders-7") if name.endswith(".deleted")]
 
 
 def test_other_folders_and_the_metadata_log_are_left_alone() -> None:

@@ -1,0 +1,65 @@
+"""Upkeep of a node's logs: flushes by time, retention, checkpoints, strays."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from streamkit.broker.replicas import Replicas
+
+
+def replicas_of(asker: Any) -> Replicas:
+    parts = asker.node.dispatcher._parts
+    assert parts is not None
+    replicas: Replicas = parts.replicas
+    return replicas
+
+
+def test_records_are_flushed_after_flush_ms(world: Any) -> None:
+    async def main() -> None:
+        async with world.node() as node:
+            asker = world.asker(node)
+            topic_id = await asker.create("orders", flush_ms="700")
+            await asker.produce(topic_id, "a", "b")
+            log = replicas_of(asker).find("orders", 0).log
+            await asyncio.sleep(0.5)
+            assert log.recovery_point == 0
+            await asyncio.sleep(6)
+            assert log.recovery_point == 2
+            await asker.produce(topic_id, "c")
+            await asyncio.sleep(0.8)
+            assert log.recovery_point == 3
+
+    world.simulation.run(main())
+
+
+def test_retention_runs_by_itself(world: Any) -> None:
+    async def main() -> None:
+        async with world.node() as node:
+            asker = world.asker(node)
+            topic_id = await asker.create("orders", retention_ms="5000", file_delete_delay_ms="1")
+            await asker.produce(topic_id, "a", "b")
+            log = replicas_of(asker).find("orders", 0).log
+            await asyncio.sleep(700)
+            assert (log.log_start_offset, log.size) == (2, 0)
+            await asyncio.sleep(300)
+            names = world.disk.list("/data/orders-0")
+            assert not [name for name in names if name.endswith(".deleted")]
+
+    world.simulation.run(main())
+
+
+def test_a_log_without_a_topic_is_put_aside_at_the_start(world: Any) -> None:
+    async def main() -> None:
+        async with world.node() as node:
+            asker = world.asker(node)
+            topic_id = await asker.create("orders")
+            await asker.produce(topic_id, "a")
+        world.disk.rename("/data/orders-0", "/data/strange-3")
+        async with world.node() as node:
+            names = world.disk.list("/data")
+            assert f"strange-3.{topic_id.hex}-stray" in names
+            assert "strange-3" not in names
+            assert "orders-0" in names
+
+    world.simulation.run(main())
