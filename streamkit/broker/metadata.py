@@ -31,6 +31,7 @@ from streamkit.protocol.errors import ApiError, ErrorCode
 R = TypeVar("R")
 
 OFFSETS_TOPIC = "__consumer_offsets"
+TRANSACTIONS_TOPIC = "__transaction_state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +157,22 @@ class ClusterMetadata:
         return producer_id
 
     def _auto_topic(self, name: str) -> NewTopic:
+        settings = self._settings
+        if name == TRANSACTIONS_TOPIC:
+            return NewTopic(
+                name,
+                settings.transaction_state_log_num_partitions,
+                settings.transaction_state_log_replication_factor,
+                configs=(
+                    ("cleanup.policy", "compact"),
+                    ("compression.type", "uncompressed"),
+                    ("min.insync.replicas", str(settings.transaction_state_log_min_isr)),
+                    ("segment.bytes", str(settings.transaction_state_log_segment_bytes)),
+                    ("unclean.leader.election.enable", "false"),
+                ),
+            )
         if name != OFFSETS_TOPIC:
             return NewTopic(name)
-        settings = self._settings
         return NewTopic(
             name,
             settings.offsets_topic_num_partitions,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from streamkit.broker.context import RequestContext
 from streamkit.broker.kraft.image import MetadataImage, PartitionImage, TopicImage
-from streamkit.broker.metadata import OFFSETS_TOPIC
+from streamkit.broker.metadata import OFFSETS_TOPIC, TRANSACTIONS_TOPIC
 from streamkit.broker.partitions import INTERNAL_TOPICS
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.protocol.messages import Message
@@ -77,7 +77,7 @@ async def _maybe_create(
         return refused
     for name in names:
         # The state of coordinators that are not served yet must not begin with a wrong shape.
-        is_unserved = name in INTERNAL_TOPICS and name != OFFSETS_TOPIC
+        is_unserved = name in INTERNAL_TOPICS and name not in (OFFSETS_TOPIC, TRANSACTIONS_TOPIC)
         if name in ctx.broker.metadata.image.topics or is_unserved:
             continue
         try:

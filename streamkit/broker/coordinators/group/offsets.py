@@ -69,7 +69,8 @@ class Offsets:
                 offsets[partition] = committed
 
     def has_group(self, group_id: str) -> bool:
-        return group_id in self.by_group
+        """Whether the group has an offset, committed or in an open transaction."""
+        return group_id in self.by_group or bool(self._unstable(group_id))
 
     def fetch(
         self,
