@@ -1,36 +1,94 @@
-"""What an idle broker costs, and how soon it is there.
+"""What a broker and a worker cost, and how soon they are there.
 
-python -m benchmarks.footprint
+The broker: seconds from its start to its ready file, memory, CPU when nobody asks for anything.
+The worker: seconds from its start to its first output in the topic, and memory after a word count
+of 20 MB, on a broker with the group timers of `streamkit run`.
+
+    python -m benchmarks.footprint
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from statistics import median
 
-from benchmarks.machine import about, broker, cpu_s, resident_mb
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks import text, word_count
+from benchmarks.machine import RunningBroker, about, broker, live_cpu_s, resident_mb
+from streamkit.broker.child import EMBEDDED_DEFAULTS
 
 STARTS = 5
-IDLE_S = 10.0
+SETTLE_S = 3.0
+IDLE_S = 20.0
+WORKER_STARTS = 3
+WORKER_MEGABYTES = 20
+COMMIT_MS = 100
 
 
-def main() -> None:
+def measure_broker() -> dict[str, float]:
+    """The broker alone."""
     ready, resident, idle = [], [], []
     for _ in range(STARTS):
         with broker("streamkit") as server:
             ready.append(server.ready_s)
-            time.sleep(1)
-            before = cpu_s(server.pid)
-            time.sleep(IDLE_S)
-            idle.append((cpu_s(server.pid) - before) / IDLE_S * 100)
+            time.sleep(SETTLE_S)
+            before = live_cpu_s(server.pid)
+            time.sleep(IDLE_S / STARTS)
+            idle.append(live_cpu_s(server.pid) - before)
             resident.append(resident_mb(server.pid))
-    result = {
-        "about": about(),
-        "ready_s": {"median": round(median(ready), 3), "max": round(max(ready), 3)},
-        "resident_mb": round(max(resident), 1),
-        "idle_cpu_percent": round(max(idle), 2),
+    return {
+        "ready_s_median": round(median(ready), 3),
+        "ready_s_max": round(max(ready), 3),
+        "resident_mb_max": round(max(resident), 1),
+        "idle_cpu_percent": round(sum(idle) / IDLE_S * 100, 3),
     }
+
+
+def measure_worker() -> dict[str, float]:
+    """A worker that is started on a topic with text."""
+    first, resident = [], []
+    for _ in range(WORKER_STARTS):
+        with broker("streamkit", EMBEDDED_DEFAULTS) as server:
+            word_count.load(server.bootstrap, text.repeats_for(WORKER_MEGABYTES))
+            seconds, megabytes = _start_worker(server)
+            first.append(seconds)
+            resident.append(megabytes)
+    return {
+        "first_output_s_median": round(median(first), 2),
+        "first_output_s_max": round(max(first), 2),
+        "resident_mb_max": round(max(resident), 1),
+    }
+
+
+def _start_worker(server: RunningBroker) -> tuple[float, float]:
+    """Seconds to the first output, megabytes after the last."""
+    state = tempfile.mkdtemp(prefix="bench-state-")
+    consumer = Consumer({"bootstrap.servers": server.bootstrap, "group.id": "none"})
+    parts = range(word_count.PARTITIONS)
+    consumer.assign([TopicPartition("counts-streamkit", part, 0) for part in parts])
+    consumer.poll(0.5)
+    started = time.monotonic()
+    worker = word_count.start_contender("streamkit", server.bootstrap, state, COMMIT_MS)
+    try:
+        if consumer.poll(30) is None:
+            raise TimeoutError("no output after 30 s")
+        seconds = time.monotonic() - started
+        while consumer.consume(10_000, 1.0):
+            pass
+        return seconds, resident_mb(worker.pid)
+    finally:
+        consumer.close()
+        worker.terminate()
+        worker.wait(30)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def main() -> None:
+    result = {"about": about(), "broker": measure_broker(), "worker": measure_worker()}
     print(json.dumps(result, indent=1))
 
 
