@@ -21,8 +21,10 @@ from kio.schema.snapshot_footer_record.v0 import data as footer_v0
 from kio.schema.snapshot_header_record.v0 import data as header_v0
 from kio.schema.types import BrokerId
 from kio.schema.voters_record.v0 import data as voters_v0
-from kio.serial import entity_reader, entity_writer
+from kio.serial import entity_writer
 from kio.static.primitive import i16, i32, i64, u16
+
+from streamkit.protocol.entities import checked_reader
 
 ControlRecord = tuple[ControlType, bytes]
 
@@ -134,5 +136,5 @@ def _encoded(message: Any) -> bytes:
 
 
 def _decoded(cls: Any, value: bytes) -> Any:
-    entity, _ = entity_reader(cls)(value, 0)
+    entity, _ = checked_reader(cls)(value, 0)
     return entity

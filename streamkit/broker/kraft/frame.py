@@ -14,7 +14,7 @@ from typing import Any, cast
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
 
 # isort: split
-from kio.serial import entity_reader, entity_writer
+from kio.serial import entity_writer
 from kio.serial.writers import write_unsigned_varint
 from kio.static.primitive import uvarint
 
@@ -26,7 +26,8 @@ from streamkit.broker.kraft.records import (
     MetadataRecord,
     at_version,
 )
-from streamkit.common.errors import FatalError
+from streamkit.common.errors import FatalError, StorageError
+from streamkit.protocol.entities import checked_reader
 
 FRAME_VERSION = 1
 VARINT_BYTES_MAX = 5
@@ -54,7 +55,10 @@ def decode_record(value: bytes) -> MetadataRecord:
         raise FatalError(
             f"metadata record type {number} version {version} was written by newer software"
         )
-    entity, _ = _reader(number, version)(value, position)
+    try:
+        entity, _ = _reader(number, version)(value, position)
+    except StorageError as error:
+        raise FatalError(f"metadata record type {number} is damaged: {error}") from error
     return _newest(cls, entity)
 
 
@@ -84,7 +88,7 @@ def _writer(number: int, version: int) -> Any:
 
 @cache
 def _reader(number: int, version: int) -> Any:
-    return entity_reader(at_version(number, version))
+    return checked_reader(at_version(number, version))
 
 
 def _uvarint(value: bytes, position: int) -> tuple[int, int]:
