@@ -232,16 +232,17 @@ _COERCERS: dict[str, Convert] = {
 
 @cached
 def _is_known_elsewhere(entity: type[Any], name: str) -> bool:
-    return name in _names_of_all_versions(int(entity.__api_key__))
+    # The newest version has nearly all names: the others are loaded only for those that went.
+    api = int(entity.__api_key__)
+    low, high = VERSIONS[ApiKey(api)]
+    return any(name in _names_of(api, version) for version in range(high, low - 1, -1))
 
 
 @cached
-def _names_of_all_versions(api: int) -> frozenset[str]:
-    low, high = VERSIONS[ApiKey(api)]
+def _names_of(api: int, version: int) -> frozenset[str]:
     names: set[str] = set()
-    for version in range(low, high + 1):
-        for entity in (request_type(api, version), response_type(api, version)):
-            _collect_names(entity, names)
+    for entity in (request_type(api, version), response_type(api, version)):
+        _collect_names(entity, names)
     return frozenset(names)
 
 
