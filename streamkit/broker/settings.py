@@ -124,19 +124,6 @@ class BrokerSettings(Settings):
     add_partitions_to_txn_retry_backoff_ms: int = Field(20, ge=1)
     add_partitions_to_txn_retry_backoff_max_ms: int = Field(100, ge=0)
 
-    # Transactions.
-    transaction_state_log_num_partitions: int = Field(50, ge=1)
-    transaction_state_log_replication_factor: int = Field(1, ge=1)
-    transaction_state_log_min_isr: int = Field(1, ge=1)
-    transaction_state_log_segment_bytes: int = Field(104857600, ge=1024)
-    transaction_max_timeout_ms: int = Field(900000, ge=1)
-    transaction_partition_verification_enable: bool = True
-    transaction_abort_timed_out_transaction_cleanup_interval_ms: int = Field(10000, ge=1)
-    transaction_remove_expired_transaction_cleanup_interval_ms: int = Field(3600000, ge=1)
-    transactional_id_expiration_ms: int = Field(604800000, ge=1)
-    add_partitions_to_txn_retry_backoff_ms: int = Field(20, ge=1)
-    add_partitions_to_txn_retry_backoff_max_ms: int = Field(100, ge=0)
-
     @field_validator("listeners", "advertised_listeners")
     @classmethod
     def _check_listeners(cls, values: tuple[str, ...]) -> tuple[str, ...]:
