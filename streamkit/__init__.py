@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from streamkit.app import App as App
     from streamkit.broker.embedded import Broker as Broker
     from streamkit.common.model import Record as Record
+    from streamkit.common.model import Windowed as Windowed
     from streamkit.state.interfaces import KeyValue as KeyValue
     from streamkit.state.interfaces import KeyValueStore as KeyValueStore
     from streamkit.topology.dsl.context import Context as Context
@@ -36,6 +37,7 @@ _PLACES = {
     "Table": "streamkit.topology.dsl.table",
     "Topic": "streamkit.topology.dsl.topic",
     "Topology": "streamkit.topology.plan",
+    "Windowed": "streamkit.common.model",
 }
 _MODULES = {"client", "serdes", "testing"}
 
@@ -52,6 +54,7 @@ __all__ = [
     "Table",
     "Topic",
     "Topology",
+    "Windowed",
     "__version__",
     "client",
     "serdes",

@@ -61,3 +61,15 @@ class Record(Generic[K, V]):
     def with_timestamp(self, timestamp: int) -> Record[K, V]:
         """The same record at another time, in milliseconds."""
         return replace(self, timestamp=timestamp)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Windowed(Generic[K]):
+    """A key in a window from `start` to `end`, in milliseconds since the epoch.
+
+    Time windows do not contain their end; sliding and session windows do.
+    """
+
+    key: K
+    start: int
+    end: int

@@ -7,19 +7,45 @@ that streamkit does not have yet raise NotInScopeError.
 from __future__ import annotations
 
 import inspect
+import json
 import random
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import streamkit as sk
-from streamkit.common.errors import TopologyError
+from streamkit.common.errors import SerializationError, TopologyError
+from streamkit.serdes import Serde, from_functions, serde_for
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.grouped import GroupedStream
-from tests.topology.expressions import combiner, expression, predicate, splitter, text
+from streamkit.topology.dsl.sides import UNKNOWN
+from tests.topology.expressions import (
+    combiner,
+    expression,
+    json_text,
+    plain,
+    predicate,
+    splitter,
+    text,
+)
 
 Case = dict[str, Any]
 Op = dict[str, Any]
+
+
+def _low_bits(size: int) -> Serde[Any]:
+    return from_functions(
+        lambda number: (int(number) & ((1 << size * 8) - 1)).to_bytes(size, "big"),
+        lambda data: int.from_bytes(_sized(data, size), "big", signed=True),
+    )
+
+
+def _sized(data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise SerializationError(f"{len(data)} bytes where {size} are due")
+    return data
+
 
 TYPES: dict[str, Any] = {
     "string": str,
@@ -27,9 +53,9 @@ TYPES: dict[str, Any] = {
     "double": float,
     "boolean": bool,
     "bytes": bytes,
-    "json": dict,
-    "integer": sk.serdes.integer,
-    "short": sk.serdes.short,
+    "json": from_functions(lambda value: json_text(value).encode(), json.loads),
+    "integer": _low_bits(4),
+    "short": _low_bits(2),
     "float": sk.serdes.float32,
 }
 RESULTS = (sk.Stream, sk.Table, GroupedStream)
@@ -43,7 +69,22 @@ def anything(*_: object) -> Any:
     """Stands for every function of a case."""
 
 
+@dataclass(slots=True)
+class Program:
+    """A case as an app, and what its `peek` and `foreach` saw."""
+
+    app: sk.App
+    seen: list[list[Any]] = field(default_factory=list)
+    sinks: dict[str | None, tuple[Any, Any]] = field(default_factory=dict)
+    """By topic, the serdes of the first sink that names it; None for those with a function."""
+
+
 def app_of(case: Case) -> sk.App:
+    """The case's program. Raises TopologyError where Kafka Streams refuses, NotInScopeError."""
+    return program_of(case).app
+
+
+def program_of(case: Case) -> Program:
     """The case's program. Raises TopologyError where Kafka Streams refuses, NotInScopeError."""
     config = {
         "default.key.serde": type_of(case.get("default_key")),
@@ -54,14 +95,16 @@ def app_of(case: Case) -> sk.App:
         raise NotInScopeError("topology.optimization")
     given = {key: value for key, value in config.items() if value is not None}
     app = sk.App(settings.get("application.id", "app"), config=given)
-    results: dict[str, Any] = {}
+    program = Program(app)
+    results: dict[str, Any] = {"seen": program.seen, "sinks": program.sinks}
     for index, op in enumerate(case["topology"]):
         build = OPS.get(op["op"])
         if build is None:
             raise NotInScopeError(op["op"])
         of = results.get(op["of"]) if "of" in op else app
-        results[op.get("id", f"#{index}")] = build(of, op, results)
-    return app
+        id_ = op.get("id", f"#{index}")
+        results[id_] = build(of, {**op, "id": id_}, results)
+    return program
 
 
 def describe(case: Case) -> str:
@@ -78,6 +121,11 @@ def type_of(name: str | None) -> Any:
     if name not in TYPES:
         raise NotInScopeError(f"type {name}")
     return TYPES[name]
+
+
+def serde_of(name: str) -> Serde[Any]:
+    """The serde of a type."""
+    return serde_for(type_of(name))
 
 
 def sides(op: Op) -> dict[str, Any]:
@@ -182,20 +230,47 @@ def split(of: Any, op: Op, results: dict[str, Any]) -> object:
 
 
 def repartition(of: sk.Stream[Any, Any], op: Op, _: dict[str, Any]) -> object:
-    return of.repartition(partitions=op.get("partitions"), **sides(op), **named(op))
+    return of.repartition(
+        partitions=op.get("partitions"),
+        partitioner=partitioner_of(op),
+        **sides(op),
+        **named(op),
+    )
 
 
-def to(of: sk.Stream[Any, Any], op: Op, _: dict[str, Any]) -> object:
+def to(of: sk.Stream[Any, Any], op: Op, results: dict[str, Any]) -> object:
     name_of = expression(op.get("topic_fn", "const:out"))
 
     def topic_fn(record: sk.Record[Any, Any]) -> str:
         return text(name_of(record.key, record.value))
 
-    partitioner = anything if "partitioner" in op else None
-    only(of, sk.Stream).to(
-        op.get("topic", topic_fn), partitioner=partitioner, **sides(op), **named(op)
+    partitioner = partitioner_of(op)
+    scope = only(of, sk.Stream)._scope
+    inherited = (
+        of._key.serde or scope.default_key.serde,
+        of._value.serde or scope.default_value.serde,
     )
+    given = tuple(
+        serde_of(op[side]) if side in op else serde
+        for side, serde in zip(("key", "value"), inherited, strict=True)
+    )
+    results["sinks"].setdefault(op.get("topic"), given)
+    of.to(op.get("topic", topic_fn), partitioner=partitioner, **sides(op), **named(op))
     return None
+
+
+def partitioner_of(op: Op) -> Callable[..., Any] | None:
+    if "partitioner" not in op:
+        return None
+    choose = expression(op["partitioner"])
+
+    def partition(topic: str, key: Any, value: Any, count: int) -> Any:
+        chosen = choose(key, value)
+        if isinstance(chosen, list):
+            return [each % count for each in chosen]
+        return None if chosen is None else chosen % count
+
+    return partition
 
 
 def process(of: sk.Stream[Any, Any], op: Op, results: dict[str, Any]) -> object:
@@ -247,6 +322,19 @@ def on_stream(
     return build
 
 
+def merge(of: Any, op: Op, results: dict[str, Any]) -> object:
+    """Kafka's forgets the serdes, ours keeps those that agree (docs/differences.md)."""
+    made = only(of, sk.Stream).merge(results[op["with"]], **named(op))
+    return sk.Stream(made._scope, made._node, UNKNOWN, UNKNOWN, is_rekeyed=made._is_rekeyed)
+
+
+def seeing(of: Any, op: Op, results: dict[str, Any]) -> object:
+    def see(key: Any, value: Any) -> None:
+        results["seen"].append([op["id"], plain(key), plain(value)])
+
+    return getattr(only(of, sk.Stream), op["op"])(see, **named(op))
+
+
 def to_stream(of: Any, op: Op, _: dict[str, Any]) -> object:
     made = only(of, sk.Table).to_stream(**named(op))
     return made.select_key(expression(op["key_fn"])) if "key_fn" in op else made
@@ -263,9 +351,9 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "flat_map": flat_map,
     "flat_map_values": on_stream("flat_map_values", splitter, with_key=True),
     "select_key": on_stream("select_key", expression),
-    "peek": on_stream("peek", expression),
-    "foreach": on_stream("foreach", expression),
-    "merge": lambda of, op, results: of.merge(results[op["with"]], **named(op)),
+    "peek": seeing,
+    "foreach": seeing,
+    "merge": merge,
     "split": split,
     "repartition": repartition,
     "to": to,
