@@ -46,6 +46,7 @@ from streamkit.common.errors import (
 from streamkit.common.model import TopicPartition
 from streamkit.net.dial import Connection
 from streamkit.protocol.apis import ApiKey
+from streamkit.protocol.errors import ErrorCode
 from streamkit.protocol.units import to_ms
 from streamkit.records import BatchBuilder
 
@@ -393,7 +394,11 @@ class BatchSender:
         seams = self._client.seams
         now, chance = seams.clock.monotonic_ms(), seams.random.random()
         done = self._state.on_refused(batch, answer.code, answer.message, now, chance)
-        _log.info("produce of %s: code %d", batch.tp, answer.code)
+        is_news = answer.code != ErrorCode.concurrent_transactions
+        _log.log(
+            logging.INFO if is_news else logging.DEBUG,
+            "produce of %s: code %d", batch.tp, answer.code,
+        )  # fmt: skip
         is_known = self._client.metadata.on_leader(
             batch.tp, answer.leader, answer.leader_epoch, endpoints_of(response)
         )

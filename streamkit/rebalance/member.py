@@ -259,6 +259,16 @@ class StreamsMember:
         self._join()
         return True
 
+    def rejoin(self) -> None:
+        """Give up all tasks and join again as soon as `reconciled` says that they are closed.
+
+        For a producer that was fenced: what the coordinator knows of our tasks may be outdated.
+        """
+        if self.state not in _IN_GROUP:
+            return
+        self._ignored = self._outstanding
+        self._fenced()
+
     def join(self) -> None:
         """Join again after having left."""
         if self.state is MemberState.UNSUBSCRIBED:

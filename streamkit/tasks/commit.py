@@ -1,8 +1,9 @@
-"""The commit of a processing thread, step by step; pure.
+"""The commit of a processing thread, step by step, and its counterpart; pure.
 
-At least once: flush the caches, have every output and changelog record acknowledged, commit the
-input offsets with member id and epoch, then apply the overlays with the changelog offsets. Between
-those steps processing waits and events go on being handled.
+Flush the caches, have every output and changelog record acknowledged, commit the input offsets
+with member id and epoch, then apply the overlays with the changelog offsets. Between those steps
+processing waits and events go on being handled. Exactly once, all of that is one transaction,
+which ends with the offsets; rolling back waits until it has ended without.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class CommitPhase(Enum):
     IDLE = "idle"
     ACKNOWLEDGEMENTS = "acknowledgements"
     OFFSETS = "offsets"
+    ROLLING_BACK = "rolling back"
 
 
 class Deliveries:
@@ -36,6 +38,12 @@ class Deliveries:
         self.outstanding += 1
         self.bytes_outstanding += size
         self._sizes.setdefault(tp, []).append(size)
+
+    def clear(self) -> None:
+        """Nobody answers for anything any more."""
+        self.outstanding = self.bytes_outstanding = 0
+        self.written.clear()
+        self._sizes.clear()
 
     def acknowledged(self, tp: TopicPartition, offset_end: int) -> None:
         """A batch is written; batches of one partition are answered in order."""
@@ -74,6 +82,20 @@ class Commit:
     def is_answered_by(self, number: int) -> bool:
         """Whether an answer belongs to this commit; those of abandoned commits do not."""
         return self.phase is CommitPhase.OFFSETS and number == self.number
+
+    def roll_back(self) -> None:
+        """Nothing since the last commit counts; wait for the end of the transaction."""
+        self.number += 1
+        self.offsets = {}
+        self.phase = CommitPhase.ROLLING_BACK
+
+    @property
+    def is_rolling_back(self) -> bool:
+        return self.phase is CommitPhase.ROLLING_BACK
+
+    def is_rolled_back_by(self, number: int) -> bool:
+        """Whether this is the end of the roll-back under way."""
+        return self.is_rolling_back and number == self.number
 
     def end(self, now_ms: float) -> None:
         """Through, or abandoned."""

@@ -33,7 +33,10 @@ DEFAULT_RESET = "earliest"
 class Lookups:
     """Answers `PrepareTask` for the tasks of one group."""
 
-    def __init__(self, client: Client, offsets: Offsets, group_id: str) -> None:
+    def __init__(
+        self, client: Client, offsets: Offsets, group_id: str, *, reads_committed: bool = False
+    ) -> None:
+        self._reads_committed = reads_committed
         self._client = client
         self._offsets = offsets
         self._group_id = group_id
@@ -44,7 +47,8 @@ class Lookups:
         inputs = tuple(tp.topic for tp in task.inputs)
         counts = await self.partition_counts((*inputs, *task.topics))
         # The changelog's end is read after the committed offsets, so that it covers what the
-        # task's last owner wrote before it committed.
+        # task's last owner wrote before it committed: the high watermark, since the last stable
+        # offset would miss a committed transaction whose markers are still on their way.
         committed = await self._offsets.fetch(
             Membership(self._group_id), task.inputs, require_stable=True
         )
@@ -85,7 +89,7 @@ class Lookups:
     async def _positions(
         self, task: PrepareTask, committed: Mapping[TopicPartition, CommittedOffset]
     ) -> dict[TopicPartition, StartPosition]:
-        ends = await self._offsets.end_offsets(task.inputs)
+        ends = await self._offsets.end_offsets(task.inputs, read_committed=self._reads_committed)
         starts = await self._offsets.start_offsets(task.inputs)
         positions = {}
         for tp in task.inputs:

@@ -92,8 +92,24 @@ class Drain:
     """Commit, close every task, and say `Stopped`."""
 
 
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The answer to `RollBack`: the transaction is over; the producer was fenced, or failed."""
+
+    number: int
+    error: StreamkitError | None = None
+
+
 Event = (
-    Assigned | TasksLost | TaskPrepared | Arrived | OutOfRange | Acknowledged | Committed | Drain
+    Assigned
+    | TasksLost
+    | TaskPrepared
+    | Arrived
+    | OutOfRange
+    | Acknowledged
+    | Committed
+    | RolledBack
+    | Drain
 )
 
 
@@ -160,6 +176,18 @@ class CommitOffsets:
 
 
 @dataclass(frozen=True, slots=True)
+class RollBack:
+    """End the transaction without its outputs; answered by `RolledBack`.
+
+    When the tasks are lost with it, `is_fenced`, the producer gets a new epoch and the member
+    joins again.
+    """
+
+    number: int
+    is_fenced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Reconciled:
     """The tasks are now exactly these."""
 
@@ -188,6 +216,7 @@ Command = (
     | Resume
     | Send
     | CommitOffsets
+    | RollBack
     | Reconciled
     | Failed
     | Stopped

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from streamkit.client import offsets as group_offsets
 from streamkit.client.client import Client
 from streamkit.client.decode import Fetched
-from streamkit.client.errors import OffsetOutOfRangeError
+from streamkit.client.errors import OffsetOutOfRangeError, StaleMemberEpochError
 from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import CommittedOffset, Offsets
 from streamkit.client.sender import BatchSender
@@ -42,12 +42,15 @@ from streamkit.tasks.messages import (
     PrepareTask,
     Reconciled,
     Resume,
+    RollBack,
+    RolledBack,
     Send,
     StartFetching,
     StopFetching,
     Stopped,
 )
 from streamkit.tasks.purge import Purger
+from streamkit.tasks.transactional import TransactionalWriter
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class Network:
         purger: Purger,
         inbox: Inbox[Event],
         outbox: Outbox[Command],
+        writer: TransactionalWriter | None = None,
     ) -> None:
         self._clock = client.seams.clock
         self._fetcher = fetcher
@@ -76,12 +80,17 @@ class Network:
         self._offsets = offsets
         self._membership = membership
         self._purger = purger
-        self._lookups = Lookups(client, offsets, membership.member.group_id)
+        self._writer = writer
+        self._lookups = Lookups(
+            client, offsets, membership.member.group_id, reads_committed=writer is not None
+        )
         self._inbox = inbox
         self._outbox = outbox
 
     async def run(self) -> None:
         """Work until processing says `Stopped`. Raises what `Failed` says, and fatal errors."""
+        if self._writer is not None:
+            await self._writer.start()
         async with asyncio.TaskGroup() as group:
             heartbeats = group.create_task(self._membership.run(), name="heartbeats")
             purge = group.create_task(self._purger.run(), name="purge")
@@ -90,6 +99,11 @@ class Network:
             heartbeats.cancel()
             pump.cancel()
             purge.cancel()
+
+    async def end(self) -> None:
+        """Leave nothing open that others would have to wait for."""
+        if self._writer is not None:
+            await self._writer.end()
 
     async def _carry_out(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -114,6 +128,8 @@ class Network:
                 self._fetcher.resume([tp])
             case CommitOffsets():
                 group.create_task(self._commit(command), name=f"commit {command.number}")
+            case RollBack():
+                self._begin_roll_back(command, group)
             case PrepareTask():
                 group.create_task(self._prepare(command), name=f"prepare {command.task_id}")
             case CountPartitions():
@@ -124,8 +140,9 @@ class Network:
                 raise error
 
     def _send(self, batches: Batches) -> None:
+        submit = self._sender.submit if self._writer is None else self._writer.submit
         for tp, batch in batches:
-            self._sender.submit(tp, batch, self._acknowledge(batch.count))
+            submit(tp, batch, self._acknowledge(batch.count))
 
     def _acknowledge(
         self, count: int
@@ -164,7 +181,27 @@ class Network:
         else:
             command.answer.put(counts[command.topic])
 
+    def _begin_roll_back(self, command: RollBack, group: asyncio.TaskGroup) -> None:
+        assert self._writer is not None, "there are no transactions to roll back"
+        self._writer.begin_roll_back()
+        if command.is_fenced:
+            self._membership.member.rejoin()
+        group.create_task(self._roll_back(self._writer, command), name="roll back")
+
+    async def _roll_back(self, writer: TransactionalWriter, command: RollBack) -> None:
+        error = await writer.roll_back(is_fenced=command.is_fenced)
+        if isinstance(error, RejoinError):
+            self._membership.member.rejoin()
+        self._inbox.put(RolledBack(command.number, error))
+
     async def _commit(self, command: CommitOffsets) -> None:
+        if self._writer is not None:
+            error = await self._writer.commit(command)
+        else:
+            error = await self._commit_offsets(command)
+        self._inbox.put(Committed(command.number, error))
+
+    async def _commit_offsets(self, command: CommitOffsets) -> StreamkitError | None:
         """Commit with the epoch of the moment; an epoch that moved meanwhile is tried again."""
         member = self._membership.member
         deadline = self._clock.monotonic_ms() + COMMIT_TIMEOUT_MS
@@ -172,26 +209,21 @@ class Network:
             tp: CommittedOffset(offset, metadata=metadata)
             for tp, (offset, metadata) in command.offsets.items()
         }
-        error: StreamkitError | None = None
         while True:
             if member.member_epoch == JOIN_EPOCH:
-                error = RejoinError(f"member {member.member_id} is not in the group")
-                break
+                return RejoinError(f"member {member.member_id} is not in the group")
             try:
                 owner = group_offsets.Membership(
                     member.group_id, member.member_id, member.member_epoch
                 )
                 await self._offsets.commit(owner, offsets)
-                self._purger.on_committed((tp, each.offset) for tp, each in offsets.items())
-                error = None
-                break
-            except RetriableError as failure:
-                error = failure
+            except (RetriableError, StaleMemberEpochError) as failure:
                 if self._clock.monotonic_ms() >= deadline:
-                    break
+                    return failure
                 log.info("commit %d: %s", command.number, failure)
             except StreamkitError as failure:
-                error = failure
-                break
+                return failure
+            else:
+                self._purger.on_committed((tp, each.offset) for tp, each in offsets.items())
+                return None
             await asyncio.sleep(COMMIT_RETRY_MS / 1000)
-        self._inbox.put(Committed(command.number, error))

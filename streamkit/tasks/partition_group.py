@@ -23,15 +23,23 @@ class PartitionQueue:
     """What is buffered of one input partition; `position` is the next offset to process."""
 
     __slots__ = (
-        "_batches", "_end", "_fetched", "batch", "buffered", "high_watermark",
-        "index", "is_paused", "position", "source", "tp",
+        "_batches", "_end", "_fetched", "batch", "buffered", "index",
+        "is_paused", "position", "readable_end", "reads_committed", "source", "tp",
     )  # fmt: skip
 
-    def __init__(self, tp: TopicPartition, source: SourceNode, start: StartPosition) -> None:
+    def __init__(
+        self,
+        tp: TopicPartition,
+        source: SourceNode,
+        start: StartPosition,
+        *,
+        reads_committed: bool = False,
+    ) -> None:
         self.tp = tp
+        self.reads_committed = reads_committed
         self.source = source
         self.position = start.offset
-        self.high_watermark = start.end
+        self.readable_end = start.end
         self.buffered = 0
         self.is_paused = False
         self.batch: DecodedBatch | None = None
@@ -44,11 +52,12 @@ class PartitionQueue:
     @property
     def is_caught_up(self) -> bool:
         """Nothing is buffered, and the broker is not known to have more."""
-        return self.position >= self.high_watermark
+        return self.position >= self.readable_end
 
     def add(self, fetched: Fetched) -> None:
         """Buffer what was fetched."""
-        self.high_watermark = max(self.high_watermark, fetched.high_watermark)
+        end = fetched.last_stable_offset if self.reads_committed else fetched.high_watermark
+        self.readable_end = max(self.readable_end, end)
         self.buffered += sum(header.count for header in fetched.batches)
         self._fetched.append(fetched)
 

@@ -11,7 +11,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamkit.common.errors import FatalError, RejoinError, StreamkitError
+from streamkit.common.errors import (
+    AbortTransactionError,
+    FatalError,
+    RejoinError,
+    StreamkitError,
+)
 from streamkit.common.model import TaskId, TopicPartition
 from streamkit.tasks.commit import Commit, CommitPhase, Deliveries
 from streamkit.tasks.mailbox import Inbox, Outbox
@@ -30,6 +35,8 @@ from streamkit.tasks.messages import (
     Pause,
     Reconciled,
     Resume,
+    RollBack,
+    RolledBack,
     Send,
     StartFetching,
     StopFetching,
@@ -52,6 +59,9 @@ LONG_STEP_MS = 1_000.0
 
 LOCK_RETRY_MS = 100.0
 
+ROLLBACKS_MAX = 20
+"""Roll-backs in a row, with no commit in between, after which the worker gives up."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessorSettings:
@@ -62,6 +72,7 @@ class ProcessorSettings:
     bytes_outstanding_max: int
     uncommitted_bytes_max: int
     wait_max_ms: float = 100.0
+    is_transactional: bool = False
 
 
 class Processor:
@@ -96,6 +107,8 @@ class Processor:
         self._is_draining = False
         self._slice = SLICE_RECORDS_MIN
         self._lock_retry_ms = 0.0
+        self._has_sent = False
+        self._rollbacks = 0
 
     def run(self) -> None:
         """Step until the end; the body of the processing thread."""
@@ -143,10 +156,9 @@ class Processor:
                 if task is not None and task.add(data):
                     self._outbox.put(Pause(data.tp))
             case Acknowledged():
-                self._on_acknowledged(event)
-            case Committed(number, error):
-                if self._commit.is_answered_by(number):
-                    self._on_committed(error, now_ms)
+                self._on_acknowledged(event, now_ms)
+            case Committed() | RolledBack():
+                self._on_commit_event(event, now_ms)
             case Assigned():
                 self._pending = event
             case TaskPrepared():
@@ -160,25 +172,66 @@ class Processor:
             case Drain():
                 self._is_draining = True
 
-    def _on_acknowledged(self, event: Acknowledged) -> None:
-        if event.error is not None:
+    def _on_acknowledged(self, event: Acknowledged, now_ms: float) -> None:
+        if self._commit.is_rolling_back:
+            return
+        if event.error is None:
+            self._deliveries.acknowledged(event.tp, event.offset_end)
+        elif self._settings.is_transactional:
+            self._recover(event.error, now_ms)
+        else:
             raise event.error
-        self._deliveries.acknowledged(event.tp, event.offset_end)
+
+    def _on_commit_event(self, event: Committed | RolledBack, now_ms: float) -> None:
+        """Answers to commits and roll-backs that were given up meanwhile say nothing."""
+        if isinstance(event, Committed):
+            if self._commit.is_answered_by(event.number):
+                self._on_committed(event.error, now_ms)
+        elif self._commit.is_rolled_back_by(event.number):
+            self._on_rolled_back(event.error, now_ms)
 
     def _on_committed(self, error: StreamkitError | None, now_ms: float) -> None:
+        if error is None:
+            self._finish_commit(now_ms)
+        else:
+            self._recover(error, now_ms)
+
+    def _recover(self, error: StreamkitError, now_ms: float) -> None:
+        """Do what a failed write or commit asks for; raises what asks for the end."""
         if isinstance(error, RejoinError):
             # The coordinator knows us no more; the next heartbeat says so too, and rejoins.
-            log.warning("the offsets were refused: %s", error)
             self._lose_tasks(str(error), now_ms)
-            return
-        if error is not None:
+        elif isinstance(error, AbortTransactionError):
+            self._rollbacks += 1
+            if self._rollbacks > ROLLBACKS_MAX:
+                raise FatalError(f"rolled back {ROLLBACKS_MAX} times in a row: {error}")
+            log.warning("rolling back to the last commit: %s", error)
+            self._roll_back(is_fenced=False)
+        else:
             raise error
-        self._finish_commit(now_ms)
+
+    def _roll_back(self, *, is_fenced: bool) -> None:
+        """Nothing written since the last commit counts; tasks go on when that is certain."""
+        self._collector.take()
+        self._deliveries.clear()
+        self._has_sent = False
+        self._commit.roll_back()
+        self._outbox.put(RollBack(self._commit.number, is_fenced))
+
+    def _on_rolled_back(self, error: StreamkitError | None, now_ms: float) -> None:
+        self._commit.end(now_ms)
+        if isinstance(error, RejoinError):
+            self._close_lost(str(error))
+        elif error is not None:
+            raise error
+        for task in self._running():
+            self._stop_fetching(self._owned_by(task))
+            self._outbox.put(task.rewind())
 
     def _advance_commit(self, now_ms: float) -> None:
         if self._commit.phase is not CommitPhase.ACKNOWLEDGEMENTS or self._deliveries.outstanding:
             return
-        if self._commit.offsets:
+        if self._commit.offsets or self._has_sent:
             self._commit.to_offsets()
             self._outbox.put(CommitOffsets(self._commit.number, self._commit.offsets))
         else:
@@ -192,7 +245,7 @@ class Processor:
 
     def _begin_commit(self, now_ms: float) -> None:
         running = self._running()
-        if not any(task.has_uncommitted for task in running):
+        if not self._has_sent and not any(task.has_uncommitted for task in running):
             self._commit.last_ms = now_ms
             return
         for task in running:
@@ -209,6 +262,8 @@ class Processor:
         for task in self._running():
             task.on_committed(offsets, self._deliveries.written)
         self._deliveries.written.clear()
+        self._has_sent = False
+        self._rollbacks = 0
         self.commits += 1
         self._commit.end(now_ms)
 
@@ -310,6 +365,7 @@ class Processor:
     def _send(self, batches: Batches) -> None:
         if not batches:
             return
+        self._has_sent = self._settings.is_transactional
         for tp, batch in batches:
             self._deliveries.sent(tp, batch.size)
         self._outbox.put(Send(batches))
@@ -324,8 +380,11 @@ class Processor:
             self._owners.pop(tp, None)
         self._outbox.put(StopFetching(partitions))
 
+    def _owned_by(self, task: StreamTask) -> tuple[TopicPartition, ...]:
+        return tuple(tp for tp, owner in self._owners.items() if owner is task)
+
     def _close(self, task: StreamTask) -> None:
-        owned = tuple(tp for tp, owner in self._owners.items() if owner is task)
+        owned = self._owned_by(task)
         if owned:
             self._stop_fetching(owned)
         task.close()
@@ -334,6 +393,13 @@ class Processor:
 
     def _lose_tasks(self, reason: str, now_ms: float) -> None:
         """Close everything without commit: another member has the tasks, or soon will."""
+        if not self._settings.is_transactional:
+            self._commit.end(now_ms)
+        elif not self._commit.is_rolling_back:
+            self._roll_back(is_fenced=True)
+        self._close_lost(reason)
+
+    def _close_lost(self, reason: str) -> None:
         if self.tasks:
             log.warning("all tasks are lost: %s", reason)
         for task in list(self.tasks.values()):
@@ -341,7 +407,6 @@ class Processor:
         # What was not sent yet will be made again by another; its changelogs are not ours now.
         self._collector.take()
         self._pending = None
-        self._commit.end(now_ms)
         self._deliveries.written.clear()
         self._outbox.put(Reconciled(frozenset(), frozenset()))
 

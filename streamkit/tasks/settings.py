@@ -12,15 +12,28 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from streamkit.client.settings import ClientSettings, ConsumerSettings, ProducerSettings
-from streamkit.common.errors import ConfigError
-
-EXACTLY_ONCE_REFUSED = (
-    "processing.guarantee=exactly_once_v2 is not there yet; use at_least_once, the default"
+from streamkit.client.settings import (
+    INT32_MAX,
+    ClientSettings,
+    ConsumerSettings,
+    ProducerSettings,
 )
+from streamkit.common.errors import ConfigError
 
 PRODUCER_DEFAULTS = {"linger.ms": "100", "batch.size": "131072"}
 """Linger as Kafka Streams has it; larger batches, since here a batch costs, not a record."""
+
+EXACTLY_ONCE = "exactly_once_v2"
+EXACTLY_ONCE_COMMIT_INTERVAL_MS = 100
+
+EXACTLY_ONCE_PRODUCER_DEFAULTS = {
+    "transaction.timeout.ms": "10000",
+    "delivery.timeout.ms": str(INT32_MAX),
+}
+"""A batch is tried until its transaction is over; others wait for that no longer than this."""
+
+EXACTLY_ONCE_PRODUCER_CONTROLLED = ("transactional.id", "enable.idempotence", "acks")
+"""Producer keys that the engine sets itself when each record counts once."""
 
 CONSUMER_DEFAULTS = {"auto.offset.reset": "earliest"}
 
@@ -60,11 +73,23 @@ class StreamsSettings(ClientSettings):
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
         """Check `values` and fill in the defaults. Raises ConfigError naming the key."""
         settings = super().from_mapping(values, where=where)
-        if settings.processing_guarantee == "exactly_once_v2":
-            raise ConfigError(EXACTLY_ONCE_REFUSED)
-        settings.producer()
+        if settings.is_exactly_once and "commit_interval_ms" not in settings.model_fields_set:
+            return cls.from_mapping(
+                {**values, "commit.interval.ms": EXACTLY_ONCE_COMMIT_INTERVAL_MS}, where=where
+            )
+        timeout_ms = settings.producer().transaction_timeout_ms
+        if settings.is_exactly_once and timeout_ms < settings.commit_interval_ms:
+            raise ConfigError(
+                f"producer.transaction.timeout.ms={timeout_ms} must not be below "
+                f"commit.interval.ms={settings.commit_interval_ms}"
+            )
         settings.consumer()
         return settings
+
+    @property
+    def is_exactly_once(self) -> bool:
+        """Whether each record counts exactly once."""
+        return self.processing_guarantee == EXACTLY_ONCE
 
     def client(self) -> ClientSettings:
         """The settings of the worker's one client."""
@@ -72,17 +97,22 @@ class StreamsSettings(ClientSettings):
 
     def producer(self) -> ProducerSettings:
         """The settings of the worker's one producer. Raises ConfigError."""
-        own = PRODUCER_DEFAULTS | self._shared() | self.with_prefix("producer.")
+        given = self.with_prefix("producer.")
+        defaults = PRODUCER_DEFAULTS
+        if self.is_exactly_once:
+            _refuse(given, EXACTLY_ONCE_PRODUCER_CONTROLLED, "producer")
+            defaults = defaults | EXACTLY_ONCE_PRODUCER_DEFAULTS
+        own = defaults | self._shared() | given
         return ProducerSettings.from_mapping(own, where="producer.*")
 
     def consumer(self) -> ConsumerSettings:
         """The settings of the fetcher. Raises ConfigError."""
         given = self.with_prefix("consumer.", "main.consumer.")
-        for key in CONTROLLED_BY_STREAMS:
-            if key in given:
-                raise ConfigError(f"consumer.{key} is set by streamkit and cannot be changed")
+        _refuse(given, CONTROLLED_BY_STREAMS, "consumer")
         given.pop("max.poll.interval.ms", None)
         own = CONSUMER_DEFAULTS | self._shared() | given
+        if self.is_exactly_once:
+            own["isolation.level"] = "read_committed"
         return ConsumerSettings.from_mapping(own, where="consumer.*")
 
     @property
@@ -103,3 +133,9 @@ class StreamsSettings(ClientSettings):
             for name in ClientSettings.model_fields
             if name in given and name != "prefixed"
         } | {"request.timeout.ms": self.request_timeout_ms}
+
+
+def _refuse(given: Mapping[str, str], keys: tuple[str, ...], client: str) -> None:
+    for key in keys:
+        if key in given:
+            raise ConfigError(f"{client}.{key} is set by streamkit and cannot be changed")

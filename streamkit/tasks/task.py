@@ -1,7 +1,8 @@
 """A stream task: one sub-topology over one partition number.
 
 Its life: created (waiting for its folder's lock), preparing (positions are looked up),
-restoring, running, closed. Plain synchronous code: the processing thread calls it.
+restoring, running, closed. Rolling back leads from running to preparing: everything that the task
+remembers beyond its last commit is dropped. Plain synchronous code: the processing thread calls it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _MOVES = {
     TaskPhase.CREATED: (TaskPhase.PREPARING, TaskPhase.CLOSED),
     TaskPhase.PREPARING: (TaskPhase.RESTORING, TaskPhase.CLOSED),
     TaskPhase.RESTORING: (TaskPhase.RUNNING, TaskPhase.CLOSED),
-    TaskPhase.RUNNING: (TaskPhase.CLOSED,),
+    TaskPhase.RUNNING: (TaskPhase.PREPARING, TaskPhase.CLOSED),
     TaskPhase.CLOSED: (),
 }
 
@@ -64,6 +65,7 @@ class TaskEnvironment:
     idle_ms: int
     buffered_max: int
     partition_count: Callable[[str], int]
+    reads_committed: bool = False
 
 
 class StreamTask:
@@ -75,14 +77,8 @@ class StreamTask:
         self.id = task_id
         self.phase = TaskPhase.CREATED
         self.subtopology = subtopology
-        self.context = TaskContext(
-            environment.application_id,
-            task_id,
-            environment.collector,
-            environment.now_ms,
-            environment.partition_count,
-        )
         self._environment = environment
+        self.context = self._new_context()
         self._release: Release | None = None
         self._state: TaskState | None = None
         self._linked: LinkedTopology | None = None
@@ -149,6 +145,23 @@ class StreamTask:
         if self._release is None:
             return None
         self._to(TaskPhase.PREPARING)
+        return self._lookups()
+
+    def rewind(self) -> PrepareTask:
+        """Forget what is not committed; then what to look up, to begin again at the last commit.
+
+        Overlay, caches, buffered input and the operators with their times go; the state's database
+        stays open, and is brought up to the changelog's end: the commit may have come through.
+        """
+        self._to(TaskPhase.PREPARING)
+        self._close_operators()
+        assert self._state is not None
+        self._state.discard()
+        self._group = None
+        self.context = self._new_context()
+        return self._lookups()
+
+    def _lookups(self) -> PrepareTask:
         sinks = [
             topic
             for node in self.subtopology.nodes
@@ -169,12 +182,13 @@ class StreamTask:
         self._to(TaskPhase.RESTORING)
         self._prepared = prepared
         environment = self._environment
-        self._state = TaskState(
-            self.subtopology.stores,
-            lambda families: environment.open_database(
-                environment.directory.database_path(self.id), list(families)
-            ),
-        )
+        if self._state is None:
+            self._state = TaskState(
+                self.subtopology.stores,
+                lambda families: environment.open_database(
+                    environment.directory.database_path(self.id), list(families)
+                ),
+            )
         for topic, count in prepared.partition_counts.items():
             environment.collector.writer(topic).set_count(count)
         restores: dict[TopicPartition, Restore] = {}
@@ -212,7 +226,12 @@ class StreamTask:
         self._linked = self.subtopology.link(self.context)
         self._linked.init()
         queues = {
-            tp: PartitionQueue(tp, self._linked.sources[tp.topic], start)
+            tp: PartitionQueue(
+                tp,
+                self._linked.sources[tp.topic],
+                start,
+                reads_committed=self._environment.reads_committed,
+            )
             for tp, start in self._prepared.positions.items()
         }
         self._group = PartitionGroup(queues, self._environment.idle_ms)
@@ -311,14 +330,28 @@ class StreamTask:
         if self.phase is TaskPhase.CLOSED:
             return
         self._to(TaskPhase.CLOSED)
-        if self._linked is not None:
-            self._linked.close()
-        for store in self.context.stores.values():
-            store.close()
+        self._close_operators()
         if self._state is not None:
             self._state.close()
         if self._release is not None:
             self._release()
+
+    def _new_context(self) -> TaskContext:
+        environment = self._environment
+        return TaskContext(
+            environment.application_id,
+            self.id,
+            environment.collector,
+            environment.now_ms,
+            environment.partition_count,
+        )
+
+    def _close_operators(self) -> None:
+        if self._linked is not None:
+            self._linked.close()
+            self._linked = None
+        for store in self.context.stores.values():
+            store.close()
 
     def _to(self, phase: TaskPhase) -> None:
         assert phase in _MOVES[self.phase], f"task {self.id} cannot go from {self.phase} to {phase}"

@@ -22,6 +22,7 @@ from streamkit.client.client import Client
 from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import Offsets
 from streamkit.client.sender import BatchSender
+from streamkit.client.transactions import Transactions
 from streamkit.common.errors import ConfigError, FatalError, StreamkitError, UsageError
 from streamkit.common.seams import Seams
 from streamkit.rebalance.member import StreamsMember
@@ -33,12 +34,13 @@ from streamkit.tasks.group_topology import group_topology
 from streamkit.tasks.mailbox import Inbox, Outbox
 from streamkit.tasks.membership import Membership
 from streamkit.tasks.messages import Command, CountPartitions, Drain, Event
-from streamkit.tasks.network import Network
+from streamkit.tasks.network import COMMIT_TIMEOUT_MS, Network
 from streamkit.tasks.processor import Processor, ProcessorSettings
 from streamkit.tasks.purge import Purger
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
 from streamkit.tasks.task import TaskEnvironment
+from streamkit.tasks.transactional import TransactionalWriter
 from streamkit.topology.plan import Topology
 
 log = logging.getLogger(__name__)
@@ -178,13 +180,32 @@ class Worker:
             )
             fetcher = Fetcher(client, self._settings.consumer())
             stack.callback(fetcher.close)
-            sender = BatchSender(client, self._settings.producer())
-            network = Network(
-                client, fetcher, sender, Offsets(client), self._membership,
-                self._make_purger(client), self._inbox, self._outbox,
-            )  # fmt: skip
+            network = self._make_network(client, fetcher, self._membership, process_id)
             log.info("worker %s: member %s", directory.path, member.member_id)
             return await self._run_both(network, processor, directory)
+
+    def _make_network(
+        self, client: Client, fetcher: Fetcher, membership: Membership, process_id: UUID
+    ) -> Network:
+        settings = self._settings.producer()
+        purger = self._make_purger(client)
+        transactional_id, writer = None, None
+        if self._settings.is_exactly_once:
+            transactional_id = f"{self._topology.application_id}-{process_id}-{self._slot}"
+        sender = BatchSender(client, settings, transactional_id=transactional_id)
+        if transactional_id is not None:
+            transactions = Transactions(
+                client,
+                sender,
+                transactional_id,
+                transaction_timeout_ms=settings.transaction_timeout_ms,
+                timeout_ms=COMMIT_TIMEOUT_MS,
+            )
+            writer = TransactionalWriter(transactions, membership, purger)
+        return Network(
+            client, fetcher, sender, Offsets(client), membership,
+            purger, self._inbox, self._outbox, writer,
+        )  # fmt: skip
 
     async def _run_both(
         self, network: Network, processor: Processor, directory: StateDirectory
@@ -211,6 +232,7 @@ class Worker:
             processor.is_ended = True
             self._inbox.put(Drain())
             assert self._membership is not None
+            await network.end()
             await self._membership.leave()
             if thread is not None:
                 thread.join(JOIN_TIMEOUT_S)
@@ -301,6 +323,7 @@ class Worker:
             idle_ms=settings.max_task_idle_ms,
             buffered_max=settings.buffered_records_per_partition,
             partition_count=self._partition_count,
+            reads_committed=settings.is_exactly_once,
         )
         return Processor(
             self._topology,
@@ -310,6 +333,7 @@ class Worker:
                 producer.linger_ms,
                 producer.buffer_memory,
                 settings.statestore_uncommitted_max_bytes,
+                is_transactional=settings.is_exactly_once,
             ),
             self._inbox,
             self._outbox,

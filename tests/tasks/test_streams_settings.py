@@ -25,9 +25,34 @@ def test_defaults_are_those_of_kafka_streams():
     assert settings.consumer().auto_offset_reset == "earliest"
 
 
-def test_exactly_once_is_refused_in_one_line():
-    with pytest.raises(ConfigError, match="exactly_once_v2 is not there yet"):
-        of(processing_guarantee="exactly_once_v2")
+def test_exactly_once_commits_often_and_reads_committed():
+    settings = of(processing_guarantee="exactly_once_v2")
+    assert settings.commit_interval_ms == 100
+    assert settings.consumer().isolation_level == "read_committed"
+    assert settings.producer().transaction_timeout_ms == 10_000
+    assert of().consumer().isolation_level == "read_uncommitted"
+
+
+def test_given_commit_interval_stays_with_exactly_once():
+    settings = of(processing_guarantee="exactly_once_v2", commit_interval_ms=700)
+    assert settings.commit_interval_ms == 700
+
+
+def test_commit_interval_beyond_the_transaction_timeout_is_refused():
+    with pytest.raises(ConfigError, match=r"transaction\.timeout\.ms=10000 must not be below"):
+        of(processing_guarantee="exactly_once_v2", commit_interval_ms=20_000)
+
+
+def test_transactional_id_is_not_for_the_user_to_set():
+    with pytest.raises(ConfigError, match=r"producer\.transactional\.id is set by streamkit"):
+        StreamsSettings.from_mapping(
+            {
+                "application.id": "shop",
+                "bootstrap.servers": "x:1",
+                "processing.guarantee": "exactly_once_v2",
+                "producer.transactional.id": "mine",
+            }
+        )
 
 
 @pytest.mark.parametrize(
