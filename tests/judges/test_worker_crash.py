@@ -35,7 +35,7 @@ UNBUFFERED = SETTINGS | {"producer.linger.ms": "0", "statestore.cache.max.bytes"
 """What is processed is sent at once, so that a crash leaves something to be done twice."""
 
 SESSION_TIMEOUT_MS = 10_000
-IN_FLIGHT_MS = 400
+IN_FLIGHT_MS = 250
 """Linger (100 ms), the acknowledgement, the commit's own request, and a busy machine's delays."""
 
 RUNNING = r"task (\d+_\d+): running, (\d+) records restored"
@@ -197,3 +197,31 @@ def test_drained_worker_leaves_nothing_to_do_twice(broker: Broker, tmp_path: Pat
     assert found.excess == 0
     assert found.split_twice == 0
     assert started_s < SESSION_TIMEOUT_MS / 1000 / 2
+
+
+def test_frozen_worker_comes_back_as_a_stranger(broker: Broker, tmp_path: Path) -> None:
+    """It was away past its session timeout: it drops what it had in hand, and joins again."""
+
+    def worker_on(host: str) -> WorkerProcess:
+        return WorkerProcess(PROGRAM, broker.bootstrap, tmp_path / host, settings=UNBUFFERED)
+
+    with worker_on("a") as first, worker_on("b") as second, feed_words(broker, 26) as feed:
+        wait_running(first, TASKS // 2)
+        wait_running(second, TASKS // 2)
+        feed.wait_until(6)
+        frozen = time.time()
+        os.kill(first.pid, signal.SIGSTOP)
+        taken_s = wait_running(second, TASKS // 2, frozen) - frozen
+        os.kill(first.pid, signal.SIGCONT)
+        woken = time.time()
+        back_s = wait_running(first, TASKS // 2, woken) - woken
+        found = settle(broker, feed)
+        assert first.logged("all tasks are lost", woken)
+        assert (first.stop(), second.stop()) == (0, 0)
+    print(
+        f"\nworker frozen: its tasks were taken over after {taken_s:.2f} s (session timeout "
+        f"{SESSION_TIMEOUT_MS / 1000:.0f} s); woken, it had tasks again after {back_s:.2f} s; "
+        f"{describe(found, 1)}"
+    )
+    assert taken_s < SESSION_TIMEOUT_MS / 1000 + 8
+    check_excess(found, kills=1)
