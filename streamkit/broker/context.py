@@ -10,10 +10,13 @@ from streamkit.broker.settings import BrokerSettings
 from streamkit.common.seams import Seams
 
 if TYPE_CHECKING:
-    from streamkit.broker.coordination import GroupElections
+    from streamkit.broker.coordination import Elections
     from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
+    from streamkit.broker.coordinators.transaction.coordinator import TransactionCoordinator
+    from streamkit.broker.markers import MarkerWriter
     from streamkit.broker.metadata import ClusterMetadata
     from streamkit.broker.replicas import Replicas
+    from streamkit.broker.verification import TransactionVerifier
 
 
 @dataclass(slots=True)
@@ -26,7 +29,11 @@ class BrokerParts:
     metadata: ClusterMetadata
     replicas: Replicas
     groups: GroupCoordinator
-    elections: GroupElections
+    elections: Elections
+    transactions: TransactionCoordinator
+    transaction_elections: Elections
+    verifier: TransactionVerifier
+    markers: MarkerWriter
     fetch_sessions: FetchSessions
 
 

@@ -1,17 +1,18 @@
-"""The group coordinator's surroundings: its logs, its timers, its view of topics.
+"""The coordinators' surroundings: their logs, their timers, their view of topics.
 
-The coordinator is told which partitions of `__consumer_offsets` this node leads, in the order in
-which the metadata says so, and gets a log for each.
+Each is told which partitions of its internal topic this node leads, in the order in which the
+metadata says so, and gets a log for each.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
 from uuid import UUID
 
-from streamkit.broker.coordinators.group.coordinator import OFFSETS_TOPIC, GroupCoordinator
-from streamkit.broker.coordinators.seams import StartTask
+from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
+from streamkit.broker.coordinators.seams import PartitionLog, StartTask
 from streamkit.broker.kraft.controller.topics import NewTopic
 from streamkit.broker.kraft.image import MetadataDelta, MetadataImage
 from streamkit.broker.log.log import Isolation, Origin
@@ -95,24 +96,37 @@ class ImageTopics:
         ]
 
 
-class GroupElections:
-    """Tells the coordinator which of its partitions this node leads."""
+class Coordinator(Protocol):
+    """What lives on the partitions of one internal topic."""
+
+    async def on_elected(self, partition: int, leader_epoch: int, log: PartitionLog) -> None: ...
+
+    def on_resigned(self, partition: int, leader_epoch: int | None = None) -> None: ...
+
+
+class Elections:
+    """Tells a coordinator which of its topic's partitions this node leads."""
 
     def __init__(
-        self, groups: GroupCoordinator, start_task: StartTask, commit_timeout_ms: float
+        self,
+        topic: str,
+        coordinator: Coordinator,
+        start_task: StartTask,
+        commit_timeout_ms: float,
     ) -> None:
-        self._groups = groups
+        self._topic = topic
+        self._coordinator = coordinator
         self._start_task = start_task
         self._commit_timeout_ms = commit_timeout_ms
         self._loading: dict[int, WatchList] = {}
 
     def on_leading(self, partition: Partition) -> None:
-        if partition.topic == OFFSETS_TOPIC:
+        if partition.topic == self._topic:
             self._loading.setdefault(partition.index, WatchList())
             self._start_task(self._load(partition, partition.leadership.epoch))
 
     async def wait_loaded(self, index: int, timeout_s: float) -> None:
-        """Wait, not for ever, until the groups of a partition led here are loaded."""
+        """Wait, not for ever, until a partition led here is loaded."""
         loading = self._loading.get(index)
         if loading is not None:
             await park((loading,), timeout_s)
@@ -120,15 +134,22 @@ class GroupElections:
     async def _load(self, partition: Partition, epoch: int) -> None:
         log = CoordinatedLog(partition, self._commit_timeout_ms)
         try:
-            await self._groups.on_elected(partition.index, epoch, log)
+            await self._coordinator.on_elected(partition.index, epoch, log)
         finally:
             loaded = self._loading.pop(partition.index, None)
             if loaded is not None:
                 loaded.wake()
 
     def on_resigned(self, partition: Partition) -> None:
-        if partition.topic == OFFSETS_TOPIC:
-            self._groups.on_resigned(partition.index)
+        if partition.topic == self._topic:
+            self._coordinator.on_resigned(partition.index)
+
+
+class TopicNews:
+    """Tells the group coordinator about topics."""
+
+    def __init__(self, groups: GroupCoordinator) -> None:
+        self._groups = groups
 
     def on_image(self, image: MetadataImage, delta: MetadataDelta) -> None:
         """Tell the coordinator about topics that were made, deleted or resized."""

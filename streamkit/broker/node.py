@@ -17,15 +17,20 @@ from typing import Self
 
 from streamkit.broker.context import BrokerParts
 from streamkit.broker.coordination import (
-    GroupElections,
+    Coordinator,
+    Elections,
     ImageTopics,
     InternalTopicCreation,
     LoopTimers,
+    TopicNews,
 )
 from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
+from streamkit.broker.coordinators.transaction.coordinator import TransactionCoordinator
 from streamkit.broker.fetch_sessions import FetchSessions
 from streamkit.broker.kraft.broker_config import static_layer
+from streamkit.broker.kraft.features import TRANSACTION_VERSION
 from streamkit.broker.kraft.format import NodeIdentity, open_data_dir
+from streamkit.broker.kraft.features import TRANSACTION_VERSION
 from streamkit.broker.kraft.image import MetadataImage
 from streamkit.broker.kraft.membership import Membership
 from streamkit.broker.kraft.quorum import Quorum
@@ -34,11 +39,13 @@ from streamkit.broker.kraft.topic_config import effective_topic_values
 from streamkit.broker.kraft.voters import VoterEndpoint
 from streamkit.broker.log.directory import LogDirectory
 from streamkit.broker.log.settings import LogSettings
-from streamkit.broker.metadata import ClusterMetadata
+from streamkit.broker.markers import MarkerWriter
+from streamkit.broker.metadata import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, ClusterMetadata
 from streamkit.broker.replicas import Replicas, TopicSettings
 from streamkit.broker.server import Dispatcher
 from streamkit.broker.settings import BrokerSettings, Endpoint
 from streamkit.broker.upkeep import LogUpkeep
+from streamkit.broker.verification import TransactionVerifier
 from streamkit.common.errors import StorageError, UsageError
 from streamkit.common.seams import Seams
 from streamkit.net.server import FrameServer, ServerLimits
@@ -47,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 PLAINTEXT = 0
 SESSION_IDS = 2**31 - 1
+MARKER_TIMEOUT_MS = 30_000
 
 
 class Node:
@@ -151,13 +159,17 @@ class Node:
         metadata = ClusterMetadata(quorum, settings, seams.random, listener.name)
         replicas = self._make_replicas(self._directory)
         groups = self._make_groups(metadata)
-        elections = GroupElections(groups, self._start_task, settings.offsets_commit_timeout_ms)
+        elections = self._elections(OFFSETS_TOPIC, groups)
+        markers = MarkerWriter(metadata, replicas, groups, seams.clock, MARKER_TIMEOUT_MS)
+        transactions = self._make_transactions(metadata, markers)
+        transaction_elections = self._elections(TRANSACTIONS_TOPIC, transactions)
         replicas.add_listener(elections)
+        replicas.add_listener(transaction_elections)
         self._membership = Membership(quorum, seams.random.uuid4())
         await self._register(self._membership)
         quorum.on_image(replicas.apply)
         replicas.set_strays_aside()
-        quorum.on_image(elections.on_image)
+        quorum.on_image(TopicNews(groups).on_image)
         await self._membership.unfence()
         upkeep = LogUpkeep(
             self._directory, replicas, settings, seams.clock, seams.spawn.in_thread
@@ -172,6 +184,10 @@ class Node:
                 replicas,
                 groups,
                 elections,
+                transactions,
+                transaction_elections,
+                TransactionVerifier(transactions, settings, seams.clock),
+                markers,
                 FetchSessions(
                     settings.max_incremental_fetch_session_cache_slots,
                     lambda: 1 + seams.random.randrange(SESSION_IDS),
@@ -225,6 +241,23 @@ class Node:
             create_internal_topics=InternalTopicCreation(metadata),
             group_configs=metadata.group_configs,
         )
+
+    def _make_transactions(
+        self, metadata: ClusterMetadata, markers: MarkerWriter
+    ) -> TransactionCoordinator:
+        return TransactionCoordinator(
+            self.settings,
+            self._seams.clock,
+            LoopTimers(),
+            self._start_task,
+            next_producer_id=metadata.next_producer_id,
+            transaction_version=lambda: metadata.image.features.get(TRANSACTION_VERSION, 0),
+            write_markers=markers.finish,
+        )
+
+    def _elections(self, topic: str, coordinator: Coordinator) -> Elections:
+        timeout_ms = self.settings.offsets_commit_timeout_ms
+        return Elections(topic, coordinator, self._start_task, timeout_ms)
 
     def _topic_settings(self, image: MetadataImage, topic: str) -> TopicSettings:
         layers = (

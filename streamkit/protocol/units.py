@@ -24,6 +24,11 @@ def to_timestamp(moment: datetime | None) -> int:
     return -1 if moment is None else (moment - _EPOCH) // _MILLISECOND
 
 
+def moment_of(timestamp: int) -> datetime:
+    """Milliseconds since the epoch as a time field that cannot be null, -1 for none as it is."""
+    return _EPOCH + timestamp * _MILLISECOND
+
+
 def from_timestamp(timestamp: int) -> datetime | None:
     """Milliseconds since the epoch as a time field of a message; None for -1."""
     return None if timestamp == -1 else _EPOCH + timestamp * _MILLISECOND

@@ -65,12 +65,26 @@ SERVED = _served(
     ServedApi(ApiKey.DELETE_TOPICS, "streamkit.broker.handlers.delete_topics", is_native=True),
     ServedApi(ApiKey.DELETE_RECORDS, "streamkit.broker.handlers.delete_records"),
     ServedApi(ApiKey.INIT_PRODUCER_ID, "streamkit.broker.handlers.init_producer_id"),
+    ServedApi(
+        ApiKey.ADD_PARTITIONS_TO_TXN,
+        "streamkit.broker.handlers.add_partitions_to_txn",
+        is_native=True,
+    ),
+    ServedApi(ApiKey.ADD_OFFSETS_TO_TXN, "streamkit.broker.handlers.add_offsets_to_txn"),
+    ServedApi(ApiKey.END_TXN, "streamkit.broker.handlers.end_txn"),
+    ServedApi(ApiKey.WRITE_TXN_MARKERS, "streamkit.broker.handlers.write_txn_markers"),
+    ServedApi(
+        ApiKey.TXN_OFFSET_COMMIT, "streamkit.broker.handlers.txn_offset_commit", is_native=True
+    ),
     ServedApi(ApiKey.OFFSET_FOR_LEADER_EPOCH, "streamkit.broker.handlers.offset_for_leader_epoch"),
     ServedApi(ApiKey.DESCRIBE_CONFIGS, "streamkit.broker.handlers.describe_configs"),
     ServedApi(ApiKey.CREATE_PARTITIONS, "streamkit.broker.handlers.create_partitions"),
     ServedApi(
         ApiKey.INCREMENTAL_ALTER_CONFIGS, "streamkit.broker.handlers.incremental_alter_configs"
     ),
+    ServedApi(ApiKey.DESCRIBE_PRODUCERS, "streamkit.broker.handlers.describe_producers"),
+    ServedApi(ApiKey.DESCRIBE_TRANSACTIONS, "streamkit.broker.handlers.describe_transactions"),
+    ServedApi(ApiKey.LIST_TRANSACTIONS, "streamkit.broker.handlers.list_transactions"),
     ServedApi(ApiKey.DESCRIBE_CLUSTER, "streamkit.broker.handlers.describe_cluster"),
     ServedApi(
         ApiKey.DESCRIBE_TOPIC_PARTITIONS, "streamkit.broker.handlers.describe_topic_partitions"

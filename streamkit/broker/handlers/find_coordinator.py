@@ -1,14 +1,13 @@
-"""FindCoordinator: which broker coordinates a group.
+"""FindCoordinator: which broker coordinates a group or a transactional id.
 
-The coordinator is the leader of the partition of `__consumer_offsets` that the group's name
-hashes to. Versions before 4 ask for one key and are answered flat.
+The coordinator is the leader of the partition of `__consumer_offsets` or `__transaction_state`
+that the key hashes to. Versions before 4 ask for one key and are answered flat.
 """
 
 from __future__ import annotations
 
 from streamkit.broker.context import RequestContext
-from streamkit.broker.coordinators.group.coordinator import OFFSETS_TOPIC
-from streamkit.broker.metadata import BrokerAddress
+from streamkit.broker.metadata import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, BrokerAddress
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.protocol.messages import Message, response_type
@@ -17,6 +16,7 @@ from streamkit.protocol.versions import fill
 BATCHED_SINCE = 4
 KEY_TYPES_SINCE = 1
 GROUP = 0
+TRANSACTION = 1
 LOAD_WAIT_S = 5.0
 
 
@@ -55,20 +55,24 @@ async def _find(ctx: RequestContext, kind: int, key: str) -> dict[str, object]:
 
 
 async def _coordinator(ctx: RequestContext, kind: int, key: str) -> BrokerAddress:
-    if kind != GROUP:
+    broker = ctx.broker
+    if kind == GROUP:
+        topic_name, index = OFFSETS_TOPIC, broker.groups.partition_for(key)
+        elections = broker.elections
+    elif kind == TRANSACTION:
+        topic_name, index = TRANSACTIONS_TOPIC, broker.transactions.partition_for(key)
+        elections = broker.transaction_elections
+    else:
         raise ApiError(ErrorCode.invalid_request, f"coordinators of key type {kind} are not served")
-    metadata = ctx.broker.metadata
-    if OFFSETS_TOPIC not in metadata.image.topics:
-        await metadata.create_missing_topic(OFFSETS_TOPIC)
-    topic = metadata.image.topics.get(OFFSETS_TOPIC)
-    index = ctx.broker.groups.partition_for(key)
+    metadata = broker.metadata
+    if topic_name not in metadata.image.topics:
+        await metadata.create_missing_topic(topic_name)
+    topic = metadata.image.topics.get(topic_name)
     partition = topic.partitions.get(index) if topic is not None else None
-    broker = metadata.broker(partition.leader) if partition is not None else None
-    if broker is None:
-        raise ApiError(
-            ErrorCode.coordinator_not_available, f"{OFFSETS_TOPIC}-{index} has no leader"
-        )
-    if broker.id == ctx.broker.settings.node_id:
-        # Its first request would be refused while the groups are loaded: better late than twice.
-        await ctx.broker.elections.wait_loaded(index, LOAD_WAIT_S)
-    return broker
+    found = metadata.broker(partition.leader) if partition is not None else None
+    if found is None:
+        raise ApiError(ErrorCode.coordinator_not_available, f"{topic_name}-{index} has no leader")
+    if found.id == broker.settings.node_id:
+        # Its first request would be refused while it is loaded: better late than twice.
+        await elections.wait_loaded(index, LOAD_WAIT_S)
+    return found

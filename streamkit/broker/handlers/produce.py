@@ -1,22 +1,30 @@
 """Produce: append record batches, and answer when they are as safe as `acks` asks.
 
 All partitions are appended first, in the order of the request and without a wait in between, so
-that requests of one connection keep their order. Version 13 names topics by id.
+that requests of one connection keep their order. Version 13 names topics by id. Before that the
+coordinator is asked about transactions that begin in a partition (`verification`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from streamkit.broker.context import RequestContext
+from streamkit.broker.log.producer_state import UNVERIFIED
 from streamkit.broker.partitions import Partition
+from streamkit.broker.verification import FirstBatch, Verdict, Verifying, produce_error
+from streamkit.common.errors import CorruptBatchError
+from streamkit.common.model import TopicPartition
+from streamkit.common.seams import Bytes
 from streamkit.net.errors import CloseConnection
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.protocol.messages import Message, response_type
 from streamkit.protocol.units import to_ms
 from streamkit.protocol.versions import fill
+from streamkit.records import BatchHeader, read_header
 
 NO_ACKS = 0
 ACKS = (-1, 0, 1)
@@ -25,6 +33,12 @@ TOPIC_IDS_SINCE = 13
 RECORD_ERRORS_SINCE = 8
 LOG_START_SINCE = 5
 CURRENT_LEADER_SINCE = 10
+ABORTABLE_SINCE = 11
+ATTRIBUTES_POSITION = 22
+TRANSACTIONAL = 0x10
+
+
+Verdicts = Mapping[TopicPartition, Verdict]
 
 
 @dataclass(slots=True)
@@ -50,7 +64,15 @@ class Topic:
 
 async def handle(ctx: RequestContext, request: Message) -> Message | None:
     """Append, wait, answer; nothing is answered to acks=0, but a failure closes the connection."""
-    topics = _append_all(ctx, request)
+    transactional = list(_transactional(request))
+    verdicts: Verdicts = {}
+    refusal = None
+    if transactional:
+        try:
+            verdicts = await _verify(ctx, request, transactional)
+        except ApiError as error:
+            refusal = error
+    topics = _append_all(ctx, request, verdicts, refusal)
     if request.acks == NO_ACKS:
         for topic in topics:
             for appended in topic.partitions:
@@ -61,7 +83,68 @@ async def handle(ctx: RequestContext, request: Message) -> Message | None:
     return _response(ctx, topics)
 
 
-def _append_all(ctx: RequestContext, request: Message) -> list[Topic]:
+def _transactional(request: Message) -> Iterator[tuple[Message, Message]]:
+    """The topics and partitions with batches that are part of a transaction."""
+    for topic in request.topic_data:
+        for data in topic.partition_data:
+            records = data.records
+            if records is None or len(records) <= ATTRIBUTES_POSITION:
+                continue
+            if records[ATTRIBUTES_POSITION] & TRANSACTIONAL:
+                yield topic, data
+
+
+async def _verify(
+    ctx: RequestContext, request: Message, transactional: list[tuple[Message, Message]]
+) -> Verdicts:
+    """What the coordinator says of each partition. Raises ApiError for the whole request."""
+    if request.transactional_id is None:
+        raise ApiError(
+            ErrorCode.transactional_id_authorization_failed, "there is no transactional id"
+        )
+    by_id = ctx.api_version >= TOPIC_IDS_SINCE
+    headers: dict[tuple[int, int], list[FirstBatch]] = {}
+    for topic, data in transactional:
+        header = _header(data.records)
+        if header is None:
+            continue
+        try:
+            key = topic.topic_id if by_id else topic.name
+            partition = ctx.broker.replicas.find(key, data.index)
+        except ApiError:
+            continue
+        batches = headers.setdefault((header.producer_id, header.producer_epoch), [])
+        batches.append(FirstBatch(partition, header.base_sequence))
+    if len({producer_id for producer_id, _ in headers}) > 1:
+        raise ApiError(
+            ErrorCode.invalid_producer_id_mapping, "a request is of one producer's transaction"
+        )
+    verifying = Verifying.of(ctx.api_version, abortable_since=ABORTABLE_SINCE)
+    verdicts: dict[TopicPartition, Verdict] = {}
+    for (producer_id, epoch), batches in headers.items():
+        found = await ctx.broker.verifier.verify(
+            request.transactional_id, producer_id, epoch, batches, verifying
+        )
+        for tp, verdict in found.items():
+            verdicts[tp] = _as_produce_verdict(verdict, verifying)
+    return verdicts
+
+
+def _as_produce_verdict(verdict: Verdict, verifying: Verifying) -> Verdict:
+    return produce_error(verdict, verifying) if isinstance(verdict, ApiError) else verdict
+
+
+def _header(records: Bytes) -> BatchHeader | None:
+    """The header of a batch; None for a damaged one, which the append refuses."""
+    try:
+        return read_header(records)
+    except CorruptBatchError:
+        return None
+
+
+def _append_all(
+    ctx: RequestContext, request: Message, verdicts: Verdicts, refusal: ApiError | None
+) -> list[Topic]:
     by_id = ctx.api_version >= TOPIC_IDS_SINCE
     topics = []
     for asked in request.topic_data:
@@ -69,7 +152,9 @@ def _append_all(ctx: RequestContext, request: Message) -> list[Topic]:
         for data in asked.partition_data:
             appended = Appended(data.index)
             try:
-                _append(ctx, topic.key, data, request, appended)
+                if refusal is not None:
+                    raise refusal
+                _append(ctx, topic.key, data, request, appended, verdicts)
             except ApiError as error:
                 appended.error = error
             topic.partitions.append(appended)
@@ -78,7 +163,12 @@ def _append_all(ctx: RequestContext, request: Message) -> list[Topic]:
 
 
 def _append(
-    ctx: RequestContext, key: UUID | str | None, data: Message, request: Message, into: Appended
+    ctx: RequestContext,
+    key: UUID | str | None,
+    data: Message,
+    request: Message,
+    into: Appended,
+    verdicts: Verdicts,
 ) -> None:
     if request.acks not in ACKS:
         raise ApiError(
@@ -94,7 +184,12 @@ def _append(
         )
     if data.records is None:
         raise ApiError(ErrorCode.invalid_record, "there are no records")
-    info = partition.append(data.records, acks=request.acks)
+    verdict: Verdict = UNVERIFIED
+    if verdicts:
+        verdict = verdicts.get(TopicPartition(partition.topic, data.index), UNVERIFIED)
+    if isinstance(verdict, ApiError):
+        raise verdict
+    info = partition.append(data.records, acks=request.acks, transaction=verdict)
     into.base_offset = info.base_offset
     into.offset_end = info.last_offset + 1
     into.log_append_time = info.log_append_time

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 METADATA_VERSION = "metadata.version"
 KRAFT_VERSION = "kraft.version"
+TRANSACTION_VERSION = "transaction.version"
 
 METADATA_VERSION_MIN = 7
 """3.3-IV3, the first with KRaft for all."""
@@ -19,6 +20,8 @@ METADATA_VERSION_LATEST = 30
 """4.3-IV0."""
 KRAFT_VERSION_LATEST = 1
 """Dynamic quorums (KIP-853)."""
+TRANSACTION_VERSION_LATEST = 2
+"""A new epoch for each transaction (KIP-890)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ FEATURES: Mapping[str, Feature] = MappingProxyType(
         "group.version": Feature(0, 0, 0),
         "share.version": Feature(0, 0, 0),
         "streams.version": Feature(0, 1, 1),
-        "transaction.version": Feature(0, 0, 0),
+        TRANSACTION_VERSION: Feature(0, TRANSACTION_VERSION_LATEST, TRANSACTION_VERSION_LATEST),
     }
 )
 """Every feature of Kafka 4.3."""

@@ -30,9 +30,9 @@ def test_coordinator_is_found_and_its_topic_made(world: Any, version: int) -> No
     assert len(topic.partitions) == 3
 
 
-def test_coordinator_of_transactions_is_refused(world: Any) -> None:
+def test_coordinator_of_share_groups_is_refused(world: Any) -> None:
     async def scenario(asker: Any) -> Any:
-        answer = await asker.ask(ApiKey.FIND_COORDINATOR, key_type=1, coordinator_keys=["shop-0"])
+        answer = await asker.ask(ApiKey.FIND_COORDINATOR, key_type=2, coordinator_keys=["shop-0"])
         return answer.coordinators[0]
 
     assert world.run(scenario).error_code == ErrorCode.invalid_request

@@ -156,14 +156,6 @@ def test_producer_ids_are_given_once_also_over_a_restart(world: Any) -> None:
     assert len(set(found)) == 6
 
 
-def test_transactional_id_is_refused_cleanly(world: Any) -> None:
-    async def scenario(asker: Any) -> Any:
-        return await asker.ask(ApiKey.INIT_PRODUCER_ID, transactional_id="shop-0")
-
-    answer = world.run(scenario)
-    assert answer.error_code == ErrorCode.transactional_id_authorization_failed
-
-
 def test_fetch_waits_for_records(world: Any) -> None:
     async def scenario(asker: Any) -> tuple[Any, float]:
         topic = await asker.create("orders")

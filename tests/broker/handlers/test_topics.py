@@ -82,7 +82,7 @@ def test_metadata_makes_nothing_when_switched_off(world: Any) -> None:
 
 def test_metadata_never_makes_the_topic_of_an_unserved_coordinator(world: Any) -> None:
     async def scenario(asker: Any) -> Any:
-        return await metadata(asker, "__transaction_state", allow_auto_topic_creation=True)
+        return await metadata(asker, "__share_group_state", allow_auto_topic_creation=True)
 
     (topic,) = world.run(scenario)
     assert topic.error_code == ErrorCode.unknown_topic_or_partition

@@ -72,7 +72,12 @@ async def join_and_create(quorum: Quorum) -> MetadataImage:
 
 def test_new_cluster_finalizes_what_is_served(tmp_path: Path) -> None:
     image = run(tmp_path, image_of)
-    assert image.features == {"metadata.version": 30, "streams.version": 1, "kraft.version": 1}
+    assert image.features == {
+        "metadata.version": 30,
+        "streams.version": 1,
+        "transaction.version": 2,
+        "kraft.version": 1,
+    }
 
 
 def test_each_start_begins_a_new_leader_epoch(tmp_path: Path) -> None:
@@ -263,6 +268,7 @@ def test_bootstrap_checkpoint_holds_the_feature_levels(tmp_path: Path) -> None:
     assert [getattr(each, "name", None) for each in records] == [
         "metadata.version",
         "streams.version",
+        "transaction.version",
     ]
 
 

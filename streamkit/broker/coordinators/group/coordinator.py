@@ -34,7 +34,13 @@ from streamkit.broker.coordinators.group.streams.messages import (
     error_response,
 )
 from streamkit.broker.coordinators.group.streams.model import MemberState
-from streamkit.broker.coordinators.runtime import Result, Runtime, StartTimer
+from streamkit.broker.coordinators.runtime import (
+    Result,
+    Runtime,
+    StartTimer,
+    TransactionEnd,
+    WithinTransaction,
+)
 from streamkit.broker.coordinators.seams import (
     CreateInternalTopics,
     GroupConfigs,
@@ -134,6 +140,29 @@ class GroupCoordinator:
             self.partition_for(request.group_id),
             lambda shard: commits.commit(shard, known, self._clock.now_ms(), metadata_max),
         )
+
+    async def commit_in_transaction(
+        self, request: CommitRequest, transaction: WithinTransaction
+    ) -> Mapping[TopicPartition, ErrorCode]:
+        """Commit offsets that count when the producer's transaction does. Raises ApiError."""
+        if not request.group_id:
+            raise ApiError(ErrorCode.invalid_group_id, "the group id is empty")
+        names = {partition.topic for partition in request.offsets}
+        known = with_topic_ids(request, {name: self._topics.topic_id(name) for name in names})
+        metadata_max = self._settings.offset_metadata_max_bytes
+
+        def operation(shard: GroupShard) -> Result[GroupShard, Mapping[TopicPartition, ErrorCode]]:
+            result = commits.commit(shard, known, self._clock.now_ms(), metadata_max)
+            return Result(result.response, result.records, result.effects, transaction)
+
+        return await self._runtime.write(self.partition_for(request.group_id), operation)
+
+    async def end_transaction(self, partition: int, end: TransactionEnd) -> None:
+        """Commit or drop the offsets of a transaction in a partition of `__consumer_offsets`.
+
+        Raises ApiError when this node does not lead it, or the log refuses the marker.
+        """
+        await self._runtime.write(partition, lambda _: Result(None, transaction=end))
 
     async def fetch_offsets(self, request: FetchRequest) -> FetchAnswer:
         """Committed offsets of one group. Never raises ApiError: it is in the answer."""
