@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamkit.state.interfaces import KeyValueStore as KeyValueStore
     from streamkit.topology.dsl.context import Context as Context
     from streamkit.topology.dsl.grouped import GroupedStream as GroupedStream
+    from streamkit.topology.dsl.grouped_table import GroupedTable as GroupedTable
     from streamkit.topology.dsl.options import Materialized as Materialized
     from streamkit.topology.dsl.stream import Stream as Stream
     from streamkit.topology.dsl.table import Table as Table
@@ -29,6 +30,7 @@ _PLACES = {
     "Broker": "streamkit.broker.embedded",
     "Context": "streamkit.topology.dsl.context",
     "GroupedStream": "streamkit.topology.dsl.grouped",
+    "GroupedTable": "streamkit.topology.dsl.grouped_table",
     "KeyValue": "streamkit.state.interfaces",
     "KeyValueStore": "streamkit.state.interfaces",
     "Materialized": "streamkit.topology.dsl.options",
@@ -46,6 +48,7 @@ __all__ = [
     "Broker",
     "Context",
     "GroupedStream",
+    "GroupedTable",
     "KeyValue",
     "KeyValueStore",
     "Materialized",

@@ -17,7 +17,8 @@ from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import Side, said
 from streamkit.topology.dsl.sources import TimestampChoice, consumed, write_source
 from streamkit.topology.dsl.stream import Stream
-from streamkit.topology.dsl.table import Table, table_of_topic
+from streamkit.topology.dsl.table import Table
+from streamkit.topology.dsl.table_sources import table_of_topic
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.graph.logical import GraphNode, StreamSource
 from streamkit.topology.graph.names import check_name
@@ -211,8 +212,8 @@ class App:
         how = consumed([topic], key, value, timestamp, offset_reset)
         (topic_name,) = _names_of([topic])
         choice = materialized(name, store)
-        made, store_name = table_of_topic(self._scope, topic_name, how, choice, node)
-        return Table(self._scope, made, how.key, how.value, store_name)
+        made, rows = table_of_topic(self._scope, topic_name, how, choice, node)
+        return Table(self._scope, made, how.key, how.value, rows, rows.kept_in)
 
     @overload
     def processor(

@@ -19,6 +19,7 @@ from streamkit.common.errors import SerializationError, TopologyError
 from streamkit.serdes import Serde, from_functions, serde_for
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.grouped import GroupedStream
+from streamkit.topology.dsl.grouped_table import GroupedTable
 from streamkit.topology.dsl.sides import UNKNOWN
 from tests.topology.expressions import (
     combiner,
@@ -208,16 +209,28 @@ def flat_map(of: Any, op: Op, _: dict[str, Any]) -> object:
 
 def aggregate(of: Any, op: Op, _: dict[str, Any]) -> object:
     combine, initial = combiner(op["fn"]), op.get("init")
-    return only(of, GroupedStream).aggregate(
-        lambda: initial, lambda k, v, a: combine(k, a, v), **row_value(op), **stored(op)
-    )
+
+    def add(key: Any, value: Any, aggregate: Any) -> Any:
+        return combine(key, aggregate, value)
+
+    options = {**row_value(op), **stored(op)}
+    if isinstance(of, GroupedTable):
+        remove = combiner(op["sub_fn"])
+        return of.aggregate(lambda: initial, add, lambda k, v, a: remove(k, a, v), **options)
+    return only(of, GroupedStream).aggregate(lambda: initial, add, **options)
 
 
 def reduce(of: Any, op: Op, _: dict[str, Any]) -> object:
     combine = combiner(op["fn"])
-    return only(of, GroupedStream).reduce(
-        lambda old, new: combine(None, old, new), **row_value(op), **stored(op)
-    )
+
+    def add(old: Any, new: Any) -> Any:
+        return combine(None, old, new)
+
+    options = {**row_value(op), **stored(op)}
+    if isinstance(of, GroupedTable):
+        remove = combiner(op["sub_fn"])
+        return of.reduce(add, lambda old, gone: remove(None, old, gone), **options)
+    return only(of, GroupedStream).reduce(add, **options)
 
 
 def split(of: Any, op: Op, results: dict[str, Any]) -> object:
@@ -307,7 +320,35 @@ def only(of: Any, kind: type) -> Any:
 def count(of: Any, op: Op, _: dict[str, Any]) -> object:
     """The oracle always calls the overload with Materialized, which uses up one more number."""
     options = {"store": sk.Materialized(), **stored(op)}
+    if isinstance(of, GroupedTable):
+        return of.count(**stored(op))
     return only(of, GroupedStream).count(**options)
+
+
+def on_both(
+    method: str, compile_: Callable[[str], Callable[..., Any]], **extra: Any
+) -> Callable[[Any, Op, dict[str, Any]], object]:
+    """An operator of streams, and of tables, where it takes a store."""
+    of_stream = on_stream(method, compile_, **extra)
+
+    def build(of: Any, op: Op, results: dict[str, Any]) -> object:
+        if not isinstance(of, sk.Table):
+            return of_stream(of, op, results)
+        value = row_value(op) if method == "map_values" else {}
+        return getattr(of, method)(compile_(op["fn"]), **value, **stored(op), **extra)
+
+    return build
+
+
+def group_by(of: Any, op: Op, _: dict[str, Any]) -> object:
+    if not isinstance(of, sk.Table):
+        return only(of, sk.Stream).group_by(expression(op["fn"]), **sides(op), **named(op))
+    key, value = expression(op.get("key_fn", "key")), expression(op.get("value_fn", "value"))
+    return of.group_by(lambda k, v: (key(k, v), value(k, v)), **sides(op), **named(op))
+
+
+def transform_values(of: Any, op: Op, _: dict[str, Any]) -> object:
+    return only(of, sk.Table).transform_values(expression(op["fn"]), **row_value(op), **stored(op))
 
 
 def on_stream(
@@ -344,10 +385,11 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "stream": stream,
     "table": table,
     "add_state_store": add_state_store,
-    "filter": on_stream("filter", predicate),
-    "filter_not": on_stream("filter_not", predicate),
+    "filter": on_both("filter", predicate),
+    "filter_not": on_both("filter_not", predicate),
+    "transform_values": transform_values,
     "map": map_,
-    "map_values": on_stream("map_values", expression, with_key=True),
+    "map_values": on_both("map_values", expression, with_key=True),
     "flat_map": flat_map,
     "flat_map_values": on_stream("flat_map_values", splitter, with_key=True),
     "select_key": on_stream("select_key", expression),
@@ -360,9 +402,7 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "to_table": lambda of, op, _: of.to_table(**row_value(op), **stored(op)),
     "to_stream": to_stream,
     "group_by_key": lambda of, op, _: of.group_by_key(**sides(op), **named(op)),
-    "group_by": lambda of, op, _: only(of, sk.Stream).group_by(
-        expression(op["fn"]), **sides(op), **named(op)
-    ),
+    "group_by": group_by,
     "count": count,
     "reduce": reduce,
     "aggregate": aggregate,

@@ -12,9 +12,11 @@ from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.repartition import Through, repartition_node
+from streamkit.topology.dsl.rows import StoredRows
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
-from streamkit.topology.dsl.table import StorePlan, Table
+from streamkit.topology.dsl.storing import StorePlan
+from streamkit.topology.dsl.table import Table
 from streamkit.topology.dsl.writing import write_processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
@@ -72,8 +74,8 @@ class GroupedStream(Generic[K, V]):
             self._scope.graph.new_store_name(_AGGREGATE)  # Kafka uses up a number here, so we do
         names = self._names("count()", _AGGREGATE, choice, node)
 
-        def make(_: str) -> Node:
-            return CountNode(names.node, names.store.name)
+        def make(rows: StoredRows) -> Node:
+            return CountNode(names.node, rows.store, rows.sends_old)
 
         return self._table(names, make, self._key, Side(long, int))
 
@@ -89,8 +91,8 @@ class GroupedStream(Generic[K, V]):
         """`reducer(aggregate, value)`; the first value of a key is its first aggregate."""
         names = self._names("reduce()", _REDUCE, materialized(name, store), node)
 
-        def make(_: str) -> Node:
-            return ReduceNode(names.node, names.store.name, reducer)
+        def make(rows: StoredRows) -> Node:
+            return ReduceNode(names.node, rows.store, reducer, rows.sends_old)
 
         return self._table(names, make, self._key, sides.unless_said(value, self._value))
 
@@ -135,8 +137,8 @@ class GroupedStream(Generic[K, V]):
         names = self._names("aggregate()", _AGGREGATE, materialized(name, store), node)
         initializer = initial if callable(initial) else lambda: initial
 
-        def make(_: str) -> Node:
-            return AggregateNode(names.node, names.store.name, initializer, aggregator)
+        def make(rows: StoredRows) -> Node:
+            return AggregateNode(names.node, rows.store, initializer, aggregator, rows.sends_old)
 
         return self._table(names, make, self._key, sides.chosen(value, aggregator, sides.whole))
 
@@ -147,19 +149,20 @@ class GroupedStream(Generic[K, V]):
         return _Names(operator, self._scope.graph.name_or_new(node, prefix), store)
 
     def _table(
-        self, names: _Names, make: Callable[[str], Node], key: Side, value: Side
+        self, names: _Names, make: Callable[[StoredRows], Node], key: Side, value: Side
     ) -> Table[K, Any]:
         line = call_site()
         scope, store = self._scope, names.store
         parent = self._through(names, line) if self._needs_repartition else self._parent
+        rows = StoredRows(store.name)
 
         def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
             place = Place(names.operator, names.node, f"store {store.name}", line)
             built = store.builder(scope.key_serde(key, place), scope.value_serde(value, place))
-            write_processor(builder, names.node, parents, make, [built])
+            write_processor(builder, names.node, parents, lambda _: make(rows), [built])
 
         node = scope.graph.add(GraphNode(names.node, write), parent)
-        return Table(scope, node, key, value, store.name if store.is_named else None)
+        return Table(scope, node, key, value, rows, store.name if store.is_named else None)
 
     def _through(self, names: _Names, line: str) -> GraphNode:
         """The repartition topic; a named one is shared by all aggregations of this group."""

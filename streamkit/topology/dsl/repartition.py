@@ -14,7 +14,8 @@ from streamkit.topology.operators.node import KeyedOnlyNode, SinkNode, SourceNod
 from streamkit.topology.plan import NodeKind, NodeSpec
 
 _GENERATED = re.compile(r"KSTREAM.*-[0-9]{10}")
-_SUFFIX = "-repartition"
+SUFFIX = "-repartition"
+"""What the name of a repartition topic ends in."""
 
 Partitioner = Callable[[str, object, object, int], int | Sequence[int] | None]
 
@@ -37,7 +38,7 @@ def repartition_node(scope: Scope, prefix: str, through: Through) -> GraphNode:
     `prefix` is the name that the user gave, or a generated one, which keeps generated names for
     the three physical nodes too.
     """
-    topic = prefix if prefix.endswith(_SUFFIX) else prefix + _SUFFIX
+    topic = prefix if prefix.endswith(SUFFIX) else prefix + SUFFIX
     sink = scope.graph.new_name("KSTREAM-SINK-")
     keyed = scope.graph.new_name("KSTREAM-FILTER-")
     source = scope.graph.new_name("KSTREAM-SOURCE-")

@@ -21,7 +21,8 @@ from streamkit.topology.dsl.repartition import Partitioner, Through, repartition
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.dsl.sinks import sink_node
-from streamkit.topology.dsl.table import Table, table_of_stream
+from streamkit.topology.dsl.table import Table
+from streamkit.topology.dsl.table_sources import table_of_stream
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.dsl.writing import processor
 from streamkit.topology.graph.logical import GraphNode
@@ -330,7 +331,7 @@ class Stream(Generic[K, V]):
     ) -> Table[K, V]:
         """Read the stream as changes of a table; `name` names its store, and makes one."""
         here = (sides.unless_said(key, self._key), sides.unless_said(value, self._value))
-        made, store_name = table_of_stream(
+        made, rows = table_of_stream(
             self._scope,
             self._node,
             here,
@@ -338,7 +339,7 @@ class Stream(Generic[K, V]):
             choice=materialized(name, store),
             node_name=node,
         )
-        return Table(self._scope, made, *here, store_name)
+        return Table(self._scope, made, *here, rows, rows.kept_in)
 
     def to(
         self,

@@ -1,48 +1,147 @@
-"""The table: the latest value of each key, and how topics and streams become one."""
+"""The table: the latest value of each key, and what can be made of its changes.
+
+Kafka Streams' KTable in snake_case. Every operator gives a new table, or a stream of changes, and
+leaves this one as it is.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from streamkit.serdes.serde import Serde
-from streamkit.state.builders import StoreBuilder, StoreKind
+from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
-from streamkit.topology.dsl.options import Materialized
-from streamkit.topology.dsl.repartition import Through, repartition_node
+from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.rows import DerivedRows, Found, Rows
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
-from streamkit.topology.dsl.sources import Consumed, source_spec
+from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.writing import processor, write_processor
 from streamkit.topology.graph.logical import GraphNode
-from streamkit.topology.graph.names import check_name
 from streamkit.topology.graph.physical import PhysicalBuilder
-from streamkit.topology.operators.node import TableSourceNode, ToStreamNode
+from streamkit.topology.operators.node import Node, ToStreamNode
+from streamkit.topology.operators.tables import FilterTableNode, MapTableNode, SelectTableNode
 
 if TYPE_CHECKING:
+    from streamkit.topology.dsl.grouped_table import GroupedTable
     from streamkit.topology.dsl.stream import Stream
 
 K = TypeVar("K")
 V = TypeVar("V")
+K2 = TypeVar("K2")
+V2 = TypeVar("V2")
 
 
 class Table(Generic[K, V]):
     """A table with keys of type K and rows of type V."""
 
-    __slots__ = ("_key", "_node", "_scope", "_store", "_value")
+    __slots__ = ("_key", "_node", "_rows", "_scope", "_store", "_value")
 
     def __init__(
-        self, scope: Scope, node: GraphNode, key: Side, value: Side, store: str | None
+        self,
+        scope: Scope,
+        node: GraphNode,
+        key: Side,
+        value: Side,
+        rows: Rows,
+        store: str | None = None,
     ) -> None:
         self._scope = scope
         self._node = node
         self._key = key
         self._value = value
+        self._rows = rows
         self._store = store
 
     @property
     def store_name(self) -> str | None:
         """The name of its store; None when it has none, or one whose name was generated."""
         return self._store
+
+    def filter(
+        self,
+        predicate: Callable[[K, V], object],
+        *,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, V]:
+        """The rows for which `predicate(key, value)` holds; `name` names a store, and makes one."""
+        return self._filter("filter()", predicate, True, materialized(name, store), node)
+
+    def filter_not(
+        self,
+        predicate: Callable[[K, V], object],
+        *,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, V]:
+        """The rows for which `predicate(key, value)` does not hold."""
+        return self._filter("filter_not()", predicate, False, materialized(name, store), node)
+
+    def map_values(
+        self,
+        mapper: Callable[..., V2],
+        *,
+        value: type[V2] | Serde[V2] | None = None,
+        with_key: bool = False,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, V2]:
+        """A new value for each row, `mapper(value)`, or `mapper(key, value)` with `with_key`.
+
+        It is not called for a delete, which passes.
+        """
+        of_pair = mapper if with_key else lambda _, row: mapper(row)
+        new = sides.chosen(value, mapper, sides.whole)
+        choice = materialized(name, store)
+        return self._map(("map_values()", "KTABLE-MAPVALUES-"), of_pair, False, new, choice, node)
+
+    def transform_values(
+        self,
+        mapper: Callable[[K, V | None], V2],
+        *,
+        value: type[V2] | Serde[V2] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, V2]:
+        """Like `map_values` with the key, but `mapper` is called for deletes, too."""
+        new = sides.chosen(value, mapper, sides.whole)
+        choice = materialized(name, store)
+        if choice is not None and choice.name is None:
+            choice = None  # here Kafka uses up no number for the store that is not made
+        names = ("transform_values()", "KTABLE-TRANSFORMVALUES-")
+        return self._map(names, mapper, True, new, choice, node)
+
+    def group_by(
+        self,
+        selector: Callable[[K, V], tuple[K2, V2]],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        value: type[V2] | Serde[V2] | None = None,
+        name: str | None = None,
+    ) -> GroupedTable[K2, V2]:
+        """Group the rows: `selector(key, value)` gives the group and what goes into it.
+
+        Goes through a repartition topic, which `name` names. A None in the pair leaves a row out.
+        """
+        from streamkit.topology.dsl.grouped_table import GroupedTable
+
+        node_name = self._scope.graph.name_or_new(name, "KTABLE-SELECT-")
+        node = processor(node_name, lambda _: SelectTableNode(node_name, selector))
+        self._scope.graph.add(node, self._node)
+        self._rows.want_old(force=True)
+        return GroupedTable(
+            self._scope,
+            node,
+            sides.chosen(key, selector, sides.first),
+            sides.chosen(value, selector, sides.second),
+            name=name,
+        )
 
     def to_stream(self, *, name: str | None = None) -> Stream[K, V]:
         """Its changes as a stream of the new values; a deleted row is a null value."""
@@ -53,102 +152,81 @@ class Table(Generic[K, V]):
         self._scope.graph.add(node, self._node)
         return Stream(self._scope, node, self._key, self._value)
 
+    def _filter(
+        self,
+        operator: str,
+        predicate: Callable[[K, V], object],
+        keep: bool,
+        choice: Materialized | None,
+        node: str | None,
+    ) -> Table[K, V]:
+        plan = self._plan(choice, "KTABLE-FILTER-")
+        name = self._scope.graph.name_or_new(node, "KTABLE-FILTER-")
+        store = None if plan is None else plan.name
 
-class StorePlan:
-    """The store of a table-making operator: named by the user, or by the counter.
+        def derive(key: Any, row: Any) -> Found:
+            return row if row is not None and bool(predicate(key, row[0])) is keep else None
 
-    Making the plan uses up the number of a generated name, at the moment when Kafka's
-    MaterializedInternal does.
-    """
+        rows = DerivedRows(self._rows, store, derive)
+        rows.sends_old = self._rows.want_old(force=False)
 
-    __slots__ = ("is_named", "name", "options")
+        def make(_: str) -> Node:
+            return FilterTableNode(name, predicate, keep, store, rows.sends_old)
 
-    def __init__(self, scope: Scope, choice: Materialized | None, prefix: str) -> None:
-        self.options = choice or Materialized()
-        self.is_named = self.options.name is not None
-        if self.options.name is not None:
-            self.name = check_name(self.options.name)
-        else:
-            self.name = scope.graph.new_store_name(prefix)
+        return self._derived((operator, name), make, self._value, plan, rows)
 
-    def builder(self, key: Serde[object], value: Serde[object]) -> StoreBuilder:
-        """What a task builds the store from."""
-        return StoreBuilder(
-            name=self.name,
-            kind=StoreKind.TIMESTAMPED_KEY_VALUE,
-            key_serde=key,
-            value_serde=value,
-            persistent=self.options.kind == "persistent",
-            logging_enabled=self.options.logging,
-            caching_enabled=self.options.caching,
-            changelog_configs=dict(self.options.changelog),
-        )
+    def _map(
+        self,
+        names: tuple[str, str],
+        mapper: Callable[[Any, Any], Any],
+        sees_deletes: bool,
+        value: Side,
+        choice: Materialized | None,
+        node: str | None,
+    ) -> Table[K, Any]:
+        operator, prefix = names
+        plan = self._plan(choice, prefix)
+        name = self._scope.graph.name_or_new(node, prefix)
+        store = None if plan is None else plan.name
 
+        def derive(key: Any, row: Any) -> Found:
+            if row is None and not sees_deletes:
+                return None
+            new = mapper(key, None if row is None else row[0])
+            return None if new is None else (new, 0 if row is None else row[1])
 
-def table_of_topic(
-    scope: Scope,
-    topic: str,
-    how: Consumed,
-    choice: Materialized | None,
-    node_name: str | None,
-) -> tuple[GraphNode, str | None]:
-    """The logical node of `app.table(topic)`, and its store's name when it has a store."""
-    store = StorePlan(scope, choice, f"{topic}-")
-    graph = scope.graph
-    source = graph.name_or_new(
-        None if node_name is None else f"{node_name}-source", "KSTREAM-SOURCE-"
-    )
-    node = graph.name_or_new(node_name, "KTABLE-SOURCE-")
+        rows = DerivedRows(self._rows, store, derive)
 
-    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
-        builder.add_source(source_spec(scope, source, (topic,), None, how), how.offset_reset)
-        place = Place("table()", node, f"topic {topic}", how.line)
-        sides_here = (how.key, how.value)
-        _write_table_source(scope, builder, (node, source), store, sides_here, place)
+        def make(_: str) -> Node:
+            return MapTableNode(name, mapper, sees_deletes, store, rows.sends_old)
 
-    made = graph.add(GraphNode(node, write))
-    return made, store.name if store.is_named else None
+        return self._derived((operator, name), make, value, plan, rows)
 
+    def _plan(self, choice: Materialized | None, prefix: str) -> StorePlan | None:
+        """The store that was asked for by name; options without a name make none."""
+        if choice is None:
+            return None
+        plan = StorePlan(self._scope, choice, prefix)
+        return plan if plan.is_named else None
 
-def table_of_stream(
-    scope: Scope,
-    parent: GraphNode,
-    here: tuple[Side, Side],
-    *,
-    is_rekeyed: bool,
-    choice: Materialized | None,
-    node_name: str | None,
-) -> tuple[GraphNode, str | None]:
-    """The logical node of `to_table()`, and its store's name when it has a store."""
-    node = scope.graph.name_or_new(node_name, "KSTREAM-TOTABLE-")
-    store = StorePlan(scope, choice, "KSTREAM-TOTABLE-")
-    line = call_site()
-    if is_rekeyed:
-        through = Through("to_table()", *here, line)
-        parent = scope.graph.add(repartition_node(scope, node, through), parent)
+    def _derived(
+        self,
+        names: tuple[str, str],
+        make: Callable[[str], Node],
+        value: Side,
+        plan: StorePlan | None,
+        rows: DerivedRows,
+    ) -> Table[K, Any]:
+        operator, name = names
+        scope, key, line = self._scope, self._key, call_site()
 
-    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
-        place = Place("to_table()", node, f"store {store.name}", line)
-        _write_table_source(scope, builder, (node, *parents), store, here, place)
+        def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+            stores = []
+            if plan is not None:
+                place = Place(operator, name, f"store {plan.name}", line)
+                value_serde = scope.value_serde(value, place)
+                stores = [plan.builder(scope.key_serde(key, place), value_serde)]
+            write_processor(builder, name, parents, make, stores)
 
-    made = scope.graph.add(GraphNode(node, write), parent)
-    return made, store.name if store.is_named else None
-
-
-def _write_table_source(
-    scope: Scope,
-    builder: PhysicalBuilder,
-    names: tuple[str, ...],
-    store: StorePlan,
-    here: tuple[Side, Side],
-    place: Place,
-) -> None:
-    node, *parents = names
-    stores = []
-    if store.is_named:
-        key = scope.key_serde(here[0], place)
-        stores = [store.builder(key, scope.value_serde(here[1], place))]
-    store_name = store.name if store.is_named else None
-    write_processor(
-        builder, node, tuple(parents), lambda _: TableSourceNode(node, store_name), stores
-    )
+        node = scope.graph.add(GraphNode(name, write), self._node)
+        return Table(scope, node, key, value, rows, None if plan is None else plan.name)

@@ -87,7 +87,7 @@ class Node:
 
     name = cython.declare(object, visibility="readonly")
     children = cython.declare(list, visibility="readonly")
-    context: ProcessorContext
+    context = cython.declare(ProcessorContext, visibility="readonly")
     only: Node
 
     def __init__(self, name):
@@ -569,10 +569,10 @@ class StoreNode(Node):
     """
 
     store_name: object
-    sends_old: cython.bint
-    is_cached: cython.bint
-    get: object
-    put: object
+    sends_old = cython.declare(cython.bint, visibility="readonly")
+    is_cached = cython.declare(cython.bint, visibility="readonly")
+    get = cython.declare(object, visibility="readonly")
+    put = cython.declare(object, visibility="readonly")
 
     def __init__(self, name, store_name, sends_old=False):
         Node.__init__(self, name)
