@@ -15,7 +15,8 @@ import time
 from dataclasses import asdict, dataclass
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.machine import CLIENT_CORE, RunningBroker, about, broker, cpu_s, resident_mb
 
@@ -107,10 +108,10 @@ def run_broker(kind: str, megabytes: float) -> list[Rate]:
     rates = []
     with broker(kind) as server:
         admin = AdminClient({"bootstrap.servers": server.bootstrap})
-        warm = _topic(admin, "warm-up")
+        warm = create_topic(admin, "warm-up")
         produce(server, warm, 1024, 16_384, 20_000)
         for size, batch in CASES:
-            topic = _topic(admin, f"bench-{size}-{batch}")
+            topic = create_topic(admin, f"bench-{size}-{batch}")
             records = int(megabytes * 1e6 / size)
             rates.append(produce(server, topic, size, batch, records))
             rates.append(fetch(server, topic, size, batch, records))
@@ -118,7 +119,8 @@ def run_broker(kind: str, megabytes: float) -> list[Rate]:
     return rates
 
 
-def _topic(admin: AdminClient, name: str) -> str:
+def create_topic(admin: AdminClient, name: str) -> str:
+    """Make a topic of one partition; its name."""
     admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
     return name
 

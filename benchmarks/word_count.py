@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from benchmarks import text
 from benchmarks.machine import (
@@ -228,7 +229,8 @@ def read_counts(bootstrap: str, topic: str) -> dict[str, int]:
             if message.error() is not None:
                 ended += 1
             else:
-                latest[message.key().decode()] = int.from_bytes(message.value(), "big")
+                word, count = message.key() or b"", message.value() or b""
+                latest[word.decode()] = int.from_bytes(count, "big")
     consumer.close()
     return latest
 

@@ -1,0 +1,78 @@
+"""The record codec: nanoseconds a record to encode and to decode, compiled and interpreted.
+
+A batch of 100-byte records, one of short words with their keys, and one of records with two
+headers; the best of several rounds in CPU time. The interpreted codec is the same source file,
+loaded beside the compiled one.
+
+    python -m benchmarks.codec
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamkit.records.codec as compiled
+from benchmarks.machine import about
+
+RECORDS = 10_000
+ROUNDS = 15
+TIMESTAMP = 1_700_000_000_000
+HEADERS = (("trace", b"0af7651916cd43dd"), ("source", b"benchmark"))
+
+CASES: dict[str, tuple[bytes | None, bytes, tuple[tuple[str, bytes], ...]]] = {
+    "value of 100 bytes": (None, b"x" * 100, ()),
+    "word with key": (b"streams", b"streams", ()),
+    "100 bytes and 2 headers": (b"key", b"x" * 100, HEADERS),
+}
+
+
+def interpreted() -> Any:
+    """The codec as plain Python."""
+    path = Path(compiled.__file__).with_name("codec.py")
+    spec = importlib.util.spec_from_file_location("interpreted_codec", path)
+    assert spec is not None and spec.loader is not None, f"{path} is not there"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def best_ns(rounds: int, work: Callable[..., object], *arguments: object) -> float:
+    """Nanoseconds a record of the quickest round."""
+    seconds = []
+    for _ in range(rounds):
+        started = time.thread_time()
+        work(*arguments)
+        seconds.append(time.thread_time() - started)
+    return round(min(seconds) / RECORDS * 1e9, 1)
+
+
+def measure(codec: Any, rounds: int) -> dict[str, dict[str, float]]:
+    """Encode, decode and check (what a broker does before it appends) for each case."""
+    results = {}
+    for name, (key, value, headers) in CASES.items():
+        records = [(key, value, TIMESTAMP + number // 100, headers) for number in range(RECORDS)]
+        data = codec.encode(records)
+        header = codec.read_header(data)
+        results[name] = {
+            "encode_ns": best_ns(rounds, codec.encode, records),
+            "decode_ns": best_ns(rounds, codec.decode, data, header),
+            "check_ns": best_ns(rounds, codec.check_records, data, header),
+        }
+    return results
+
+
+def main() -> None:
+    result: dict[str, Any] = {"about": about()}
+    if compiled.COMPILED:
+        result["compiled"] = measure(compiled, ROUNDS)
+    result["interpreted"] = measure(interpreted(), 3)
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
