@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -62,9 +61,8 @@ async def measure(megabytes: float) -> dict[str, float]:
         ticking = asyncio.create_task(watch.run())
         argv = [sys.executable, "-m", "benchmarks.stall", "--load", broker.bootstrap]
         argv += ["--megabytes", str(megabytes)]
-        load = subprocess.Popen(pinned(CLIENT_CORE, argv))
-        while load.poll() is None:
-            await asyncio.sleep(0.1)
+        load = await asyncio.create_subprocess_exec(*pinned(CLIENT_CORE, argv))
+        await load.wait()
         ticking.cancel()
     return watch.summary()
 
