@@ -16,7 +16,8 @@ from streamkit.app import App
 from streamkit.cli import program as programs
 from streamkit.cli.configuration import read_settings, settings_options
 from streamkit.cli.variant import warn_if_interpreted
-from streamkit.common.errors import UsageError
+from streamkit.client.client import Client
+from streamkit.common.errors import StreamkitError, UsageError
 from streamkit.common.processes import end_with_parent
 from streamkit.common.seams import Seams
 from streamkit.common.system import run_loop, system_seams
@@ -24,6 +25,9 @@ from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.supervisor import Supervisor
 from streamkit.tasks.worker import Listener, Worker, tune_interpreter
 
+log = logging.getLogger(__name__)
+
+LOGIN_TIMEOUT_MS = 2000
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -127,7 +131,23 @@ def supervise(
 ) -> int:
     """Worker processes as children, restarted when they crash, until told to stop."""
     warn_if_interpreted()
+    run_loop(_refuse_bad_login(settings, seams))
     supervisor = Supervisor(app.topology, settings, seams, command.argv(), processes)
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: supervisor.request_stop())
     return supervisor.run()
+
+
+async def _refuse_bad_login(settings: StreamsSettings, seams: Seams) -> None:
+    """Say once, not once for each child, what the cluster refuses.
+
+    A cluster that does not answer is no reason to end: the children wait for it.
+    """
+    quick = settings.client().model_copy(update={"default_api_timeout_ms": LOGIN_TIMEOUT_MS})
+    try:
+        async with Client(quick, seams):
+            return
+    except UsageError:
+        raise
+    except StreamkitError as error:
+        log.warning("%s; the workers go on trying", error)

@@ -183,6 +183,6 @@ def test_wrong_password_ends_all_processes(kafka: SecureKafka, tmp_path: Path) -
     settings = security(kafka, "SCRAM-SHA-512", password="wrong")
     with worker_on(kafka.sasl_ssl, tmp_path, settings) as worker:
         assert worker.process.wait(30) == 2
-        lines = {line for line in worker.output().splitlines() if line.startswith("streamkit: ")}
+        lines = [line for line in worker.output().splitlines() if line.startswith("streamkit: ")]
     assert len(lines) == 1
     assert "Traceback" not in worker.output()
