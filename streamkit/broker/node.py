@@ -30,7 +30,6 @@ from streamkit.broker.fetch_sessions import FetchSessions
 from streamkit.broker.kraft.broker_config import static_layer
 from streamkit.broker.kraft.features import TRANSACTION_VERSION
 from streamkit.broker.kraft.format import NodeIdentity, open_data_dir
-from streamkit.broker.kraft.features import TRANSACTION_VERSION
 from streamkit.broker.kraft.image import MetadataImage
 from streamkit.broker.kraft.membership import Membership
 from streamkit.broker.kraft.quorum import Quorum

@@ -174,8 +174,6 @@ def _append(
         raise ApiError(
             ErrorCode.invalid_required_acks, f"acks must be -1, 0 or 1, not {request.acks}"
         )
-    if request.transactional_id is not None:
-        raise ApiError(ErrorCode.invalid_txn_state, "this broker does not serve transactions")
     partition = ctx.broker.replicas.find(key, data.index)
     into.partition = partition
     if partition.is_internal and ctx.client_id != ADMIN_CLIENT_ID:
