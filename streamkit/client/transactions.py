@@ -217,8 +217,6 @@ class Transactions:
             self._is_adding = False
 
     def _on_batch_failed(self, error: StreamkitError) -> StreamkitError:
-        if isinstance(error, AbortTransactionError):
-            return error
         found = batch_error(error)
         self.state.failed(_verdict_of(found), found)
         return found

@@ -149,7 +149,7 @@ def batch_error(error: StreamkitError) -> StreamkitError:
     A UsageError (a record too large, no permission) stays one: it would fail again.
     """
     code = code_of(error)
-    if isinstance(error, UsageError | UnsupportedByBrokerError):
+    if isinstance(error, UsageError | UnsupportedByBrokerError | AbortTransactionError):
         return error
     verdict = Verdict.ABORT if code is None else sort(Step.PRODUCE, code)
     found: StreamkitError

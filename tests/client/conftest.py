@@ -110,6 +110,9 @@ class FakeCluster:
         self.sessions: dict[int, tuple[int, dict[tuple[UUID, int], Any]]] = {}
         self.has_sessions = True
         self.grown = asyncio.Event()
+        self.features: dict[str, int] = {}
+        self.handlers: dict[ApiKey, Callable[[Any, int], dict[str, Any]]] = {}
+        """What a test answers itself: message and fault code to the fields of the answer."""
         self._ids = 0
         self._servers: dict[int, FrameServer] = {}
         self._ports: dict[int, int] = {}
@@ -205,6 +208,8 @@ class FakeCluster:
         message, api = request.message, request.api_key
         if api == ApiKey.FETCH:
             return await self._fetch(node, message, code)
+        if api in self.handlers:
+            return self.handlers[api](message, code)
         answers: dict[ApiKey, Callable[[], dict[str, Any]]] = {
             ApiKey.API_VERSIONS: self._versions,
             ApiKey.METADATA: lambda: self._metadata(message),
@@ -229,7 +234,12 @@ class FakeCluster:
                 }
                 for api, (low, high) in VERSIONS.items()
                 if self.version_max.get(api, high) >= 0
-            ]
+            ],
+            "finalized_features": [
+                {"name": name, "max_version_level": level, "min_version_level": level}
+                for name, level in self.features.items()
+            ],
+            "finalized_features_epoch": 1,
         }
 
     def _metadata(self, message: Any) -> dict[str, Any]:
