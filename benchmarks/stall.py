@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -58,6 +59,8 @@ async def measure(megabytes: float) -> dict[str, float]:
     """The loop's lateness while another process produces and fetches."""
     watch = Watch()
     async with Broker() as broker:
+        gc.collect()
+        gc.freeze()  # as `streamkit broker start` does
         ticking = asyncio.create_task(watch.run())
         argv = [sys.executable, "-m", "benchmarks.stall", "--load", broker.bootstrap]
         argv += ["--megabytes", str(megabytes)]
