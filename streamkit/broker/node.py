@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Self
 
+from streamkit.broker.cleaner import LogCleaner
 from streamkit.broker.context import BrokerParts
 from streamkit.broker.coordination import (
     Coordinator,
@@ -170,10 +171,10 @@ class Node:
         replicas.set_strays_aside()
         quorum.on_image(TopicNews(groups).on_image)
         await self._membership.unfence()
-        upkeep = LogUpkeep(
-            self._directory, replicas, settings, seams.clock, seams.spawn.in_thread
-        )
+        upkeep = LogUpkeep(self._directory, replicas, settings, seams.clock, seams.spawn.in_thread)
         self._start_task(upkeep.run())
+        if settings.log_cleaner_enable:
+            self._start_task(LogCleaner(replicas, settings, seams, upkeep.checkpoint).run())
         self.dispatcher.serve(
             BrokerParts(
                 settings,

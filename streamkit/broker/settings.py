@@ -73,6 +73,8 @@ class BrokerSettings(Settings):
     log_message_timestamp_after_max_ms: int = Field(3600000, ge=0)
     log_preallocate: bool = False
     log_cleaner_enable: bool = True
+    log_cleaner_backoff_ms: int = Field(15000, ge=0)
+    log_cleaner_dedupe_buffer_size: int = Field(134217728, ge=1)
     log_cleaner_delete_retention_ms: int = Field(86400000, ge=0)
     log_cleaner_min_compaction_lag_ms: int = Field(0, ge=0)
     log_cleaner_max_compaction_lag_ms: int = Field(LONG_MAX, ge=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import posixpath
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
@@ -31,11 +31,14 @@ from streamkit.broker.log.recovery import (
     snapshot_offsets,
 )
 from streamkit.broker.log.segment import (
+    LOG,
     SNAPSHOT,
+    SWAP,
     RetiredSegment,
     Segment,
     StoredBatch,
     file_name,
+    rename_segment,
 )
 from streamkit.broker.log.settings import LONG_MAX, LogSettings
 from streamkit.broker.log.timestamps import TimestampOffset, find_timestamp
@@ -580,9 +583,9 @@ class Log:
         count = 0
         for index, segment in enumerate(self.segments):
             end = self._end_of(index)
-            if segment.size == 0 or end > self.high_watermark:
-                break
             is_active = index == len(self.segments) - 1
+            if (segment.size == 0 and is_active) or end > self.high_watermark:
+                break
             is_before_start = not is_active and end <= self.log_start_offset
             is_too_much = by_size and excess >= segment.size
             is_too_old = by_time and now_ms - _newest(segment) > settings.retention_ms
@@ -592,11 +595,32 @@ class Log:
             count += 1
         return count
 
-    def _retire(self, segment: Segment) -> None:
+    def replace_segments(self, bases: Sequence[int]) -> None:
+        """Let the compacted segment take the place of its sources, whose bases these are.
+
+        Its files are marked as swap. Raises LogError when a source is gone by now: then the
+        rest of the pass is void, too.
+        """
+        count = len(bases)
+        first = self._index_of(bases[0])
+        if self._bases[first : first + count] != list(bases) or first + count >= len(self._bases):
+            raise LogError(ErrorCode.unknown_server_error, f"{self.name} lost segments meanwhile")
+        old = self.segments[first : first + count]
+        for segment in old:
+            self._retire(segment, is_snapshot_kept=segment.base_offset == bases[0])
+        rename_segment(self.disk, self.path, bases[0], SWAP, "")
+        compacted = Segment(self.disk, self.path, bases[0], self.settings, self._now_ms())
+        if not compacted.load_indexes():
+            raise StorageError(f"the indexes of {compacted.path_of(LOG)} do not fit it")
+        self.segments[first : first + count] = [compacted]
+        self._note_bases()
+        self._are_names_new = True
+
+    def _retire(self, segment: Segment, *, is_snapshot_kept: bool = False) -> None:
         due_ms = self._now_ms() + self.settings.file_delete_delay_ms
         self._retired.append((due_ms, segment.retire()))
         snapshot = f"{self.path}/{file_name(segment.base_offset, SNAPSHOT)}"
-        if self.disk.exists(snapshot):
+        if self.disk.exists(snapshot) and not is_snapshot_kept:
             self.disk.remove(snapshot)
 
     def purge(self, now_ms: int) -> None:

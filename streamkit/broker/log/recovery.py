@@ -16,13 +16,16 @@ from streamkit.broker.log.epochs import LeaderEpochs
 from streamkit.broker.log.index import AbortedTransaction
 from streamkit.broker.log.producer_state import ProducerState
 from streamkit.broker.log.segment import (
+    CLEANED,
     DELETED,
     LOG,
     SNAPSHOT,
     SUFFIXES,
+    SWAP,
     Segment,
     StoredBatch,
     file_name,
+    rename_segment,
 )
 from streamkit.broker.log.settings import LogSettings
 from streamkit.common.errors import CorruptBatchError, StorageError
@@ -31,7 +34,6 @@ from streamkit.records import decode, parse_end_txn_marker, verify_crc
 
 logger = logging.getLogger(__name__)
 
-CLEANED, SWAP = ".cleaned", ".swap"
 TEMPORARY = (DELETED, CLEANED, ".tmp")
 
 
@@ -47,9 +49,7 @@ def open_segments(
     for name in disk.list(path):
         if name.endswith(TEMPORARY):
             disk.remove(f"{path}/{name}")
-        elif name.endswith(SWAP):
-            # A compacted segment that was complete before the crash; its indexes are rebuilt.
-            disk.rename(f"{path}/{name}", f"{path}/{name.removesuffix(SWAP)}")
+    _finish_swaps(disk, path, settings, now_ms)
     names = disk.list(path)
     bases = sorted(offset for name in names if (offset := offset_of(name, LOG)) is not None)
     for name in names:
@@ -58,6 +58,26 @@ def open_segments(
             if offset is not None and offset not in bases:
                 disk.remove(f"{path}/{name}")
     return [Segment(disk, path, base, settings, now_ms) for base in bases or [log_start]]
+
+
+def _finish_swaps(disk: Disk, path: str, settings: LogSettings, now_ms: int) -> None:
+    """Let compacted segments that were complete before the crash replace their sources."""
+    swaps = [name for name in disk.list(path) if name.endswith(SWAP)]
+    complete = [base for name in swaps if (base := offset_of(name, LOG + SWAP)) is not None]
+    for base in complete:
+        swap = Segment(disk, path, base, settings, now_ms, mark=SWAP)
+        end = max((batch.header.last_offset + 1 for batch in swap.walk()), default=base)
+        swap.close()
+        for name in disk.list(path):
+            offset = offset_of(name, LOG)
+            if offset is not None and base < offset < end:
+                disk.remove(f"{path}/{name}")
+        rename_segment(disk, path, base, SWAP, "")
+    for name in swaps:
+        if disk.exists(f"{path}/{name}"):
+            disk.remove(f"{path}/{name}")
+    if swaps:
+        disk.sync_dir(path)
 
 
 def offset_of(name: str, suffix: str) -> int | None:

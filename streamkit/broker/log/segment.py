@@ -19,7 +19,7 @@ from streamkit.records.codec import HEADER_BYTES, LOG_OVERHEAD
 
 LOG, INDEX, TIME_INDEX, TXN_INDEX = ".log", ".index", ".timeindex", ".txnindex"
 SNAPSHOT = ".snapshot"
-DELETED = ".deleted"
+DELETED, CLEANED, SWAP = ".deleted", ".cleaned", ".swap"
 SUFFIXES = (LOG, INDEX, TIME_INDEX, TXN_INDEX)
 SCAN_BYTES = 16 * 1024
 WALK_BYTES = 1024 * 1024
@@ -60,6 +60,7 @@ class Segment:
         "created_ms",
         "file",
         "first_timestamp",
+        "mark",
         "max_timestamp",
         "max_timestamp_offset",
         "offsets",
@@ -69,15 +70,27 @@ class Segment:
     )
 
     def __init__(
-        self, disk: Disk, path: str, base_offset: int, settings: LogSettings, now_ms: int
+        self,
+        disk: Disk,
+        path: str,
+        base_offset: int,
+        settings: LogSettings,
+        now_ms: int,
+        *,
+        mark: str = "",
+        create: bool = True,
     ) -> None:
-        """Open the segment's files in directory `path`, making those that are missing."""
+        """Open the segment's files in directory `path`, making those that are missing.
+
+        With a `mark` at the end of their names they are not the log's, or not yet.
+        """
+        self.mark = mark
         self._disk = disk
         self._path = path
         self.settings = settings
         self.base_offset = base_offset
         self.created_ms = now_ms
-        self.file = disk.open(self.path_of(LOG), create=True)
+        self.file = disk.open(self.path_of(LOG), create=create)
         self.size = self.file.size()
         bytes_max = settings.segment_index_bytes
         self.offsets = OffsetIndex(disk, self.path_of(INDEX), base_offset, bytes_max)
@@ -91,7 +104,7 @@ class Segment:
 
     def path_of(self, suffix: str) -> str:
         """The path of one of the segment's files."""
-        return f"{self._path}/{file_name(self.base_offset, suffix)}"
+        return f"{self._path}/{file_name(self.base_offset, suffix)}{self.mark}"
 
     def load_indexes(self) -> bool:
         """Read the indexes; when one of them must be rebuilt, forget all and return False."""
@@ -158,11 +171,12 @@ class Segment:
             return True
         if last_offset - self.base_offset > 0x7FFFFFFF:
             return True
-        jitter_max = min(settings.segment_jitter_ms, settings.segment_ms)
+        age_max_ms = settings.segment_age_max_ms
+        jitter_max = min(settings.segment_jitter_ms, age_max_ms)
         jitter_ms = hash_name(self._path) % jitter_max if jitter_max > 0 else 0
         if self.first_timestamp is not None and timestamp >= 0:
-            return timestamp - self.first_timestamp > settings.segment_ms - jitter_ms
-        return now_ms - self.created_ms > settings.segment_ms - jitter_ms
+            return timestamp - self.first_timestamp > age_max_ms - jitter_ms
+        return now_ms - self.created_ms > age_max_ms - jitter_ms
 
     def finish(self) -> None:
         """The segment gets no more batches: complete its indexes."""
@@ -271,6 +285,14 @@ class Segment:
                 self._disk.rename(path, path + DELETED)
                 renamed.append(path + DELETED)
         return RetiredSegment(self._disk, self, renamed)
+
+
+def rename_segment(disk: Disk, path: str, base_offset: int, old: str, new: str) -> None:
+    """Give a segment's files another mark; the log last, so that its name says all are there."""
+    for suffix in reversed(SUFFIXES):
+        name = f"{path}/{file_name(base_offset, suffix)}"
+        if disk.exists(name + old):
+            disk.rename(name + old, name + new)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,14 @@ class LogSettings:
     flush_messages: int = LONG_MAX
     flush_ms: int = LONG_MAX
     cleanup_policy: tuple[str, ...] = ("delete",)
+    delete_retention_ms: int = 24 * 3_600_000
+    min_compaction_lag_ms: int = 0
+    max_compaction_lag_ms: int = LONG_MAX
+    min_cleanable_dirty_ratio: float = 0.5
     compression_type: str = PRODUCER_COMPRESSION
+    compression_gzip_level: int = -1
+    compression_lz4_level: int = 9
+    compression_zstd_level: int = 3
     timestamp_type: str = "CreateTime"
     timestamp_before_max_ms: int = LONG_MAX
     timestamp_after_max_ms: int = 3_600_000
@@ -47,6 +54,22 @@ class LogSettings:
     @property
     def is_deleted(self) -> bool:
         return "delete" in self.cleanup_policy
+
+    @property
+    def segment_age_max_ms(self) -> int:
+        """A segment gets no more batches at this age, so that compaction is not too late."""
+        if self.is_compacted:
+            return min(self.segment_ms, self.max_compaction_lag_ms)
+        return self.segment_ms
+
+    @property
+    def compression_level(self) -> int | None:
+        """The level for `compression.type`; None where that codec has none."""
+        return {
+            "gzip": self.compression_gzip_level,
+            "lz4": self.compression_lz4_level,
+            "zstd": self.compression_zstd_level,
+        }.get(self.compression_type)
 
     @property
     def is_log_append_time(self) -> bool:
@@ -69,4 +92,4 @@ def _value(name: str, value: Any) -> object:
         return tuple(part.strip() for part in parts if part.strip())
     if name in ("compression_type", "timestamp_type"):
         return str(value)
-    return int(value)
+    return float(value) if name == "min_cleanable_dirty_ratio" else int(value)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from streamkit.broker.replicas import Replicas
+from streamkit.records import scan
 
 
 def replicas_of(asker: Any) -> Replicas:
@@ -61,5 +62,28 @@ def test_a_log_without_a_topic_is_put_aside_at_the_start(world: Any) -> None:
             assert f"strange-3.{topic_id.hex}-stray" in names
             assert "strange-3" not in names
             assert "orders-0" in names
+
+    world.simulation.run(main())
+
+
+def test_a_compacted_topic_is_compacted_by_itself(world: Any) -> None:
+    async def main() -> None:
+        async with world.node() as node:
+            asker = world.asker(node)
+            topic_id = await asker.create(
+                "orders", cleanup_policy="compact", internal_segment_bytes="500"
+            )
+            for number in range(30):
+                await asker.produce(topic_id, f"value {number}")
+            log = replicas_of(asker).find("orders", 0).log
+            size = log.size
+            await asyncio.sleep(40)
+            assert log.cleaned_offset == log.active.base_offset
+            assert log.size < size / 2
+            assert world.disk.read("/data/cleaner-offset-checkpoint").splitlines()[2:] == [
+                b"orders 0 %d" % log.cleaned_offset
+            ]
+            answer = await asker.fetch(topic_id, 0)
+            assert scan(answer.records)[0].last_offset > 10
 
     world.simulation.run(main())
