@@ -18,6 +18,13 @@ class StoreKind(Enum):
 
     KEY_VALUE = "key-value"
     TIMESTAMPED_KEY_VALUE = "timestamped-key-value"
+    WINDOW = "window"
+    SESSION = "session"
+
+    @property
+    def is_windowed(self) -> bool:
+        """Whether its rows have a time by which they expire."""
+        return self in {StoreKind.WINDOW, StoreKind.SESSION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +32,7 @@ class StoreBuilder:
     """One store of a sub-topology.
 
     `changelog_topic` overrides the generated `<application.id>-<name>-changelog` (a source topic
-    that serves as changelog).
+    that serves as changelog). `retention_ms` and `window_ms` are those of windowed stores.
     """
 
     name: str
@@ -37,3 +44,5 @@ class StoreBuilder:
     caching_enabled: bool = False
     changelog_configs: Mapping[str, str] = field(default_factory=dict)
     changelog_topic: str | None = None
+    retention_ms: int = 0
+    window_ms: int = 0

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import CacheBudget, CachedStore, ChangelogAppend, TimestampedStore
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.plain import HasTimestamp, PlainStore
+from streamkit.state.windows import WINDOWED_KEYS, Drops, WindowRows, WindowStore
 
-Store = TimestampedStore | CachedStore | PlainStore[object, object]
+Store = TimestampedStore | CachedStore | PlainStore[object, object] | WindowStore
+
+
+class StoreContext(HasTimestamp, Drops, Protocol):
+    """What stores need of the processor context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +32,11 @@ def build_store(
     overlay: OverlayStore,
     changelog: Changelog,
     budget: CacheBudget,
-    context: HasTimestamp,
+    context: StoreContext,
 ) -> Store:
     """The store as operators see it: cached when the builder and the budget say so."""
+    if builder.kind.is_windowed:
+        return _windowed(builder, overlay, changelog, budget, context)
     below = TimestampedStore(
         builder.name,
         overlay,
@@ -44,3 +52,18 @@ def build_store(
     if builder.kind is StoreKind.KEY_VALUE:
         return PlainStore(store, context)
     return store
+
+
+def _windowed(
+    builder: StoreBuilder,
+    overlay: OverlayStore,
+    changelog: Changelog,
+    budget: CacheBudget,
+    context: StoreContext,
+) -> WindowStore:
+    rows = WindowRows(builder, overlay, changelog.topic, changelog.append, changelog.partition)
+    table: WindowRows | CachedStore = rows
+    if builder.caching_enabled and budget.limit > 0:
+        # The cache holds windowed keys as bytes: the serde says nothing of them.
+        table = CachedStore(rows, WINDOWED_KEYS, builder.value_serde, budget)
+    return WindowStore(builder, rows, table, context)

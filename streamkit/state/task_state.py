@@ -14,6 +14,8 @@ from streamkit.state.backend import Backend, Change, MemoryBackend
 from streamkit.state.builders import StoreBuilder
 from streamkit.state.formats import StoredOffset, decode_offset, encode_offset, encode_value
 from streamkit.state.overlay import OverlayStore
+from streamkit.state.window_keys import stored_key
+from streamkit.state.windows import keys_of
 
 OFFSETS_FAMILY = "offsets"
 CHUNK_RECORDS_MAX = 2_000
@@ -37,6 +39,9 @@ class TaskState:
         self._backends: dict[str, Backend] = dict.fromkeys(in_memory, self._memory)
         if self._disk is not None:
             self._backends |= dict.fromkeys(on_disk, self._disk)
+        self._windowed = {
+            builder.name: keys_of(builder) for builder in builders if builder.kind.is_windowed
+        }
         self.overlays = {
             builder.name: OverlayStore(self._backends[builder.name], builder.name)
             for builder in builders
@@ -74,8 +79,13 @@ class TaskState:
         self, store: str, records: Sequence[RestoredRecord], next_offset: int, topic_id: UUID
     ) -> None:
         """Put changelog records straight into the backend, with the offset that follows them."""
+        keys = self._windowed.get(store)
         changes: list[Change] = [
-            (store, key, None if value is None else encode_value(value, timestamp))
+            (
+                store,
+                key if keys is None else stored_key(keys, key),
+                None if value is None else encode_value(value, timestamp),
+            )
             for key, value, timestamp in records
             if key is not None
         ]

@@ -20,6 +20,10 @@ REPARTITION_CONFIGS = {
     "retention.ms": "-1",
     "segment.bytes": "52428800",
 }
+WINDOW_CHANGELOG_EXTRA_MS = 86_400_000
+"""How much longer than its store a windowed changelog keeps a record."""
+
+LONG_MAX = 2**63 - 1
 CHANGELOG_CONFIGS = {"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"}
 
 
@@ -125,7 +129,7 @@ class PhysicalBuilder:
 
     def _changelog(self, store: StoreBuilder) -> InternalTopicSpec:
         name = f"{self._application_id}-{store.name}-changelog"
-        configs = {**CHANGELOG_CONFIGS, **self._topic_configs, **store.changelog_configs}
+        configs = {**changelog_configs(store), **self._topic_configs, **store.changelog_configs}
         return InternalTopicSpec(name, None, configs, store.changelog_configs)
 
     def _add(self, spec: NodeSpec) -> None:
@@ -154,6 +158,18 @@ class PhysicalBuilder:
                 raise TopologyError(
                     f"Topic {topic} matches the pattern {pattern} of the source {name}"
                 )
+
+
+def changelog_configs(store: StoreBuilder) -> dict[str, str]:
+    """The configs of a changelog by the kind of its store."""
+    if not store.kind.is_windowed:
+        return CHANGELOG_CONFIGS
+    retention_ms = min(store.retention_ms + WINDOW_CHANGELOG_EXTRA_MS, LONG_MAX)
+    return {
+        **CHANGELOG_CONFIGS,
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(retention_ms),
+    }
 
 
 class Groups:

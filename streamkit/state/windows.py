@@ -1,0 +1,225 @@
+"""Window and session stores: rows by key and time, which expire.
+
+`WindowRows` is the store of a table whose keys are windowed; a `CachedStore` may lie over it.
+`WindowStore` adds time: what is older than the retention is neither taken nor found, and is
+deleted, a bounded number at a time, with each flush.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Protocol
+
+from streamkit.common.model import Headers, Windowed
+from streamkit.serdes import Serde, from_functions
+from streamkit.state.builders import StoreBuilder, StoreKind
+from streamkit.state.cache import CachedStore, ChangelogAppend, TimestampedStore, ValueAndTimestamp
+from streamkit.state.formats import encode_value
+from streamkit.state.interfaces import FlushListener
+from streamkit.state.overlay import OverlayStore
+from streamkit.state.window_keys import (
+    SEGMENT_SIZE,
+    Keys,
+    SessionKeys,
+    WindowKeys,
+    segment_ms,
+    segment_prefix,
+)
+
+SWEEP_MAX = 10_000
+"""Expired rows that one flush deletes at most."""
+
+WINDOWED_KEYS: Serde[Any] = from_functions(bytes, bytes)
+"""Tells a cache that keys are not plain values; it is never called."""
+
+Row = tuple[Windowed[Any], ValueAndTimestamp]
+
+
+class Drops(Protocol):
+    """What a windowed store needs of the processor context."""
+
+    def drop(self, reason: str) -> None: ...
+
+
+def keys_of(builder: StoreBuilder) -> Keys:
+    """How a windowed store writes its keys."""
+    span = segment_ms(builder.retention_ms)
+    if builder.kind is StoreKind.SESSION:
+        return SessionKeys(span)
+    return WindowKeys(builder.window_ms, span)
+
+
+class WindowRows(TimestampedStore):
+    """Rows by windowed key, as the bytes of one store; every put goes to the changelog."""
+
+    def __init__(
+        self,
+        builder: StoreBuilder,
+        store: OverlayStore,
+        topic: str,
+        log: ChangelogAppend | None,
+        partition: int,
+    ) -> None:
+        super().__init__(
+            builder.name, store, builder.key_serde, builder.value_serde, topic, log, partition
+        )
+        self.keys = keys_of(builder)
+        self.store = store
+        self.append = log
+        self.partition = partition
+        self.topic = topic
+        self.inner: Serde[Any] = builder.key_serde
+
+    def inner_bytes(self, key: Any) -> bytes:
+        """The bytes of a key without its window."""
+        return self.inner.serialize(self.topic, key, ()) or b""
+
+    def key_bytes(self, key: Windowed[Any]) -> bytes:
+        keys = self.keys
+        number = keys.time(key.start, key.end) // keys.segment_ms
+        logged = keys.logged(self.inner_bytes(key.key), key.start, key.end)
+        return segment_prefix(number) + logged
+
+    def key_object(self, data: bytes) -> Windowed[Any]:
+        key, start, end = self.keys.parts(data[SEGMENT_SIZE:])
+        return Windowed(self.inner.deserialize(self.topic, key, ()), start, end)
+
+    def low_bytes(self, low: Any | None) -> bytes | None:
+        """Ranges are given in bytes."""
+        return low
+
+    def high_bytes(self, high: Any | None) -> bytes | None:
+        """Ranges are given in bytes; the high end does not belong to them."""
+        return high
+
+    def write(self, key: bytes, value: bytes | None, timestamp: int) -> None:
+        self.store.put(key, None if value is None else encode_value(value, timestamp))
+        self.log(key, value, timestamp)
+
+    def log(self, key: bytes, value: bytes | None, timestamp: int) -> None:
+        """Tell the changelog alone."""
+        if self.append is not None:
+            self.append(key[SEGMENT_SIZE:], value, timestamp, (), self.partition)
+
+
+class WindowStore:
+    """A window store or a session store; see the module."""
+
+    def __init__(
+        self,
+        builder: StoreBuilder,
+        rows: WindowRows,
+        table: WindowRows | CachedStore,
+        context: Drops,
+    ) -> None:
+        self.name = builder.name
+        self.kind = builder.kind
+        self._rows = rows
+        self._table = table
+        self._context = context
+        self._keys = rows.keys
+        self._retention_ms = builder.retention_ms
+        self._drops_by_segment = builder.persistent
+        self._stream_time = -1
+        self._swept_to: bytes | None = None
+        self._last = _last_segment(rows.store)
+        self.needed_from: int | None = None
+        """Rows from this time on are kept even when they have expired."""
+
+    def get(self, key: Windowed[Any]) -> ValueAndTimestamp | None:
+        """The row of a window, unless it has expired."""
+        if self._keys.time(key.start, key.end) <= self._stream_time - self._retention_ms:
+            return None
+        return self._table.get(key)
+
+    def put(self, key: Windowed[Any], value: Any, timestamp: int, headers: Headers = ()) -> None:
+        """Set the row of a window, or with None delete it; one that has expired is dropped."""
+        time = self._keys.time(key.start, key.end)
+        self._stream_time = max(self._stream_time, time)
+        if self._is_expired(time):
+            self._context.drop(f"{self.name}: the window has expired")
+            data = None if value is None else self._rows.value_bytes(value)
+            self._rows.log(self._rows.key_bytes(key), data, timestamp)
+            return
+        self._last = max(self._last, time // self._keys.segment_ms)
+        self._table.put(key, value, timestamp, headers)
+
+    def fetch(
+        self, key: Any, time_from: int, time_to: int | None, *, reverse: bool = False
+    ) -> Iterator[Row]:
+        """The rows of one key whose time lies in a range, both ends included, by time."""
+        low = max(time_from, self._stream_time - self._retention_ms + 1)
+        inner = self._rows.inner_bytes(key)
+        first, last = self._keys.bounds(inner, low)
+        for number in self._segments(low, time_to, reverse):
+            prefix = segment_prefix(number)
+            for row in self._table.range(prefix + first, prefix + last, reverse=reverse):
+                time = self._keys.time(row[0].start, row[0].end)
+                if row[0].key == key and low <= time and (time_to is None or time <= time_to):
+                    yield row
+
+    def fetch_all(self, time_from: int, time_to: int, *, expired_too: bool = False) -> list[Row]:
+        """All rows whose time lies in a range, both ends included, by time, then by key bytes."""
+        low = time_from
+        if not expired_too:
+            low = max(time_from, self._stream_time - self._retention_ms + 1)
+        found = []
+        for number in self._segments(low, time_to, False):
+            for key, row in self._table.range(segment_prefix(number), segment_prefix(number + 1)):
+                time = self._keys.time(key.start, key.end)
+                if low <= time <= time_to:
+                    found.append((time, self._rows.inner_bytes(key.key), key, row))
+        found.sort(key=lambda each: each[:2])
+        return [(key, row) for _, _, key, row in found]
+
+    def all(self) -> Iterator[Row]:
+        """Every row that has not expired."""
+        oldest = self._stream_time - self._retention_ms
+        for key, row in self._table.all():
+            if self._keys.time(key.start, key.end) > oldest:
+                yield key, row
+
+    def set_flush_listener(self, listener: FlushListener, sends_old_values: bool) -> bool:
+        """True when a cache will call the listener."""
+        return self._table.set_flush_listener(listener, sends_old_values)
+
+    def flush(self) -> None:
+        """Pass on what the cache holds, then delete some of what has expired."""
+        self._table.flush()
+        self._sweep()
+
+    def close(self) -> None:
+        """Close the layers below."""
+        self._table.close()
+
+    def _is_expired(self, time: int) -> bool:
+        oldest = self._stream_time - self._retention_ms
+        if self._drops_by_segment:
+            # As RocksDB's: a segment lives on until all of it has expired.
+            return time // self._keys.segment_ms < oldest // self._keys.segment_ms
+        return time <= oldest
+
+    def _segments(self, low: int, high: int | None, reverse: bool) -> range:
+        span = self._keys.segment_ms
+        first = max(low // span, 0)
+        last = self._last if high is None else min(high // span, self._last)
+        return range(last, first - 1, -1) if reverse else range(first, last + 1)
+
+    def _sweep(self) -> None:
+        oldest = self._stream_time - self._retention_ms
+        if self.needed_from is not None:
+            oldest = min(oldest, self.needed_from)
+        end = segment_prefix(max(oldest // self._keys.segment_ms, 0))
+        if self._swept_to is not None and self._swept_to >= end:
+            return
+        expired = list(islice(self._rows.store.scan(self._swept_to, end), SWEEP_MAX))
+        for key, _ in expired:
+            self._rows.store.put(key, None)
+        self._swept_to = expired[-1][0] if len(expired) == SWEEP_MAX else end
+
+
+def _last_segment(store: OverlayStore) -> int:
+    """The number of the newest segment; -1 in an empty store."""
+    entry = next(store.scan(None, None, True), None)
+    return -1 if entry is None else int.from_bytes(entry[0][:SEGMENT_SIZE], "big", signed=True)
