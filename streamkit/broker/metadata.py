@@ -24,12 +24,14 @@ from streamkit.broker.kraft.controller.topics import (
 from streamkit.broker.kraft.features import supported_features
 from streamkit.broker.kraft.image import MetadataImage
 from streamkit.broker.kraft.quorum import Quorum
+from streamkit.broker.kraft.voters import Voter
 from streamkit.broker.settings import BrokerSettings
 from streamkit.common.seams import Random
 from streamkit.protocol.errors import ApiError, ErrorCode
 
 R = TypeVar("R")
 
+NO_LEADER = -1
 OFFSETS_TOPIC = "__consumer_offsets"
 TRANSACTIONS_TOPIC = "__transaction_state"
 
@@ -52,6 +54,17 @@ class Features:
     supported: Mapping[str, tuple[int, int]]
     finalized: Mapping[str, int]
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumState:
+    """The metadata quorum as its leader sees it."""
+
+    leader_id: int
+    leader_epoch: int
+    high_watermark: int
+    log_end_offset: int
+    voters: tuple[Voter, ...]
 
 
 class ClusterMetadata:
@@ -80,6 +93,15 @@ class ClusterMetadata:
         """The features for ApiVersions."""
         image = self.image
         return Features(supported_features(), image.features, image.offset)
+
+    def quorum_state(self) -> QuorumState:
+        """Who votes on the metadata and who leads."""
+        quorum = self._quorum
+        raft = quorum.raft
+        leader_id = NO_LEADER if raft.leader_id is None else raft.leader_id
+        high_watermark = quorum.image.offset + 1
+        voters = tuple(quorum.voters.voters.values())
+        return QuorumState(leader_id, raft.epoch, high_watermark, quorum.next_offset, voters)
 
     def broker_layers(self) -> BrokerLayers:
         """This broker's configurations: dynamic, dynamic for all, and from its start."""

@@ -144,6 +144,11 @@ class SystemDisk:
         self.rename(temporary, path)
         self.sync_dir(os.path.dirname(path) or ".")
 
+    def usage(self, path: str) -> tuple[int, int]:
+        with _storage_errors("ask about", path):
+            found = os.statvfs(path)
+        return found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail
+
     def lock(self, path: str) -> Callable[[], None]:
         descriptor = _opened(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:

@@ -82,6 +82,9 @@ class Disk(Protocol):
     def write_atomic(self, path: str, data: bytes) -> None:
         """Write to a temporary name, sync, rename, sync the directory."""
 
+    def usage(self, path: str) -> tuple[int, int]:
+        """The bytes of the file system that holds a path: all of them, and those still usable."""
+
     def lock(self, path: str) -> Callable[[], None]:
         """Take an exclusive lock on a file, give back its release. Raises BlockingIOError."""
 

@@ -15,6 +15,7 @@ from streamkit.common.errors import StorageError
 from streamkit.common.seams import Bytes, Random
 
 SECTOR_BYTES = 512
+UNLIMITED_BYTES = 1 << 40
 
 
 class _Content:
@@ -195,6 +196,11 @@ class MemoryDisk:
         file.sync()
         self.rename(f"{path}.tmp", path)
         self.sync_names()
+
+    def usage(self, path: str) -> tuple[int, int]:
+        total = UNLIMITED_BYTES if self.bytes_max is None else self.bytes_max
+        used = sum(len(content.data) for content in self._files.values())
+        return total, max(0, total - used)
 
     def lock(self, path: str) -> Callable[[], None]:
         path = posixpath.normpath(path)

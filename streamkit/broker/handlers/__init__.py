@@ -85,6 +85,11 @@ SERVED = _served(
     ServedApi(ApiKey.DESCRIBE_PRODUCERS, "streamkit.broker.handlers.describe_producers"),
     ServedApi(ApiKey.DESCRIBE_TRANSACTIONS, "streamkit.broker.handlers.describe_transactions"),
     ServedApi(ApiKey.LIST_TRANSACTIONS, "streamkit.broker.handlers.list_transactions"),
+    ServedApi(ApiKey.ALTER_CONFIGS, "streamkit.broker.handlers.alter_configs"),
+    ServedApi(ApiKey.DESCRIBE_LOG_DIRS, "streamkit.broker.handlers.describe_log_dirs"),
+    ServedApi(ApiKey.LIST_CONFIG_RESOURCES, "streamkit.broker.handlers.list_config_resources"),
+    ServedApi(ApiKey.UPDATE_FEATURES, "streamkit.broker.handlers.update_features"),
+    ServedApi(ApiKey.DESCRIBE_QUORUM, "streamkit.broker.handlers.describe_quorum"),
     ServedApi(ApiKey.DESCRIBE_CLUSTER, "streamkit.broker.handlers.describe_cluster"),
     ServedApi(
         ApiKey.DESCRIBE_TOPIC_PARTITIONS, "streamkit.broker.handlers.describe_topic_partitions"

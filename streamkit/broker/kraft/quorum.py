@@ -113,6 +113,11 @@ class Quorum:
         return None if self._raft is None else self._raft.leader_id
 
     @property
+    def voters(self) -> VoterSet:
+        """Who votes; there once started."""
+        return self._voters_of_now()
+
+    @property
     def next_offset(self) -> int:
         """Where the next record goes; it holds only within an operation of `write`."""
         return self._log.log.log_end_offset
