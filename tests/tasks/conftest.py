@@ -9,7 +9,7 @@ import pytest
 from streamkit.client.decode import Fetched
 from streamkit.common.files import SystemDisk
 from streamkit.common.model import TaskId, TopicPartition
-from streamkit.records import decode, encode, scan
+from streamkit.records import BatchBuilder, decode, encode, scan
 from streamkit.serdes import long, string
 from streamkit.state.backend import MemoryBackend
 from streamkit.state.builders import StoreBuilder, StoreKind
@@ -33,6 +33,7 @@ from streamkit.topology.operators.node import (
 from streamkit.topology.plan import InternalTopicSpec, NodeKind, NodeSpec, Subtopology, Topology
 
 APP = "wc"
+PRODUCER_ID = 9_004
 REPARTITION = "wc-counts-repartition"
 CHANGELOG = "wc-counts-changelog"
 
@@ -101,6 +102,8 @@ class FakeCluster:
         self.starts: dict[TopicPartition, int] = {}
         self.committed: dict[TopicPartition, tuple[int, str]] = {}
         self.generation = 0
+        self.open: dict[TopicPartition, list[bytes]] = {}
+        self.aborted: set[tuple[TopicPartition, bytes]] = set()
 
     def topic_id(self, topic: str) -> UUID:
         return uuid5(UUID(int=77), f"{topic}{self.generation}")
@@ -118,21 +121,47 @@ class FakeCluster:
         )
         self.append(tp, data, len(records))
 
+    def write(self, tp: TopicPartition, batch: BatchBuilder, *, transactional: bool) -> int:
+        base = self.ends.get(tp, 0)
+        producer_id = PRODUCER_ID if transactional else -1
+        data = batch.build(
+            base_offset=base, producer_id=producer_id, producer_epoch=3, base_sequence=base,
+            transactional=transactional,
+        )  # fmt: skip
+        if transactional:
+            self.open.setdefault(tp, []).append(data)
+        return self.append(tp, data, batch.count)
+
+    def end_transaction(self, *, committed: bool) -> None:
+        if not committed:
+            self.aborted.update((tp, data) for tp, batches in self.open.items() for data in batches)
+        self.open.clear()
+
     def fetch(self, tp: TopicPartition, position: int) -> Fetched | None:
         for data in self.logs.get(tp, []):
             headers = tuple(scan(data))
+            if data in self.open.get(tp, ()):
+                return None
             if headers[-1].last_offset >= position:
+                aborted = (tp, data) in self.aborted
                 return Fetched(
                     tp, data, headers, position, headers[-1].last_offset + 1,
-                    self.ends[tp], self.ends[tp], 0,
+                    self.ends[tp], self.stable_end(tp), 0,
+                    ((PRODUCER_ID, headers[0].base_offset),) if aborted else (),
                 )  # fmt: skip
         return None
+
+    def stable_end(self, tp: TopicPartition) -> int:
+        batches = self.open.get(tp)
+        return scan(batches[0])[0].base_offset if batches else self.ends.get(tp, 0)
 
     def records(self, topic: str) -> list[tuple[bytes | None, bytes | None, int]]:
         found = []
         for tp in sorted(self.logs):
             if tp.topic == topic:
                 for data in self.logs[tp]:
+                    if (tp, data) in self.aborted or data in self.open.get(tp, ()):
+                        continue
                     batch = decode(data, scan(data)[0])
                     found += list(zip(batch.keys, batch.values, batch.timestamps, strict=True))
         return found
@@ -159,6 +188,9 @@ class Worker:
         self.fetching: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
         self.databases: dict[str, MemoryBackend] = {}
+        self.transactional = bool(options.get("transactional"))
+        self.refuse: list[Exception] = []
+        """What the next batches sent come to."""
         directory = StateDirectory(SystemDisk(), path, APP)
         environment = TaskEnvironment(
             APP,
@@ -170,8 +202,12 @@ class Worker:
             options.get("idle_ms", 0),
             options.get("buffered", 1000),
             lambda topic: cluster.partitions,
+            reads_committed=self.transactional,
         )
-        settings = ProcessorSettings(options.get("commit_ms", 100), 5, 1 << 20, 1 << 26)
+        settings = ProcessorSettings(
+            options.get("commit_ms", 100), 5, 1 << 20, options.get("uncommitted", 1 << 26),
+            is_transactional=self.transactional,
+        )  # fmt: skip
         self.processor = Processor(
             word_count(), environment, settings, self.inbox, self.outbox, lambda: self.now
         )
@@ -217,12 +253,21 @@ class Worker:
                 self.paused.discard(tp)
             case m.Send(batches):
                 for tp, batch in batches:
-                    base = self.cluster.ends.get(tp, 0)
-                    end = self.cluster.append(tp, batch.build(base_offset=base), batch.count)
-                    self.inbox.put(m.Acknowledged(tp, end))
+                    error = self.refuse.pop(0) if self.refuse else None
+                    end = -1
+                    if error is None:
+                        end = self.cluster.write(tp, batch, transactional=self.transactional)
+                    self.inbox.put(m.Acknowledged(tp, end, error))
             case m.CommitOffsets(number, offsets):
-                self.cluster.committed |= offsets
+                self.commit(offsets)
                 self.inbox.put(m.Committed(number))
+            case m.RollBack(number):
+                self.cluster.end_transaction(committed=False)
+                self.inbox.put(m.RolledBack(number))
+
+    def commit(self, offsets) -> None:
+        self.cluster.committed |= offsets
+        self.cluster.end_transaction(committed=True)
 
     def prepared(self, task_id, inputs, changelogs, topics) -> m.TaskPrepared:
         cluster = self.cluster
