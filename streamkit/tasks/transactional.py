@@ -100,6 +100,8 @@ class TransactionalWriter:
 
     async def roll_back(self, *, is_fenced: bool) -> StreamkitError | None:
         """End the transaction without its outputs; RejoinError when the producer was fenced."""
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
         transactions = self._transactions
         fenced: StreamkitError | None = None
         try:

@@ -140,6 +140,8 @@ class Scenario:
             effects = member.poll_timeout_expired(now)
         elif verb == "resumed":
             return [f"resumed {member.poll_resumed()}"]
+        elif verb == "rejoin":
+            member.rejoin()
         elif verb == "shutdown":
             member.request_shutdown()
         elif verb == "wake":
@@ -389,6 +391,26 @@ def test_leaving_does_not_wait_for_the_request_that_is_out() -> None:
         5016 answer epoch=-1
         99999 poll
             nothing
+        """
+    )
+
+
+def test_member_of_a_fenced_producer_joins_anew_and_ignores_older_answers() -> None:
+    check_joined(
+        """
+        5013 poll
+            send epoch=3 tasks=unchanged
+        5014 rejoin
+            -> fenced
+        5015 rejoin
+        5016 reconciled
+            -> joining
+        5017 answer epoch=3
+        5018 poll
+            send epoch=0 tasks=-/-/- topology=7
+        5019 answer epoch=4 active=0_0
+            assign revoke=- active=0_0 standby=-
+            -> reconciling
         """
     )
 
