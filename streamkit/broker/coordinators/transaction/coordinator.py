@@ -159,9 +159,10 @@ class TransactionCoordinator:
         known = [
             transaction
             for _, shard in self._runtime.active()
-            for _, transaction in sorted(shard.transactions.items())
+            for transaction in shard.transactions.values()
             if transaction.state is not TransactionState.DEAD
         ]
+        known.sort(key=lambda each: each.transactional_id)
         return list_transactions(known, filters, self._clock.now_ms())
 
     def make_state(self) -> TransactionShard:
