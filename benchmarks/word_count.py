@@ -253,7 +253,7 @@ def main() -> None:
     settings = {"broker": options.broker, "megabytes": options.megabytes, "commit_ms": commit_ms}
     result = {"about": about(), **settings}
     print(json.dumps({**result, "outcomes": [asdict(o) for o in outcomes]}, indent=1))
-    if len(outcomes) == 2:
+    if len(outcomes) == 2 and all(each.warm_cpu_us_per_word for each in outcomes):
         ours, theirs = outcomes
         rate = ours.warm_words_per_s / theirs.warm_words_per_s
         cpu = theirs.warm_cpu_us_per_word / ours.warm_cpu_us_per_word
