@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from streamkit.broker.log.log import AppendInfo, Log, Origin
+from streamkit.broker.log.producer_state import InTransaction
 from streamkit.broker.log.settings import LogSettings
 from streamkit.common.seams import Disk
 from streamkit.records import decode, encode, end_txn_marker, scan
@@ -52,15 +53,28 @@ class Bench:
         *values: bytes | None,
         origin: Origin = Origin.CLIENT,
         epoch: int = EPOCH,
+        transaction: InTransaction | None = None,
         **build: Any,
     ) -> AppendInfo:
-        return log.append_as_leader(self.batch(*values, **build), epoch, self.now_ms, origin=origin)
+        batch = self.batch(*values, **build)
+        return log.append_as_leader(
+            batch, epoch, self.now_ms, origin=origin, transaction=transaction
+        )
 
-    def mark(self, log: Log, producer_id: int, producer_epoch: int, **marker: Any) -> AppendInfo:
+    def mark(
+        self,
+        log: Log,
+        producer_id: int,
+        producer_epoch: int,
+        transaction: InTransaction | None = None,
+        **marker: Any,
+    ) -> AppendInfo:
         """Append the end of a producer's transaction."""
         values = {"is_commit": False, "coordinator_epoch": 9, "timestamp": self.now_ms} | marker
         batch = end_txn_marker(producer_id=producer_id, producer_epoch=producer_epoch, **values)
-        return log.append_as_leader(batch, self.EPOCH, self.now_ms, origin=Origin.COORDINATOR)
+        return log.append_as_leader(
+            batch, self.EPOCH, self.now_ms, origin=Origin.COORDINATOR, transaction=transaction
+        )
 
     def read_all(self, log: Log, size: int = 200) -> list[tuple[int, bytes | None]]:
         """Every (offset, value) of the log, read with small fetches."""

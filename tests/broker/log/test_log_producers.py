@@ -9,7 +9,12 @@ import pytest
 
 from streamkit.broker.log.errors import LogError
 from streamkit.broker.log.log import Isolation, Log
-from streamkit.broker.log.producer_state import Origin, ProducerState
+from streamkit.broker.log.producer_state import (
+    UNVERIFIED,
+    InTransaction,
+    Origin,
+    ProducerState,
+)
 from streamkit.common.errors import StorageError
 from streamkit.protocol.errors import ErrorCode
 from streamkit.records import read_header
@@ -249,3 +254,74 @@ def test_coordinators_batches_have_no_sequences(bench: Any, log: Log) -> None:
     bench.mark(log, PRODUCER, 4, is_commit=True)
     log.update_high_watermark(5)
     assert log.last_stable_offset == 5
+
+
+def begin(log: Log, epoch: int = 4, sequence: int = 0, *, starts_at_zero: bool = False) -> Any:
+    return log.producers.begin_verification(
+        PRODUCER, epoch, sequence, 5_000, starts_at_zero=starts_at_zero
+    )
+
+
+def test_a_transaction_begins_only_with_its_guard(bench: Any, log: Log) -> None:
+    assert code_of(bench, log, 0, transactional=True, transaction=UNVERIFIED) is (
+        ErrorCode.invalid_txn_state
+    )
+    guard = begin(log)
+    send(bench, log, 0, transactional=True, transaction=InTransaction(guard))
+    assert begin(log, sequence=2) is None
+    send(bench, log, 2, transactional=True, transaction=UNVERIFIED)
+
+
+def test_a_marker_takes_the_guard_away(bench: Any, log: Log) -> None:
+    guard = begin(log)
+    bench.mark(log, PRODUCER, 4)
+    held = InTransaction(guard)
+    assert code_of(bench, log, 0, transactional=True, transaction=held) is (
+        ErrorCode.invalid_txn_state
+    )
+    assert log.producers.first_open_offset is None
+
+
+def test_a_batch_overtakes_no_earlier_one_that_was_refused(bench: Any, log: Log) -> None:
+    guard = InTransaction(begin(log, sequence=4))
+    assert begin(log, sequence=2) is guard.guard
+    assert code_of(bench, log, 4, transactional=True, transaction=guard) is (
+        ErrorCode.out_of_order_sequence_number
+    )
+    send(bench, log, 2, transactional=True, transaction=guard)
+
+
+def test_a_new_epoch_begins_its_own_sequences(bench: Any, log: Log) -> None:
+    begin(log, epoch=4, sequence=0)
+    guard = InTransaction(begin(log, epoch=5, sequence=6))
+    send(bench, log, 6, epoch=5, transactional=True, transaction=guard)
+
+
+@pytest.mark.parametrize("starts_at_zero", [False, True])
+def test_an_unknown_producer_begins_at_zero_when_it_must(
+    bench: Any, log: Log, starts_at_zero: bool
+) -> None:
+    guard = InTransaction(begin(log, sequence=3, starts_at_zero=starts_at_zero))
+    if starts_at_zero:
+        assert code_of(bench, log, 3, transactional=True, transaction=guard) is (
+            ErrorCode.out_of_order_sequence_number
+        )
+    else:
+        send(bench, log, 3, transactional=True, transaction=guard)
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_late_marker_ends_no_later_transaction(bench: Any, log: Log, version: int) -> None:
+    send(bench, log, 0, transactional=True)
+    marker = {"is_commit": True, "transaction": InTransaction(version=version)}
+    if version < 2:
+        bench.mark(log, PRODUCER, 4, **marker)
+        assert log.producers.first_open_offset is None
+        return
+    with pytest.raises(LogError) as caught:
+        bench.mark(log, PRODUCER, 4, **marker)
+    assert caught.value.code is ErrorCode.invalid_producer_epoch
+    bench.mark(log, PRODUCER, 5, **marker)
+    # The same marker once more, as after a crash of the coordinator.
+    bench.mark(log, PRODUCER, 5, **marker)
+    assert code_of(bench, log, 2, transactional=True) is ErrorCode.invalid_producer_epoch
