@@ -27,6 +27,7 @@ LZ4_BLOCK_BYTES = 64 * 1024
 # checksum of the two before it, constant as they are (Kafka's readers refuse linked blocks).
 LZ4_FRAME_HEADER = LZ4_MAGIC + b"\x60\x40\x82"
 LZ4_STORED = 0x80000000
+GZIP_LEVEL, LZ4_LEVEL_FAST, ZSTD_LEVEL = 6, 9, 3
 INT32_BE = struct.Struct(">i")
 UINT32_LE = struct.Struct("<I")
 # cramjam's message when its output buffer is too small; it has no exception class of its own.
@@ -52,18 +53,23 @@ def compression_of(name: str) -> Compression:
         raise ValueError(f"unknown compression type {name!r}; known are {known}") from None
 
 
-def compress(codec: int, data: Buffer) -> Buffer:
-    """Compress a batch's records. Raises ValueError for an unknown codec."""
+def compress(codec: int, data: Buffer, level: int | None = None) -> Buffer:
+    """Compress a batch's records. Raises ValueError for an unknown codec.
+
+    `level` is Kafka's (KIP-390): 1 to 9 or -1 for gzip, 1 to 17 for lz4, where 9 is its fast
+    compressor, and -131072 to 22 for zstd.
+    """
     if codec == Compression.NONE:
         return data
     if codec == Compression.GZIP:
-        return memoryview(cramjam.gzip.compress(data, level=6))
+        gzip_level = GZIP_LEVEL if level is None or level < 0 else level
+        return memoryview(cramjam.gzip.compress(data, level=gzip_level))
     if codec == Compression.SNAPPY:
         return _compress_xerial(data)
     if codec == Compression.LZ4:
-        return _compress_lz4(data)
+        return _compress_lz4(data, LZ4_LEVEL_FAST if level is None else level)
     if codec == Compression.ZSTD:
-        return memoryview(cramjam.zstd.compress(data, level=3))
+        return memoryview(cramjam.zstd.compress(data, level=ZSTD_LEVEL if level is None else level))
     raise ValueError(f"unknown compression codec {codec}")
 
 
@@ -94,12 +100,13 @@ def _compress_xerial(data: Buffer) -> bytes:
     return b"".join(chunks)
 
 
-def _compress_lz4(data: Buffer) -> bytes:
+def _compress_lz4(data: Buffer, level: int) -> bytes:
+    mode = {} if level == LZ4_LEVEL_FAST else {"mode": "high_compression", "compression": level}
     chunks = [LZ4_FRAME_HEADER]
     view = memoryview(data)
     for start in range(0, len(view), LZ4_BLOCK_BYTES):
         plain = view[start : start + LZ4_BLOCK_BYTES]
-        block = bytes(cramjam.lz4.compress_block(plain, store_size=False))
+        block = bytes(cramjam.lz4.compress_block(plain, store_size=False, **mode))
         if len(block) < len(plain):
             chunks += (UINT32_LE.pack(len(block)), block)
         else:

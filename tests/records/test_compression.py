@@ -114,3 +114,15 @@ def test_unknown_codecs_are_errors() -> None:
     with pytest.raises(ValueError, match="known are none, gzip, snappy, lz4, zstd"):
         compression_of("brotli")
     assert compression_of("zstd") is Compression.ZSTD
+
+
+@pytest.mark.parametrize(
+    ("codec", "low", "high"),
+    [(Compression.GZIP, 1, 9), (Compression.LZ4, 9, 17), (Compression.ZSTD, -5, 19)],
+)
+def test_levels_trade_time_for_size(codec: Compression, low: int, high: int) -> None:
+    data = b"".join(b"%d is a number of %d\n" % (n * 7919 % 1009, n % 13) for n in range(3000))
+    small, large = (len(compress(codec, data, level)) for level in (high, low))
+    assert small < large
+    for level in (low, high, None, 9):
+        assert bytes(decompress(codec, compress(codec, data, level))) == data

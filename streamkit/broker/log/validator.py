@@ -195,7 +195,7 @@ def _rewritten(
     start, end = header.position + HEADER_BYTES, header.position + header.size
     tail: Bytes = memoryview(records)[start:end]
     if codec != header.compression:
-        tail = compress(codec, decompress(header.compression, tail))
+        tail = compress(codec, decompress(header.compression, tail), settings.compression_level)
     size = HEADER_BYTES + len(tail)
     if size > settings.message_bytes_max:
         raise LogError(
