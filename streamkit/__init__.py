@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from streamkit.topology.dsl.stream import Stream as Stream
     from streamkit.topology.dsl.table import Table as Table
     from streamkit.topology.dsl.topic import Topic as Topic
+    from streamkit.topology.dsl.windowed import WindowedStream as WindowedStream
+    from streamkit.topology.dsl.windows import hopping as hopping
+    from streamkit.topology.dsl.windows import session as session
+    from streamkit.topology.dsl.windows import sliding as sliding
+    from streamkit.topology.dsl.windows import tumbling as tumbling
+    from streamkit.topology.dsl.windows import unlimited as unlimited
     from streamkit.topology.plan import Topology as Topology
 
 __version__ = "0.1.0"
@@ -40,6 +46,12 @@ _PLACES = {
     "Topic": "streamkit.topology.dsl.topic",
     "Topology": "streamkit.topology.plan",
     "Windowed": "streamkit.common.model",
+    "WindowedStream": "streamkit.topology.dsl.windowed",
+    "hopping": "streamkit.topology.dsl.windows",
+    "session": "streamkit.topology.dsl.windows",
+    "sliding": "streamkit.topology.dsl.windows",
+    "tumbling": "streamkit.topology.dsl.windows",
+    "unlimited": "streamkit.topology.dsl.windows",
 }
 _MODULES = {"client", "serdes", "testing"}
 
@@ -58,10 +70,16 @@ __all__ = [
     "Topic",
     "Topology",
     "Windowed",
+    "WindowedStream",
     "__version__",
     "client",
+    "hopping",
     "serdes",
+    "session",
+    "sliding",
     "testing",
+    "tumbling",
+    "unlimited",
 ]
 
 

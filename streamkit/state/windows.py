@@ -180,6 +180,10 @@ class WindowStore:
             if self._keys.time(key.start, key.end) > oldest:
                 yield key, row
 
+    def order_of(self, key: Any) -> bytes:
+        """The bytes by which a key is ordered."""
+        return self._rows.inner_bytes(key)
+
     def set_flush_listener(self, listener: FlushListener, sends_old_values: bool) -> bool:
         """True when a cache will call the listener."""
         return self._table.set_flush_listener(listener, sends_old_values)

@@ -226,6 +226,7 @@ class TopologyTestDriver:
             for number in range(self._partitions)
         ]
         for task in tasks:
+            task.context.emit_interval_ms = 0
             request = task.try_prepare()
             assert request is not None, "nobody else has the folder"
             task.on_prepared(

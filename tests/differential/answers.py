@@ -12,8 +12,10 @@ from typing import Any
 
 import streamkit as sk
 from streamkit.common.errors import FatalError, StreamkitError, TopologyError
+from streamkit.state.builders import StoreKind
 from streamkit.state.cache import CachedStore, TimestampedStore
 from streamkit.state.plain import PlainStore
+from streamkit.state.windows import WindowStore
 from streamkit.testing import TopologyTestDriver
 from streamkit.testing.driver import Written
 from tests.topology.expressions import FunctionError, json_text, plain
@@ -185,11 +187,22 @@ def _rows(store: Any) -> list[Any] | None:
         rows = [(key, [plain(key), plain(row.value), row.timestamp]) for key, row in store.all()]
     elif isinstance(store, PlainStore):
         rows = [(key, [plain(key), plain(value)]) for key, value in store.all()]
+    elif isinstance(store, WindowStore):
+        return _windowed_rows(store)
     else:
         return None
     if any(isinstance(key, list | dict) for key, _ in rows):
         rows.sort(key=lambda row: json_text(row[0]))
     return [row for _, row in rows]
+
+
+def _windowed_rows(store: WindowStore) -> list[Any]:
+    found = sorted(
+        store.all(), key=lambda row: (store.order_of(row[0].key), row[0].start, row[0].end)
+    )
+    if store.kind is StoreKind.SESSION:
+        return [[plain(k.key), k.start, k.end, plain(row.value)] for k, row in found]
+    return [[plain(k.key), k.start, plain(row.value), row.timestamp] for k, row in found]
 
 
 def _reader(case: Case, topic: str) -> Op:

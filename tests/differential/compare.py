@@ -26,7 +26,8 @@ def _failure(answer: Answer) -> tuple[Any, Any] | None:
     error = answer.get("error")
     if error is None:
         return None
-    return ("build" if error["at"] < 0 else error["class"]), error["at"]
+    at = error.get("at", -1)
+    return ("build" if at < 0 else error["class"]), at
 
 
 def _first(one: Any, two: Any) -> str:

@@ -139,7 +139,81 @@ def tables(seed: int) -> Case:
     return builder.case()
 
 
-FAMILIES: dict[str, Callable[[int], Case]] = {"mixed": mixed, "tables": tables}
+def windows(seed: int) -> Case:
+    """Windowed aggregates of every kind, on update and on close, and tables made of them."""
+    builder = Builder(seed)
+    chance = builder.chance
+    for _ in range(chance.randint(1, 3)):
+        stream = builder.source_stream()
+        if chance.random() < 0.2:
+            stream = builder.add("select_key", of=stream, fn="key | null_on:d")
+        windowed_aggregate(builder, stream)
+    for of in list(builder.tables):
+        if chance.random() < 0.3:
+            fields = {"op": "filter", "fn": "is_even"}
+            if chance.random() < 0.5:
+                fields = {"op": "map_values", "fn": "mul:10"}
+            builder.tables.append(builder.add(of=of, **fields))
+    for of in builder.tables:
+        write_windowed(builder, of)
+    return builder.case(30, 120)
+
+
+def windowed_aggregate(builder: Builder, stream: str) -> None:
+    chance = builder.chance
+    group = builder.add("group_by_key", of=stream, key="string", value="long", **builder.named(0.2))
+    window = a_window(chance)
+    emit: dict[str, Any] = {}
+    retention: dict[str, Any] = {"retention_ms": chance.choice([300, 700, 100_000])}
+    if window["type"] == "unlimited":
+        retention = {}
+    elif chance.random() < 0.3:
+        emit = {"emit": "close"}
+    elif chance.random() < 0.7:
+        retention = {}
+    of = builder.add("windowed_by", of=group, window=window, **emit)
+    kind = chance.choice(["count", "reduce", "aggregate"])
+    fields: dict[str, Any] = {}
+    if kind == "reduce":
+        fields["fn"] = chance.choice(["sum", "max", "last"])
+    elif kind == "aggregate":
+        fields |= {"fn": chance.choice(["sum", "max", "count"]), "init": chance.choice([0, 5])}
+        if window["type"] == "session":
+            fields["merge_fn"] = "sum"
+    value = {} if kind == "count" else {"value": "long"}
+    store = builder.store(0.6, key="string", **value, **retention)
+    if emit or kind != "reduce":
+        store.setdefault("store", {"key": "string", **value, **retention})
+    builder.tables.append(builder.add(kind, of=of, **fields, **store, **builder.named()))
+
+
+def a_window(chance: random.Random) -> dict[str, Any]:
+    kind = chance.choice(["tumbling", "hopping", "sliding", "session", "unlimited"])
+    size = chance.choice([5, 10, 20])
+    grace = {"grace_ms": chance.choice([0, 5, 30])}
+    shapes: dict[str, dict[str, Any]] = {
+        "tumbling": {"size_ms": size, **grace},
+        "hopping": {"size_ms": size, "advance_ms": chance.choice([2, 5]), **grace},
+        "sliding": {"difference_ms": size, **grace},
+        "session": {"gap_ms": size, **grace},
+        "unlimited": {"start_ms": size},
+    }
+    return {"type": kind, **shapes[kind]}
+
+
+def write_windowed(builder: Builder, of: str) -> None:
+    chance = builder.chance
+    key = {"key_fn": "key | window_key"} if chance.random() < 0.2 else {}
+    stream = builder.add("to_stream", of=of, **key)
+    extra = {"key": "string"} if key else {}
+    builder.add("to", of=stream, topic=f"out-{of}", value="long", **extra)
+
+
+FAMILIES: dict[str, Callable[[int], Case]] = {
+    "mixed": mixed,
+    "tables": tables,
+    "windows": windows,
+}
 
 
 def generate(family: str, seed: int) -> Case:

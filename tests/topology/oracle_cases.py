@@ -152,6 +152,7 @@ def stored(op: Op) -> dict[str, Any]:
         caching=store.get("caching", True),
         logging=logging is not False,
         changelog=logging if isinstance(logging, dict) else {},
+        retention=f"{store['retention_ms']}ms" if "retention_ms" in store else None,
     )
     return options
 
@@ -217,7 +218,10 @@ def aggregate(of: Any, op: Op, _: dict[str, Any]) -> object:
     if isinstance(of, GroupedTable):
         remove = combiner(op["sub_fn"])
         return of.aggregate(lambda: initial, add, lambda k, v, a: remove(k, a, v), **options)
-    return only(of, GroupedStream).aggregate(lambda: initial, add, **options)
+    if isinstance(of, sk.WindowedStream) and "merge_fn" in op:
+        merger = combiner(op["merge_fn"])
+        return of.aggregate(lambda: initial, add, merger, **options)
+    return only(of, GROUPS).aggregate(lambda: initial, add, **options)
 
 
 def reduce(of: Any, op: Op, _: dict[str, Any]) -> object:
@@ -230,7 +234,7 @@ def reduce(of: Any, op: Op, _: dict[str, Any]) -> object:
     if isinstance(of, GroupedTable):
         remove = combiner(op["sub_fn"])
         return of.reduce(add, lambda old, gone: remove(None, old, gone), **options)
-    return only(of, GroupedStream).reduce(add, **options)
+    return only(of, GROUPS).reduce(add, **options)
 
 
 def split(of: Any, op: Op, results: dict[str, Any]) -> object:
@@ -310,7 +314,10 @@ def process(of: sk.Stream[Any, Any], op: Op, results: dict[str, Any]) -> object:
     return of.process(function, **named(op), stores=stores)
 
 
-def only(of: Any, kind: type) -> Any:
+GROUPS = (GroupedStream, sk.WindowedStream)
+
+
+def only(of: Any, kind: type | tuple[type, ...]) -> Any:
     """Tables have some operators of streams in Kafka; not yet here."""
     if not isinstance(of, kind):
         raise NotInScopeError(f"of a {type(of).__name__}")
@@ -322,7 +329,25 @@ def count(of: Any, op: Op, _: dict[str, Any]) -> object:
     options = {"store": sk.Materialized(), **stored(op)}
     if isinstance(of, GroupedTable):
         return of.count(**stored(op))
-    return only(of, GroupedStream).count(**options)
+    return only(of, GROUPS).count(**options)
+
+
+def windowed_by(of: Any, op: Op, _: dict[str, Any]) -> object:
+    shape = op["window"]
+
+    def ms(field: str) -> str:
+        return f"{shape.get(field, 0)}ms"
+
+    grace = ms("grace_ms")
+    windows: dict[str, Callable[[], Any]] = {
+        "tumbling": lambda: sk.tumbling(ms("size_ms"), grace=grace),
+        "hopping": lambda: sk.hopping(ms("size_ms"), ms("advance_ms"), grace=grace),
+        "sliding": lambda: sk.sliding(ms("difference_ms"), grace=grace),
+        "session": lambda: sk.session(ms("gap_ms"), grace=grace),
+        "unlimited": lambda: sk.unlimited(shape.get("start_ms", 0)),
+    }
+    emit = "on_close" if op.get("emit") == "close" else "on_update"
+    return only(of, GroupedStream).windowed_by(windows[shape["type"]](), emit=emit)
 
 
 def on_both(
@@ -406,6 +431,7 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "count": count,
     "reduce": reduce,
     "aggregate": aggregate,
+    "windowed_by": windowed_by,
     "process": process,
     "process_values": process,
 }

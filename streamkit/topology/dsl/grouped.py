@@ -8,15 +8,18 @@ from typing import Any, Generic, TypeVar, overload
 
 from streamkit.serdes.builtin import long
 from streamkit.serdes.serde import Serde
+from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.repartition import Through, repartition_node
 from streamkit.topology.dsl.rows import StoredRows
 from streamkit.topology.dsl.scope import Place, Scope
-from streamkit.topology.dsl.sides import Side
+from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.table import Table
+from streamkit.topology.dsl.windowed import Emit, WindowedStream
+from streamkit.topology.dsl.windows import Windows
 from streamkit.topology.dsl.writing import write_processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
@@ -60,6 +63,20 @@ class GroupedStream(Generic[K, V]):
         self._needs_repartition = needs_repartition
         self._name = name
         self._repartition: GraphNode | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """The program it is declared in."""
+        return self._scope
+
+    @property
+    def value_side(self) -> Side:
+        """What is known of its values."""
+        return self._value
+
+    def windowed_by(self, windows: Windows, *, emit: Emit = "on_update") -> WindowedStream[K, V]:
+        """The same in windows: `sk.tumbling("1m")`, `sk.hopping`, `sk.sliding`, `sk.session`."""
+        return WindowedStream(self, windows).emit(emit)
 
     def count(
         self,
@@ -142,6 +159,27 @@ class GroupedStream(Generic[K, V]):
 
         return self._table(names, make, self._key, sides.chosen(value, aggregator, sides.whole))
 
+    def windowed_table(
+        self,
+        names: tuple[str, str, str | None],
+        make: Callable[[str, StoredRows], Node],
+        build: Callable[[StoreBuilder], StoreBuilder],
+        key_side: Callable[[Serde[Any]], Side],
+        value: Side,
+        choice: Materialized | None,
+    ) -> Table[Any, Any]:
+        """The table of a windowed aggregate; `build` makes its store of a table's."""
+        operator, prefix, node = names
+        full = self._names(operator, prefix, choice, node)
+
+        def make_node(rows: StoredRows) -> Node:
+            return make(full.node, rows)
+
+        made = self._table(full, make_node, self._key, value, build)
+        known = self._key.serde or self._scope.default_key.serde
+        key = UNKNOWN if known is None else key_side(known)
+        return Table(self._scope, made._node, key, value, made._rows, made.store_name)
+
     def _names(
         self, operator: str, prefix: str, choice: Materialized | None, node: str | None
     ) -> _Names:
@@ -149,7 +187,12 @@ class GroupedStream(Generic[K, V]):
         return _Names(operator, self._scope.graph.name_or_new(node, prefix), store)
 
     def _table(
-        self, names: _Names, make: Callable[[StoredRows], Node], key: Side, value: Side
+        self,
+        names: _Names,
+        make: Callable[[StoredRows], Node],
+        key: Side,
+        value: Side,
+        build: Callable[[StoreBuilder], StoreBuilder] = lambda builder: builder,
     ) -> Table[K, Any]:
         line = call_site()
         scope, store = self._scope, names.store
@@ -159,7 +202,7 @@ class GroupedStream(Generic[K, V]):
         def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
             place = Place(names.operator, names.node, f"store {store.name}", line)
             built = store.builder(scope.key_serde(key, place), scope.value_serde(value, place))
-            write_processor(builder, names.node, parents, lambda _: make(rows), [built])
+            write_processor(builder, names.node, parents, lambda _: make(rows), [build(built)])
 
         node = scope.graph.add(GraphNode(names.node, write), parent)
         return Table(scope, node, key, value, rows, store.name if store.is_named else None)

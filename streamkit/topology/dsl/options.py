@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Literal
 
 
@@ -11,7 +12,8 @@ from typing import Literal
 class Materialized:
     """How a table is kept: `store=` of the operators that make one.
 
-    `kind` is "persistent" (RocksDB) or "memory"; `changelog` are topic configs of the changelog.
+    `kind` is "persistent" (RocksDB) or "memory"; `changelog` are topic configs of the changelog;
+    `retention` is how long windows are kept, if longer than size and grace.
     """
 
     name: str | None = None
@@ -19,6 +21,7 @@ class Materialized:
     caching: bool = True
     logging: bool = True
     changelog: Mapping[str, str] = field(default_factory=dict)
+    retention: timedelta | str | None = None
 
 
 def materialized(name: str | None, store: Materialized | None) -> Materialized | None:
@@ -27,4 +30,4 @@ def materialized(name: str | None, store: Materialized | None) -> Materialized |
         return None if name is None else Materialized(name)
     if name is None or name == store.name:
         return store
-    return Materialized(name, store.kind, store.caching, store.logging, store.changelog)
+    return replace(store, name=name)

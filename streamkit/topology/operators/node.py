@@ -38,7 +38,7 @@ class ProcessorContext:
     """What a task gives its nodes; tasks subclass it and fill in the methods.
 
     The record fields are those of the record being processed; `stream_time` is -1 before the
-    first record. Times are in milliseconds.
+    first record. Times are in milliseconds. Results on close go out once in `emit_interval_ms`.
     """
 
     application_id = cython.declare(object, visibility="public")
@@ -49,6 +49,7 @@ class ProcessorContext:
     timestamp = cython.declare(cython.longlong, visibility="public")
     headers = cython.declare(object, visibility="public")
     stream_time = cython.declare(cython.longlong, visibility="public")
+    emit_interval_ms = cython.declare(cython.longlong, visibility="public")
 
     def __init__(self, application_id, task_id):
         self.application_id = application_id
@@ -59,6 +60,7 @@ class ProcessorContext:
         self.timestamp = -1
         self.headers = ()
         self.stream_time = -1
+        self.emit_interval_ms = 1000
 
     def store(self, name):
         """The store of that name in this task."""

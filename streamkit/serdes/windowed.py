@@ -1,0 +1,57 @@
+"""Windowed keys as bytes, as Java's serdes for windowed keys write them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from streamkit.common.errors import SerializationError
+from streamkit.common.model import Headers, Windowed
+from streamkit.serdes.serde import Serde
+
+_START = struct.Struct(">q")
+_SESSION = struct.Struct(">qq")
+_LONG_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindowedSerde:
+    """The key and the window's start; a reader must know the size, in milliseconds."""
+
+    inner: Serde[Any]
+    size_ms: int
+
+    def serialize(self, topic: str, value: Windowed[Any], headers: Headers, /) -> bytes:
+        key = self.inner.serialize(topic, _windowed(topic, value).key, headers) or b""
+        return key + _START.pack(value.start)
+
+    def deserialize(self, topic: str, data: bytes, headers: Headers, /) -> Windowed[Any]:
+        if len(data) < _START.size:
+            raise SerializationError(f"topic {topic}: {len(data)} bytes are no windowed key")
+        start = _START.unpack(data[-_START.size :])[0]
+        key = self.inner.deserialize(topic, data[: -_START.size], headers)
+        return Windowed(key, start, min(start + self.size_ms, _LONG_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionWindowedSerde:
+    """The key, the session's end, and its start."""
+
+    inner: Serde[Any]
+
+    def serialize(self, topic: str, value: Windowed[Any], headers: Headers, /) -> bytes:
+        key = self.inner.serialize(topic, _windowed(topic, value).key, headers) or b""
+        return key + _SESSION.pack(value.end, value.start)
+
+    def deserialize(self, topic: str, data: bytes, headers: Headers, /) -> Windowed[Any]:
+        if len(data) < _SESSION.size:
+            raise SerializationError(f"topic {topic}: {len(data)} bytes are no session key")
+        end, start = _SESSION.unpack(data[-_SESSION.size :])
+        return Windowed(self.inner.deserialize(topic, data[: -_SESSION.size], headers), start, end)
+
+
+def _windowed(topic: str, value: Any) -> Windowed[Any]:
+    if not isinstance(value, Windowed):
+        raise SerializationError(f"topic {topic}: the serde takes a Windowed, not {value!r:.80}")
+    return value

@@ -1,0 +1,184 @@
+"""Windowed streams: count, reduce and aggregate per key and window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from streamkit.common.errors import TopologyError
+from streamkit.common.model import Windowed
+from streamkit.serdes.builtin import long
+from streamkit.serdes.serde import Serde
+from streamkit.serdes.windowed import SessionWindowedSerde, TimeWindowedSerde
+from streamkit.state.builders import StoreBuilder, StoreKind
+from streamkit.topology.dsl import sides
+from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.rows import StoredRows
+from streamkit.topology.dsl.sides import Side
+from streamkit.topology.dsl.table import Table
+from streamkit.topology.dsl.windows import SessionWindows, SlidingWindows, Windows, duration_ms
+from streamkit.topology.operators.node import Node
+from streamkit.topology.operators.sliding import SlidingNode
+from streamkit.topology.operators.windowed import (
+    Aggregator,
+    Initializer,
+    SessionNode,
+    TimeWindowNode,
+)
+
+if TYPE_CHECKING:
+    from streamkit.topology.dsl.grouped import GroupedStream
+
+K = TypeVar("K")
+V = TypeVar("V")
+A = TypeVar("A")
+
+Emit = Literal["on_update", "on_close"]
+_AGGREGATE = "KSTREAM-AGGREGATE-"
+_REDUCE = "KSTREAM-REDUCE-"
+
+
+class WindowedStream(Generic[K, V]):
+    """A grouped stream in windows. Null keys and late records are dropped and counted."""
+
+    def __init__(
+        self, group: GroupedStream[K, V], windows: Windows, emits: Emit = "on_update"
+    ) -> None:
+        self._group = group
+        self._windows = windows
+        self._emits = emits
+
+    def emit(self, when: Emit) -> WindowedStream[K, V]:
+        """`on_update`: every update goes on; `on_close`: one result, when the window has closed."""
+        if when not in {"on_update", "on_close"}:
+            raise TopologyError(f"emit({when!r}): use on_update or on_close")
+        if when == "on_close" and getattr(self._windows, "advance_ms", 1) == 0:
+            raise TopologyError("emit('on_close'): unlimited windows never close")
+        return WindowedStream(self._group, self._windows, when)
+
+    def count(
+        self,
+        *,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[Windowed[K], int]:
+        """How many records each key has had in each window."""
+        choice = materialized(name, store)
+        is_sliding = isinstance(self._windows, SlidingWindows)
+        if choice is not None and choice.name is None and not is_sliding:
+            self._group.scope.graph.new_store_name(_AGGREGATE)  # as Kafka does
+        folds = (lambda: 0, lambda key, value, count: count + 1)
+        merger = _sum if isinstance(self._windows, SessionWindows) else None
+        names = ("count()", _AGGREGATE, node)
+        return self._table(names, folds, merger, Side(long, int), choice)
+
+    def reduce(
+        self,
+        reducer: Callable[[V, V], V],
+        *,
+        value: type[V] | Serde[V] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[Windowed[K], V]:
+        """`reducer(aggregate, value)`; the first value in a window is its first aggregate."""
+
+        def fold(key: K, new: V, aggregate: V | None) -> V:
+            return new if aggregate is None else reducer(aggregate, new)
+
+        def merge(key: K, one: V | None, two: V) -> V:
+            return two if one is None else reducer(one, two)
+
+        side = sides.unless_said(value, self._group.value_side)
+        names = ("reduce()", _REDUCE, node)
+        folds = (lambda: None, fold)
+        return self._table(names, folds, merge, side, materialized(name, store))
+
+    def aggregate(
+        self,
+        initial: A | Callable[[], A],
+        aggregator: Callable[[K, V, A], A],
+        merger: Callable[[K, A, A], A] | None = None,
+        *,
+        value: type[A] | Serde[A] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[Windowed[K], A]:
+        """`aggregator(key, value, aggregate)`, from `initial` on.
+
+        `merger(key, one, two)` brings two sessions together, and is for sessions only.
+        """
+        if (merger is None) is isinstance(self._windows, SessionWindows):
+            raise TopologyError("aggregate(): sessions need a merger, other windows have none")
+        initializer: Initializer = initial if callable(initial) else lambda: initial
+        side = sides.chosen(value, aggregator, sides.whole)
+        names = ("aggregate()", _AGGREGATE, node)
+        return self._table(
+            names, (initializer, aggregator), merger, side, materialized(name, store)
+        )
+
+    def _table(
+        self,
+        names: tuple[str, str, str | None],
+        folds: tuple[Initializer, Aggregator],
+        merger: Aggregator | None,
+        value: Side,
+        choice: Materialized | None,
+    ) -> Table[Windowed[K], Any]:
+        retention_ms = self._retention_ms(choice)
+
+        def build(builder: StoreBuilder) -> StoreBuilder:
+            is_session = isinstance(self._windows, SessionWindows)
+            return replace(
+                builder,
+                kind=StoreKind.SESSION if is_session else StoreKind.WINDOW,
+                caching_enabled=builder.caching_enabled and self._emits == "on_update",
+                retention_ms=retention_ms,
+                window_ms=getattr(self._windows, "size_ms", 0),
+            )
+
+        def make(name: str, rows: StoredRows) -> Node:
+            return self._node(name, rows, folds, merger)
+
+        return self._group.windowed_table(names, make, build, self._key_side, value, choice)
+
+    def _node(
+        self,
+        name: str,
+        rows: StoredRows,
+        folds: tuple[Initializer, Aggregator],
+        merger: Aggregator | None,
+    ) -> Node:
+        windows, closes = self._windows, self._emits == "on_close"
+        if isinstance(windows, SessionWindows):
+            assert merger is not None, "checked when the aggregate was declared"
+            times = (windows.gap_ms, windows.grace_ms)
+            return SessionNode(name, rows.store, folds, merger, times, closes, rows.sends_old)
+        if isinstance(windows, SlidingWindows):
+            times = (windows.difference_ms, windows.grace_ms)
+            return SlidingNode(name, rows.store, folds, times, closes, rows.sends_old)
+        return TimeWindowNode(name, rows.store, folds, windows, closes, rows.sends_old)
+
+    def _key_side(self, key: Serde[Any]) -> Side:
+        """The serde of the windowed keys, from that of the keys."""
+        if isinstance(self._windows, SessionWindows):
+            return Side(SessionWindowedSerde(key))
+        return Side(TimeWindowedSerde(key, self._windows.size_ms))
+
+    def _retention_ms(self, choice: Materialized | None) -> int:
+        least = self._windows.retention_ms
+        if choice is None or choice.retention is None:
+            return least
+        given = duration_ms(choice.retention)
+        if given < least:
+            raise TopologyError(
+                f"retention={choice.retention!r} is too short: windows and grace need {least}ms"
+            )
+        return given
+
+
+def _sum(key: Any, one: int, two: int) -> int:
+    return one + two

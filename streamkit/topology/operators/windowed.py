@@ -1,0 +1,223 @@
+"""Windowed aggregates: time windows, sliding windows, sessions.
+
+Each has its own stream time, the highest timestamp it has seen; a window that ended more than
+the grace before it takes nothing any more. With `emits_on_close` nothing goes on before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from streamkit.common.model import Headers, Windowed
+from streamkit.topology.operators.node import ProcessorContext, StoreNode
+
+LONG_MAX = 2**63 - 1
+Initializer = Callable[[], Any]
+Aggregator = Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindows:
+    """Windows [start, start + size), one every `advance_ms`; with 0 there is one only."""
+
+    size_ms: int
+    advance_ms: int
+    grace_ms: int
+    start_ms: int = 0
+
+    @property
+    def retention_ms(self) -> int:
+        """How long a store must keep them."""
+        return min(self.size_ms + self.grace_ms, LONG_MAX)
+
+    def starts(self, timestamp: int) -> range | tuple[int, ...]:
+        """The starts of the windows that hold a time, the first first."""
+        if self.advance_ms == 0:
+            return (self.start_ms,) if timestamp >= self.start_ms else ()
+        advance = self.advance_ms
+        first = max(0, timestamp - self.size_ms + advance) // advance * advance
+        return range(first, timestamp + 1, advance)
+
+    def end(self, start: int) -> int:
+        """The end of a window, which does not belong to it."""
+        return LONG_MAX if self.advance_ms == 0 else start + self.size_ms
+
+
+class WindowedNode(StoreNode):
+    """What windowed aggregates share: the fold, stream time, and results on close."""
+
+    def __init__(
+        self,
+        name: str,
+        store_name: str,
+        folds: tuple[Initializer, Aggregator],
+        grace_ms: int,
+        emits_on_close: bool,
+        sends_old: bool,
+    ) -> None:
+        super().__init__(name, store_name, sends_old)
+        self.initializer, self.aggregator = folds
+        self.grace_ms = grace_ms
+        self.emits_on_close = emits_on_close
+        self.stream_time = -1
+        self.emitted_to: int | None = None
+        self.next_emit_ms = 0
+        self.kept: Any = None
+        self.name_of_store = store_name
+
+    def init(self, context: ProcessorContext) -> None:
+        """Look up the store."""
+        super().init(context)
+        self.kept = context.store(self.name_of_store)
+        if self.emits_on_close:
+            self.kept.needed_from = 0
+
+    def update(
+        self, key: Windowed[Any], new: Any, old: Any, timestamp: int, headers: Headers
+    ) -> None:
+        """Hand on an update, unless a cache or the close of the window will."""
+        if not self.emits_on_close and not self.is_cached:
+            self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
+
+    def closed(self, close_time: int) -> tuple[int, int] | None:
+        """The range of times whose windows are to be emitted; None when there are none."""
+        raise NotImplementedError
+
+    def maybe_emit(self, close_time: int, headers: Headers) -> None:
+        """Emit what has closed; at most once in an interval of the wall clock."""
+        if not self.emits_on_close:
+            return
+        now_ms = self.context.wall_time_ms()
+        if now_ms < self.next_emit_ms:
+            return
+        self.next_emit_ms = now_ms + self.context.emit_interval_ms
+        if self.emitted_to is not None and self.emitted_to >= close_time:
+            return
+        bounds = self.closed(close_time)
+        if bounds is None:
+            return
+        for key, row in self.kept.fetch_all(*bounds, expired_too=True):
+            self.forward_change(key, row[0], None, self.time_of(key, row), headers)
+        self.emitted_to = close_time
+        self.kept.needed_from = max(bounds[1], 0)
+
+    def time_of(self, key: Windowed[Any], row: Any) -> int:
+        """The time of a final result."""
+        time: int = row[1]
+        return time
+
+
+class TimeWindowNode(WindowedNode):
+    """Tumbling, hopping and unlimited windows."""
+
+    def __init__(
+        self,
+        name: str,
+        store_name: str,
+        folds: tuple[Initializer, Aggregator],
+        windows: TimeWindows,
+        emits_on_close: bool,
+        sends_old: bool,
+    ) -> None:
+        super().__init__(name, store_name, folds, windows.grace_ms, emits_on_close, sends_old)
+        self.windows = windows
+
+    def process(self, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
+        if key is None:
+            self.context.drop(f"{self.name}: null key")
+            return
+        self.stream_time = max(self.stream_time, timestamp)
+        close_time = self.stream_time - self.grace_ms
+        windows = self.windows
+        for start in windows.starts(timestamp):
+            end = windows.end(start)
+            if end <= close_time:
+                self.context.drop(f"{self.name}: window [{start}, {end}) has closed")
+                continue
+            window = Windowed(key, start, end)
+            row = self.get(window)
+            if row is None:
+                old, time = self.initializer(), timestamp
+            else:
+                old, time = row[0], max(timestamp, row[1])
+            new = self.aggregator(key, value, old)
+            self.put(window, new, time, headers)
+            self.update(window, new, old, time, headers)
+        self.maybe_emit(close_time, headers)
+
+    def closed(self, close_time: int) -> tuple[int, int] | None:
+        windows = self.windows
+        last = close_time - windows.size_ms
+        if last < 0:
+            return None
+        if self.emitted_to is None:
+            return 0, last
+        first = max(0, self.emitted_to - windows.size_ms) + 1
+        if list(windows.starts(last)) == list(windows.starts(first - 1)):
+            return None
+        return first, last
+
+
+class SessionNode(WindowedNode):
+    """Sessions: a record joins all sessions within the gap, and what they hold is merged."""
+
+    def __init__(
+        self,
+        name: str,
+        store_name: str,
+        folds: tuple[Initializer, Aggregator],
+        merger: Aggregator,
+        times: tuple[int, int],
+        emits_on_close: bool,
+        sends_old: bool,
+    ) -> None:
+        gap_ms, grace_ms = times
+        super().__init__(name, store_name, folds, grace_ms, emits_on_close, sends_old)
+        self.merger = merger
+        self.gap_ms = gap_ms
+
+    def process(self, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
+        if key is None:
+            self.context.drop(f"{self.name}: null key")
+            return
+        self.stream_time = max(self.stream_time, timestamp)
+        close_time = self.stream_time - self.grace_ms - self.gap_ms
+        start = end = timestamp
+        aggregate = self.initializer()
+        merged = list(self.sessions(key, timestamp))
+        for session, row in merged:
+            aggregate = self.merger(key, aggregate, row[0])
+            start, end = min(start, session.start), max(end, session.end)
+        if end < close_time:
+            self.context.drop(f"{self.name}: session [{start}, {end}] has closed")
+        else:
+            self.replace(Windowed(key, start, end), merged, value, aggregate)
+        self.maybe_emit(close_time, headers)
+
+    def sessions(self, key: Any, timestamp: int) -> Iterator[tuple[Windowed[Any], Any]]:
+        """The sessions that a record at this time touches."""
+        latest = timestamp + self.gap_ms
+        for session, row in self.kept.fetch(key, timestamp - self.gap_ms, None):
+            if session.start <= latest:
+                yield session, row
+
+    def replace(
+        self, window: Windowed[Any], merged: list[tuple[Windowed[Any], Any]], value: Any, old: Any
+    ) -> None:
+        """Take the merged sessions out and put the new one in."""
+        if window.start != window.end:
+            for session, row in merged:
+                self.put(session, None, session.end, ())
+                self.update(session, None, row[0], session.end, ())
+        new = self.aggregator(window.key, value, old)
+        self.put(window, new, window.end, ())
+        self.update(window, new, None, window.end, ())
+
+    def closed(self, close_time: int) -> tuple[int, int] | None:
+        first, last = max(0, self.emitted_to or 0), close_time - 1
+        return (first, last) if last >= max(first, 0) else None
+
+    def time_of(self, key: Windowed[Any], row: Any) -> int:
+        return key.end
