@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import confluent_kafka
 import kafka
 import pytest
 
@@ -75,11 +76,12 @@ def test_flights_average_equals_the_one_computed_directly(broker: Broker, tmp_pa
     assert len(rows) == 336_776
     expected = true_averages(rows)
     create_topics(broker.bootstrap, PARTITIONS, "flights", "average-delays")
-    producer = kafka.KafkaProducer(bootstrap_servers=broker.bootstrap, linger_ms=20)
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": broker.bootstrap, "queue.buffering.max.messages": 1_000_000}
+    )
     for carrier, flight in rows:
-        producer.send("flights", flight.model_dump_json().encode(), key=carrier.encode())
-    producer.flush()
-    producer.close()
+        producer.produce("flights", flight.model_dump_json(), key=carrier)
+    assert producer.flush(60) == 0
 
     def averages() -> dict[str, float]:
         rows = read_confluent(broker.bootstrap, "average-delays", PARTITIONS)
