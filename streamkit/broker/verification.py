@@ -77,19 +77,8 @@ class TransactionVerifier:
         verifying: Verifying,
     ) -> Mapping[TopicPartition, Verdict]:
         """With what each batch may be appended, or why not; errors as the coordinator has them."""
-        verdicts: dict[TopicPartition, Verdict] = {}
-        guards: dict[TopicPartition, Verification] = {}
-        for batch in batches:
-            guard = batch.partition.log.producers.begin_verification(
-                producer_id,
-                epoch,
-                batch.sequence,
-                self._clock.now_ms(),
-                starts_at_zero=verifying is Verifying.ADD,
-            )
-            verdicts[batch.topic_partition] = UNVERIFIED if guard is None else InTransaction(guard)
-            if guard is not None:
-                guards[batch.topic_partition] = guard
+        guards = self._begin(producer_id, epoch, batches, verifying)
+        verdicts = _verdicts(batches, guards)
         is_needed = self._settings.transaction_partition_verification_enable
         if not guards or (verifying is not Verifying.ADD and not is_needed):
             return verdicts
@@ -100,11 +89,30 @@ class TransactionVerifier:
             errors = await self._ask(request, verifying)
         except ApiError as error:
             return verdicts | dict.fromkeys(guards, error)
+        # The marker of the transaction before, which was waited for, has ended those guards.
+        verdicts = _verdicts(batches, self._begin(producer_id, epoch, batches, verifying))
         for partition, code in errors.items():
             if code is not ErrorCode.none:
                 why = f"{partition} is not part of the transaction of {transactional_id}"
                 verdicts[partition] = ApiError(code, why)
         return verdicts
+
+    def _begin(
+        self, producer_id: int, epoch: int, batches: list[FirstBatch], verifying: Verifying
+    ) -> dict[TopicPartition, Verification]:
+        """The guards of the partitions in which the transaction has not begun yet."""
+        guards: dict[TopicPartition, Verification] = {}
+        for batch in batches:
+            guard = batch.partition.log.producers.begin_verification(
+                producer_id,
+                epoch,
+                batch.sequence,
+                self._clock.now_ms(),
+                starts_at_zero=verifying is Verifying.ADD,
+            )
+            if guard is not None:
+                guards[batch.topic_partition] = guard
+        return guards
 
     async def _ask(
         self, request: AddRequest, verifying: Verifying
@@ -124,6 +132,13 @@ class TransactionVerifier:
                     raise
             # The markers of the transaction before are still on their way.
             await asyncio.sleep(backoff_ms / 1000)
+
+
+def _verdicts(
+    batches: list[FirstBatch], guards: Mapping[TopicPartition, Verification]
+) -> dict[TopicPartition, Verdict]:
+    partitions = [batch.topic_partition for batch in batches]
+    return {tp: InTransaction(guards[tp]) if tp in guards else UNVERIFIED for tp in partitions}
 
 
 def produce_error(error: ApiError, verifying: Verifying) -> ApiError:
