@@ -101,12 +101,16 @@ def _compress_xerial(data: Buffer) -> bytes:
 
 
 def _compress_lz4(data: Buffer, level: int) -> bytes:
-    mode = {} if level == LZ4_LEVEL_FAST else {"mode": "high_compression", "compression": level}
+    if level != LZ4_LEVEL_FAST:
+        # Blocks that are compressed with a level, and their checksums, which readers know.
+        compressor = cramjam.lz4.Compressor(level=level, content_checksum=False, block_linked=False)
+        compressor.compress(data)
+        return bytes(compressor.finish())
     chunks = [LZ4_FRAME_HEADER]
     view = memoryview(data)
     for start in range(0, len(view), LZ4_BLOCK_BYTES):
         plain = view[start : start + LZ4_BLOCK_BYTES]
-        block = bytes(cramjam.lz4.compress_block(plain, store_size=False, **mode))
+        block = bytes(cramjam.lz4.compress_block(plain, store_size=False))
         if len(block) < len(plain):
             chunks += (UINT32_LE.pack(len(block)), block)
         else:
