@@ -89,8 +89,10 @@ class TransactionVerifier:
             errors = await self._ask(request, verifying)
         except ApiError as error:
             return verdicts | dict.fromkeys(guards, error)
-        # The marker of the transaction before, which was waited for, has ended those guards.
-        verdicts = _verdicts(batches, self._begin(producer_id, epoch, batches, verifying))
+        if verifying is Verifying.ADD:
+            # The marker of the transaction before, which was waited for, has ended those guards.
+            # A marker of this one would bring a higher epoch, so a late append fails all the same.
+            verdicts = _verdicts(batches, self._begin(producer_id, epoch, batches, verifying))
         for partition, code in errors.items():
             if code is not ErrorCode.none:
                 why = f"{partition} is not part of the transaction of {transactional_id}"

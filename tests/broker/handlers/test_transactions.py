@@ -294,6 +294,32 @@ def test_next_transaction_follows_at_once(world: Any) -> None:
     assert world.run(scenario) == ["0", "1", "3"]
 
 
+@pytest.mark.parametrize("markers_s", [0.03, 0.5])
+def test_leader_waits_a_little_for_the_markers_before(world: Any, markers_s: float) -> None:
+    async def scenario(asker: Any) -> Any:
+        topic_id = await asker.create("orders")
+        producer = Producer(asker)
+        await producer.init()
+        await producer.send(topic_id, "a")
+        transactions = asker.node.dispatcher._parts.transactions
+        write = transactions._write_markers
+
+        async def slowly(end: Any, partitions: Any) -> Any:
+            await asyncio.sleep(markers_s)
+            return await write(end, partitions)
+
+        transactions._write_markers = slowly
+        await producer.end(commit=True, settle=False)
+        sent = await producer.send(topic_id, "b")
+        await asyncio.sleep(1)
+        return sent.error_code, await read_committed(asker, topic_id)
+
+    code, found = world.run(scenario)
+    is_quick = markers_s < 0.1
+    assert code is (ErrorCode.none if is_quick else ErrorCode.concurrent_transactions)
+    assert found == ["a"]
+
+
 def test_first_batch_of_an_unknown_producer_begins_at_zero(world: Any) -> None:
     async def scenario(asker: Any) -> Any:
         topic_id = await asker.create("orders")
