@@ -192,6 +192,7 @@ class Partition:
         if not self.is_offline:
             logger.error("%s is offline: %s", self, error)
             self.is_offline = True
+            self.log.has_failed = True
             self.watch.wake()
         return ApiError(ErrorCode.kafka_storage_error, str(error))
 

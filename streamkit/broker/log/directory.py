@@ -195,12 +195,16 @@ class LogDirectory:
             self.disk.write_atomic(f"{self.path}/{name}", data)
 
     def close(self, *, clean: bool = True, broker_epoch: int = -1) -> None:
-        """Close all logs, leave the mark of a clean shutdown, give the directory back."""
+        """Close all logs, leave the mark of a clean shutdown, give the directory back.
+
+        After a failed log there is no mark: the next start looks at every byte.
+        """
         try:
             for log in self.logs.values():
-                log.close(clean)
+                log.close(clean and not log.has_failed)
             if clean:
                 self.checkpoint()
+            if clean and not any(log.has_failed for log in self.logs.values()):
                 mark = f'{{"version":0,"brokerEpoch":{broker_epoch}}}'
                 self.disk.write_atomic(f"{self.path}/{CLEAN_SHUTDOWN}", mark.encode())
         finally:

@@ -110,6 +110,7 @@ class Log:
         self.high_watermark = 0
         self.recovery_point = 0
         self.cleaned_offset = 0
+        self.has_failed = False
         self.flushed_ms = now_ms()
         self._now_ms = now_ms
         self._bases: list[int] = []
