@@ -114,6 +114,9 @@ def contract_of(
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a builtin without a signature takes the value
         parameters = []
+    else:
+        if not parameters:
+            raise TopologyError(f"processor {name} takes nothing: its first parameter is the value")
     hints = hints_of(function)
     unresolved = set(getattr(function, "__annotations__", {})) - set(hints)
     if unresolved:

@@ -53,6 +53,9 @@ class PhysicalBuilder:
         self._source_topics: dict[str, str] = {}
         self._patterns: dict[str, str] = {}
         self._resets: dict[str, str] = {}
+        self._copartitioned: list[tuple[str, ...]] = []
+        self.null_keys_pass: set[str] = set()
+        """Nodes above which records without a key must go on."""
 
     def add_internal_topic(self, topic: InternalTopic) -> str:
         """Declare a repartition topic before the nodes that use it; gives its full name."""
@@ -80,7 +83,8 @@ class PhysicalBuilder:
     def add_store(self, store: StoreBuilder, node: str) -> None:
         """Give a node a store; the same store may be given to several."""
         known = self._stores.get(store.name)
-        if known is not None and known != store:
+        # Equal is not enough: two counts that name one store would count each other's records.
+        if known is not None and known is not store:
             raise TopologyError(
                 f"A different StateStore has already been added with the name {store.name}: "
                 "give one of them another name"
@@ -88,7 +92,16 @@ class PhysicalBuilder:
         self._stores[store.name] = store
         self._groups.unite(self._first_user.setdefault(store.name, node), node)
         spec = self._nodes[node]
-        self._nodes[node] = replace(spec, stores=(*spec.stores, store.name))
+        if store.name not in spec.stores:
+            self._nodes[node] = replace(spec, stores=(*spec.stores, store.name))
+
+    def connect_store(self, store: str, node: str) -> None:
+        """Give a node a store that another node has already."""
+        self.add_store(self._stores[store], node)
+
+    def copartition(self, *nodes: str) -> None:
+        """The topics that these nodes read, through whatever, must have equal partitions."""
+        self._copartitioned.append(nodes)
 
     def build(self) -> Topology:
         """Cut the nodes into sub-topologies."""
@@ -112,6 +125,7 @@ class PhysicalBuilder:
             repartition_sources=tuple(
                 self._repartition(topic, internal[topic]) for topic in read if topic in internal
             ),
+            copartition_groups=self._copartition_groups({spec.name for spec in nodes}),
             repartition_sinks=tuple(dict.fromkeys(topic for topic in written if topic in internal)),
             changelogs=tuple(
                 self._changelog(store)
@@ -121,6 +135,25 @@ class PhysicalBuilder:
             stores=tuple(stores),
             offset_resets={topic: self._resets[topic] for topic in read if topic in self._resets},
         )
+
+    def _copartition_groups(self, members: set[str]) -> tuple[tuple[str, ...], ...]:
+        """Groups of topics; those that overlap are one."""
+        groups: list[dict[str, None]] = []
+        for nodes in self._copartitioned:
+            if nodes[0] not in members:
+                continue
+            group = dict.fromkeys(topic for node in nodes for topic in self._topics_above(node))
+            for other in [each for each in groups if not group.keys().isdisjoint(each)]:
+                groups.remove(other)
+                group = {**other, **group}
+            groups.append(group)
+        return tuple(tuple(group) for group in groups if len(group) > 1)
+
+    def _topics_above(self, node: str) -> list[str]:
+        spec = self._nodes[node]
+        if spec.kind is NodeKind.SOURCE:
+            return list(spec.topics)
+        return [topic for parent in spec.parents for topic in self._topics_above(parent)]
 
     def _repartition(self, name: str, topic: InternalTopic) -> InternalTopicSpec:
         return InternalTopicSpec(
