@@ -260,6 +260,12 @@ class App:
         `Record[K, R]`. `stores` names the stores of store parameters.
         """
 
+        if not isinstance(source, Stream | Topic):
+            raise TopologyError(
+                f"app.processor() got {source!r}: give the topic or stream that it reads, as in "
+                "@app.processor(words)"
+            )
+
         def declare(function: Callable[..., Any]) -> None:
             stream = source if isinstance(source, Stream) else self.stream(source)
             out = stream.process(function, name=name, stores=stores)
@@ -316,7 +322,9 @@ class App:
     def main(self, arguments: Sequence[str] | None = None) -> NoReturn:
         """Be the `streamkit` command line for this program, and exit."""
         from streamkit.cli.main import main
+        from streamkit.cli.program import refuse_while_loading
 
+        refuse_while_loading()
         main(arguments, app=self)
 
     def _topic_configs(self) -> dict[str, str]:

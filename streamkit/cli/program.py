@@ -16,6 +16,9 @@ import click
 from streamkit.app import App
 from streamkit.common.errors import StreamkitError, UsageError
 
+_loading: list[str] = []
+"""The programs whose import is under way."""
+
 argument: Callable[[Any], Any] = click.argument("program")
 """The PROGRAM argument of a command."""
 
@@ -39,17 +42,26 @@ def load(program: str) -> App:
     return _only_app(module, program)
 
 
+def refuse_while_loading() -> None:
+    """Raises UsageError when a program that a command imports would start another command."""
+    if _loading:
+        raise UsageError('put app.main() under `if __name__ == "__main__":`')
+
+
 def _import(target: str) -> ModuleType:
     is_file = target.endswith(".py") or "/" in target
     if is_file and not Path(target).is_file():
         raise UsageError(f"there is no program file {target}")
+    _loading.append(target)
     try:
-        return _from_file(Path(target)) if is_file else importlib.import_module(target)
+        return _from_file(Path(target)) if is_file else _from_module(target)
     except StreamkitError as error:
         raise UsageError(f"{target}: {error}{_where(error, target)}") from error
     except Exception as error:  # the program is foreign code: whatever it raises is its answer
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"cannot import {target}: {reason}{_where(error, target)}") from error
+    finally:
+        _loading.pop()
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -63,6 +75,13 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _from_module(name: str) -> ModuleType:
+    # A module beside the user imports as it does for `python -m`.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    return importlib.import_module(name)
 
 
 def _where(error: BaseException, target: str) -> str:
