@@ -15,6 +15,7 @@ from streamkit.common.errors import ConfigError
 from streamkit.common.settings import CommaList, Settings
 
 INT_MAX = 2**31 - 1
+PORT_MAX = 65_535
 LONG_MAX = 2**63 - 1
 
 
@@ -186,6 +187,8 @@ class Endpoint:
         host, colon, port = address.rpartition(":")
         if not separator or not colon or not port.isdigit() or not name:
             raise ValueError(f"a listener is written PLAINTEXT://host:port, not {text!r}")
+        if int(port) > PORT_MAX:
+            raise ValueError(f"the port of {text!r} is above {PORT_MAX}")
         return cls(name.upper(), host.strip("[]"), int(port))
 
     def __str__(self) -> str:

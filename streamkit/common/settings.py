@@ -131,7 +131,10 @@ def _first_problem(error: ValidationError, where: str) -> str:
     reason = reason[:1].lower() + reason[1:]
     if not key:
         return f"{reason}{_in(where)}"
-    return f"{_key(key)}: {reason}, but it is {problem['input']!r}{_in(where)}"
+    given = repr(problem["input"])
+    if given in reason:
+        return f"{_key(key)}: {reason}{_in(where)}"
+    return f"{_key(key)}: {reason}, but it is {given}{_in(where)}"
 
 
 def _in(where: str) -> str:
