@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from streamkit.common.errors import UsageError
+from streamkit.common.errors import StorageError, UsageError
 from streamkit.common.seams import Disk
 from streamkit.common.settings import parse_assignments, parse_properties
 
@@ -36,5 +36,7 @@ def read_settings(disk: Disk, assignments: Sequence[str], config: str | None) ->
             text = disk.read(config).decode()
         except FileNotFoundError:
             raise UsageError(f"there is no configuration file {config}") from None
+        except (StorageError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read the configuration file {config}: {error}") from None
         values = parse_properties(text, where=config)
     return values | parse_assignments(assignments)

@@ -18,6 +18,8 @@ from streamkit.common.seams import Seams
 from streamkit.common.system import run_loop, system_seams
 
 POLL_MS = 500
+API_TIMEOUT_MS = 5000
+"""A person waits for the answer: a cluster that is not there is said before Kafka's minute."""
 
 _Show = Callable[[ConsumerRecord], None]
 
@@ -49,6 +51,7 @@ def command(
     settings = {
         "bootstrap.servers": bootstrap,
         "auto.offset.reset": "earliest",
+        "default.api.timeout.ms": str(API_TIMEOUT_MS),
         **read_settings(seams.disk, assignments, config),
     }
 

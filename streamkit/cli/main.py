@@ -87,6 +87,9 @@ def main(arguments: Sequence[str] | None = None, *, app: App | None = None) -> N
         status = streamkit.main(given, prog_name="streamkit", standalone_mode=False, obj=app)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except UsageError as error:

@@ -19,6 +19,7 @@ from streamkit.cli.worker import (
     supervise,
 )
 from streamkit.client.admin import Admin, NewTopic
+from streamkit.common.errors import UsageError
 from streamkit.common.seams import Seams
 from streamkit.common.system import pause, run_loop, system_seams
 from streamkit.tasks.settings import StreamsSettings
@@ -53,12 +54,20 @@ def command(
     log_to_stderr()
     seams = system_seams()
     app = programs.load(program)
+    options = read_settings(seams.disk, assignments, config)
+    if "bootstrap.servers" in options:
+        raise UsageError(
+            "run starts a broker of its own; on a cluster it is streamkit worker "
+            f"{program} --bootstrap {options['bootstrap.servers']}"
+        )
     given = {
         "state.dir": f"{data}/state",
         "commit.interval.ms": COMMIT_INTERVAL_MS,
         **app.config,
-        **read_settings(seams.disk, assignments, config),
+        **options,
     }
+    if not app.topology.subtopologies:
+        raise UsageError(f"{program} reads no topic: declare a stream, a table or a processor")
     topics = [NewTopic(name, partitions or processes or 1) for name in topics_of(app.topology)]
     settings_of(app, given)  # what is wrong is said before a broker starts
     broker = start_broker(seams.disk, seams.spawn, pause, f"{data}/broker", listen=listen)
@@ -73,10 +82,10 @@ def command(
         if processes is None:
             return run_worker(app, settings, seams)
         own = ("state.dir", "commit.interval.ms")
-        options = as_options([f"{key}={given[key]}" for key in own], None)
-        options += as_options(assignments, config)
-        options += ["--bootstrap", broker.bootstrap]
-        return supervise(app, settings, seams, WorkerCommand(program, tuple(options)), processes)
+        passed_on = as_options([f"{key}={given[key]}" for key in own], None)
+        passed_on += as_options(assignments, config)
+        passed_on += ["--bootstrap", broker.bootstrap]
+        return supervise(app, settings, seams, WorkerCommand(program, tuple(passed_on)), processes)
     finally:
         broker.stop()
 

@@ -61,7 +61,8 @@ def command(
     settings = settings_of(app, given)
     if not settings.bootstrap_servers:
         raise UsageError("which cluster? give --bootstrap HOST:PORT, or set bootstrap.servers")
-    app.topology  # noqa: B018 - an error in it is said before anything is connected
+    if not app.topology.subtopologies:  # and what is wrong in it is said before connecting
+        raise UsageError(f"{program} reads no topic: declare a stream, a table or a processor")
     if processes is None or slot is not None:
         return run_worker(app, settings, seams, slot=slot or 0, process_id=process_id)
     options = as_options(assignments, config)

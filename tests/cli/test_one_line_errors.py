@@ -152,3 +152,54 @@ def test_help_of_every_command_works() -> None:
         done = streamkit(*words, "--help")
         assert done.returncode == 0, done.stderr
         assert "Usage: streamkit" in done.stdout
+
+
+def test_no_command_shows_the_help_in_lines() -> None:
+    done = streamkit()
+    assert done.returncode == 2
+    assert "\n  worker " in done.stderr
+
+
+def test_configuration_file_that_cannot_be_read(tmp_path: Path) -> None:
+    line = one_line("worker", PROGRAM, "--bootstrap", "x:1", "--config", str(tmp_path))
+    assert "cannot read the configuration file" in line
+
+
+def test_value_is_named_once() -> None:
+    line = one_line("worker", PROGRAM, "--bootstrap", "nocolon")
+    assert line.count("nocolon") == 1
+
+
+def test_port_that_no_machine_has(tmp_path: Path) -> None:
+    line = one_line("broker", "start", "--listen", "127.0.0.1:80000", "--data", str(tmp_path))
+    assert "65535" in line
+
+
+def test_run_refuses_a_cluster(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    line = one_line("run", PROGRAM, "--data", data, "--set", "bootstrap.servers=kafka-1:9092")
+    assert "streamkit worker" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "reads no topic"),
+        ("app.stream('a', key=str, value=str).to('b')\napp.main()\n", "__name__"),
+        ("app.topic('a', key='str', value=str)\n", "without quotes"),
+        ("@app.processor\ndef f(value: str) -> None: ...\n", "@app.processor("),
+        (
+            "@app.processor(app.topic('a', key=str, value=str))\ndef f() -> None: ...\n",
+            "takes nothing",
+        ),
+        (
+            "s = app.stream('a', key=str, value=str).group_by_key()\n"
+            "s.count(name='one')\ns.count(name='one')\n",
+            "name one",
+        ),
+    ],
+    ids=["empty", "unguarded-main", "quoted-type", "bare-decorator", "no-parameter", "one-store"],
+)
+def test_mistake_in_a_program(tmp_path: Path, text: str, said: str) -> None:
+    path = program(tmp_path, f"import streamkit as sk\napp = sk.App('mistaken')\n{text}")
+    assert said in one_line("worker", path, "--bootstrap", "127.0.0.1:1")
