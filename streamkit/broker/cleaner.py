@@ -26,7 +26,6 @@ from streamkit.broker.log.compaction import (
 from streamkit.broker.log.errors import LogError
 from streamkit.broker.partitions import Partition
 from streamkit.broker.replicas import Replicas
-from streamkit.broker.settings import BrokerSettings
 from streamkit.common.errors import CorruptBatchError, StorageError
 from streamkit.common.seams import Child, Seams
 
@@ -38,17 +37,17 @@ CHILD_MODULE = "streamkit.broker.log.clean_child"
 
 
 class LogCleaner:
-    """Compacts the logs of one node, as long as it runs."""
+    """Compacts the logs of one node, as long as it runs; `number` gives its settings."""
 
     def __init__(
         self,
         replicas: Replicas,
-        settings: BrokerSettings,
+        number: Callable[[str], int],
         seams: Seams,
         checkpoint: Callable[[], Awaitable[None]],
     ) -> None:
         self._replicas = replicas
-        self._settings = settings
+        self._number = number
         self._seams = seams
         self._checkpoint = checkpoint
         self._uncleanable: set[str] = set()
@@ -59,7 +58,7 @@ class LogCleaner:
         while True:
             while await self.clean_one():
                 pass
-            await asyncio.sleep(self._settings.log_cleaner_backoff_ms / 1000)
+            await asyncio.sleep(self._number("log.cleaner.backoff.ms") / 1000)
 
     async def clean_one(self) -> bool:
         """Compact the filthiest log that is due; False when there is none or it went wrong."""
@@ -99,7 +98,7 @@ class LogCleaner:
             # Recovery trusts holes between segments only where everything was flushed.
             await partition.flush()
         now_ms = self._seams.clock.now_ms()
-        buffer_bytes = self._settings.log_cleaner_dedupe_buffer_size
+        buffer_bytes = self._number("log.cleaner.dedupe.buffer.size")
         job = make_job(log, dirty, now_ms, buffer_bytes)
         in_thread = self._seams.spawn.in_thread
         try:

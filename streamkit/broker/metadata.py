@@ -109,6 +109,16 @@ class ClusterMetadata:
         node_id = self._settings.node_id
         return BrokerLayers(image.broker_configs(node_id), image.broker_configs(None), self._static)
 
+    def live_number(self, key: str) -> int:
+        """A broker setting as it is now: what was changed while the broker runs comes first."""
+        layers = self.broker_layers()
+        text = layers.dynamic.get(key, layers.dynamic_default.get(key))
+        if text is not None:
+            return int(text)
+        value = getattr(self._settings, key.replace(".", "_"))
+        assert isinstance(value, int), f"{key} is {value!r}"
+        return value
+
     def group_configs(self, group: str) -> Mapping[str, str]:
         """What was set on a group."""
         return self.image.group_configs(group)

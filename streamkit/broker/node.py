@@ -171,10 +171,7 @@ class Node:
         replicas.set_strays_aside()
         quorum.on_image(TopicNews(groups).on_image)
         await self._membership.unfence()
-        upkeep = LogUpkeep(self._directory, replicas, settings, seams.clock, seams.spawn.in_thread)
-        self._start_task(upkeep.run())
-        if settings.log_cleaner_enable:
-            self._start_task(LogCleaner(replicas, settings, seams, upkeep.checkpoint).run())
+        self._start_upkeep(self._directory, replicas, metadata)
         self.dispatcher.serve(
             BrokerParts(
                 settings,
@@ -195,6 +192,18 @@ class Node:
             )
         )
         logger.info("node %d serves %s at %s", settings.node_id, settings.data_dir, self.bootstrap)
+
+    def _start_upkeep(
+        self, directory: LogDirectory, replicas: Replicas, metadata: ClusterMetadata
+    ) -> None:
+        settings, seams = self.settings, self._seams
+        number = metadata.live_number
+        upkeep = LogUpkeep(
+            directory, replicas, settings, number, seams.clock, seams.spawn.in_thread
+        )
+        self._start_task(upkeep.run())
+        if settings.log_cleaner_enable:
+            self._start_task(LogCleaner(replicas, number, seams, upkeep.checkpoint).run())
 
     async def _register(self, membership: Membership) -> None:
         advertised = self._advertised

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from streamkit.broker.log.directory import LogDirectory
 from streamkit.broker.log.segment import RetiredSegment
@@ -26,19 +26,21 @@ TICK_MS_MIN = 10.0
 
 
 class LogUpkeep:
-    """The rounds over the logs of one node."""
+    """The rounds over the logs of one node; `number` gives settings that may change."""
 
     def __init__(
         self,
         directory: LogDirectory,
         replicas: Replicas,
         settings: BrokerSettings,
+        number: Callable[[str], int],
         clock: Clock,
         in_thread: InThread,
     ) -> None:
         self._directory = directory
         self._replicas = replicas
         self._settings = settings
+        self._number = number
         self._clock = clock
         self._in_thread = in_thread
         self._written: Mapping[str, bytes] = {}
@@ -90,8 +92,9 @@ class LogUpkeep:
 
     def _expire_producers(self) -> None:
         now_ms = self._clock.now_ms()
+        expiration_ms = self._number("producer.id.expiration.ms")
         for partition in self._replicas:
-            partition.log.producers.expire(now_ms, self._settings.producer_id_expiration_ms)
+            partition.log.producers.expire(now_ms, expiration_ms)
 
     async def checkpoint(self) -> None:
         """Write the checkpoint files that changed; an idle broker writes nothing."""

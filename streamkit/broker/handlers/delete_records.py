@@ -47,7 +47,7 @@ def _delete_or_raise(ctx: RequestContext, topic: str, asked: DeleteRecordsPartit
     partition = ctx.broker.replicas.find(topic, asked.partition_index)
     partition.check()
     log = partition.log
-    if not log.settings.is_deleted:
+    if log.settings.is_compacted and not log.settings.is_deleted:
         raise ApiError(ErrorCode.policy_violation, f"{topic} is compacted, not deleted")
     offset = log.high_watermark if asked.offset == HIGH_WATERMARK else asked.offset
     if not 0 <= offset <= log.high_watermark:

@@ -18,7 +18,12 @@ from streamkit.broker.kraft.topic_config import BROKER_SYNONYMS, TOPIC_CONFIGS
 from streamkit.broker.settings import BrokerSettings
 from streamkit.common.errors import ConfigError
 
-DYNAMIC_CONFIGS = BROKER_SYNONYMS - {
+LIVE_CONFIGS = frozenset(
+    {"log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "producer.id.expiration.ms"}
+)
+"""The keys of its own that the broker looks up whenever it needs them."""
+
+DYNAMIC_CONFIGS = LIVE_CONFIGS | BROKER_SYNONYMS - {
     # Read once at the start, in units that a change could not be told from.
     "log.retention.hours",
     "log.retention.minutes",
@@ -26,7 +31,7 @@ DYNAMIC_CONFIGS = BROKER_SYNONYMS - {
     "log.roll.jitter.hours",
     "log.flush.scheduler.interval.ms",
 }
-"""The keys that can be changed while the broker runs (DynamicLogConfig)."""
+"""The keys that can be changed while the broker runs (DynamicBrokerConfig)."""
 
 _INTS = frozenset({"fetch.max.bytes", "socket.request.max.bytes"})
 
@@ -121,3 +126,4 @@ def validate_broker_configs(values: Mapping[str, str]) -> None:
         if key is None:
             raise ConfigError(f"unknown broker config name: {name}")
         key.parse(text)
+    BrokerSettings.from_mapping(values)

@@ -102,3 +102,17 @@ def test_the_quorum_is_described(world: Any) -> None:
         assert answer.nodes[0].listeners[0].port == 9092
 
     world.run(scenario)
+
+
+def test_the_cleaner_obeys_configs_that_change_while_it_runs(world: Any) -> None:
+    async def scenario(asker: Any) -> None:
+        for value, code in (("700", ErrorCode.none), ("-3", ErrorCode.invalid_config)):
+            change = {"name": "log.cleaner.backoff.ms", "value": value, "config_operation": 0}
+            resource = {"resource_type": 4, "resource_name": "", "configs": [change]}
+            answer = await asker.ask(ApiKey.INCREMENTAL_ALTER_CONFIGS, resources=[resource])
+            assert answer.responses[0].error_code == code
+        parts = asker.node.dispatcher._parts
+        assert parts.metadata.live_number("log.cleaner.backoff.ms") == 700
+        assert parts.metadata.live_number("log.cleaner.dedupe.buffer.size") == 134217728
+
+    world.run(scenario)
