@@ -16,7 +16,6 @@ LATER_BROKERS = "several brokers come later"
 LATER_SECURITY = "security and quotas come later"
 LATER_SHARE = "share groups come later"
 LATER_GROUPS = "groups are being built"
-LATER_TRANSACTIONS = "transactions are being built"
 BETWEEN_BROKERS = "asked only between brokers and controllers, and there is one node"
 TELEMETRY = "only served where a metrics plug-in is configured, and there is none"
 
@@ -31,14 +30,6 @@ REASONS = {
     ApiKey.OFFSET_DELETE: LATER_GROUPS,
     ApiKey.CONSUMER_GROUP_HEARTBEAT: LATER_GROUPS,
     ApiKey.CONSUMER_GROUP_DESCRIBE: LATER_GROUPS,
-    ApiKey.ADD_PARTITIONS_TO_TXN: LATER_TRANSACTIONS,
-    ApiKey.ADD_OFFSETS_TO_TXN: LATER_TRANSACTIONS,
-    ApiKey.END_TXN: LATER_TRANSACTIONS,
-    ApiKey.WRITE_TXN_MARKERS: LATER_TRANSACTIONS,
-    ApiKey.TXN_OFFSET_COMMIT: LATER_TRANSACTIONS,
-    ApiKey.DESCRIBE_PRODUCERS: LATER_TRANSACTIONS,
-    ApiKey.DESCRIBE_TRANSACTIONS: LATER_TRANSACTIONS,
-    ApiKey.LIST_TRANSACTIONS: LATER_TRANSACTIONS,
     ApiKey.SASL_HANDSHAKE: LATER_SECURITY,
     ApiKey.SASL_AUTHENTICATE: LATER_SECURITY,
     ApiKey.DESCRIBE_ACLS: LATER_SECURITY,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from streamkit.broker.coordinators.transaction.rules import SendMarkers
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ErrorCode
 from streamkit.records import decode, scan
@@ -641,3 +642,57 @@ def test_zombie_that_comes_back_is_told_in_its_version(world: Any, version: int)
 async def ask_init(asker: Any, version: int, **fields: object) -> Any:
     given = {"transactional_id": "shop-3", "transaction_timeout": 60_000, **fields}
     return await asker.ask(ApiKey.INIT_PRODUCER_ID, version, **given)
+
+
+def test_markers_are_sent_until_they_are_taken(world: Any) -> None:
+    async def scenario(asker: Any) -> Any:
+        topic_id = await asker.create("orders")
+        producer = Producer(asker, is_new=False)
+        await producer.init()
+        await producer.add("orders", 0)
+        await producer.send(topic_id, "a")
+        transactions = asker.node.dispatcher._parts.transactions
+        write = transactions._write_markers
+        tries: list[int] = []
+
+        async def at_the_third_try(end: Any, partitions: Any) -> Any:
+            tries.append(len(partitions))
+            if len(tries) < 3:
+                return dict.fromkeys(partitions, ErrorCode.not_enough_replicas)
+            return await write(end, partitions)
+
+        transactions._write_markers = at_the_third_try
+        await producer.end(commit=True)
+        busy = await producer.add("orders", 0)
+        await asyncio.sleep(1)
+        return tries, busy, await read_committed(asker, topic_id), transactions._finishing
+
+    tries, busy, found, finishing = world.run(scenario)
+    assert (tries, busy) == ([1, 1, 1], ErrorCode.concurrent_transactions)
+    assert (found, finishing) == (["a"], {})
+
+
+def test_marker_that_is_superseded_ends_nothing_more(world: Any) -> None:
+    """Loaded again, a coordinator sends markers again: the sender of before must not come late."""
+
+    async def scenario(asker: Any) -> Any:
+        topic_id = await asker.create("orders")
+        producer = Producer(asker, is_new=False)
+        await producer.init()
+        await producer.add("orders", 0)
+        await producer.send(topic_id, "a")
+        transactions = asker.node.dispatcher._parts.transactions
+        write = transactions._write_markers
+        hold_markers(asker.node)
+        await producer.end(commit=True)
+        transactions._write_markers = write
+        index = transactions.partition_for("shop-3")
+        prepared = replace(transactions._finishing["shop-3"])
+        transactions.perform(index, SendMarkers(prepared))
+        await asyncio.sleep(0.02)
+        assert await producer.add("orders", 0) is ErrorCode.none
+        await producer.send(topic_id, "b")
+        await asyncio.sleep(1)
+        return await read_committed(asker, topic_id)
+
+    assert world.run(scenario) == ["a"]

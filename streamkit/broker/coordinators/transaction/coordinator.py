@@ -91,6 +91,8 @@ class TransactionCoordinator:
         self._transaction_version = transaction_version
         self._write_markers = write_markers
         self._runtime: Runtime[TransactionShard] = Runtime(self, clock, timers, start_task)
+        self._finishing: dict[str, Transaction] = {}
+        """The prepared transactions whose markers are being written; a later effect takes over."""
 
     def partition_for(self, transactional_id: str) -> int:
         """The partition of `__transaction_state` that a transactional id lives on."""
@@ -180,7 +182,9 @@ class TransactionCoordinator:
     def perform(self, partition: int, effect: Any) -> None:
         """Effects beyond timers, for the runtime."""
         assert isinstance(effect, SendMarkers), f"no such effect: {effect}"
-        self._start_task(self._finish(partition, effect.transaction))
+        prepared = effect.transaction
+        self._finishing[prepared.transactional_id] = prepared
+        self._start_task(self._finish(partition, prepared))
 
     def _partition_of(self, transactional_id: str) -> int:
         if not transactional_id:
@@ -214,6 +218,7 @@ class TransactionCoordinator:
 
     async def _finish(self, partition: int, prepared: Transaction) -> None:
         """Write the markers of a prepared transaction, and complete it."""
+        name = prepared.transactional_id
         try:
             if await self._send_markers(partition, prepared):
                 await self._runtime.write(
@@ -222,7 +227,9 @@ class TransactionCoordinator:
                 )
         except ApiError as error:
             # Whoever leads the partition next does it.
-            logger.info("%s stays unfinished: %s", prepared.transactional_id, error)
+            logger.info("%s stays unfinished: %s", name, error)
+        if self._finishing.get(name) is prepared:
+            del self._finishing[name]
 
     async def _send_markers(self, partition: int, prepared: Transaction) -> bool:
         """Whether all are written. Raises ApiError when leadership is lost."""
@@ -248,9 +255,17 @@ class TransactionCoordinator:
             waiting = [each for each in waiting if errors[each] is not ErrorCode.none]
             if waiting:
                 await asyncio.sleep(MARKER_RETRY_S)
-            if self._runtime.leader_epoch(partition) != epoch:
+            if not self._is_mine(partition, epoch, prepared):
                 return False
         return True
+
+    def _is_mine(self, partition: int, epoch: int, prepared: Transaction) -> bool:
+        """Whether nobody else finishes the transaction by now.
+
+        A late marker would end the next one of a client whose epoch stays the same.
+        """
+        is_newest = self._finishing.get(prepared.transactional_id) is prepared
+        return is_newest and self._runtime.leader_epoch(partition) == epoch
 
     def _time_out_timer(self) -> StartTimer[TransactionShard]:
         """Abort what is open for too long, as long as the partition is led here."""
