@@ -209,10 +209,68 @@ def write_windowed(builder: Builder, of: str) -> None:
     builder.add("to", of=stream, topic=f"out-{of}", value="long", **extra)
 
 
+def table_joins(seed: int) -> Case:
+    """Tables joined with tables, with what was made of them, and with themselves."""
+    builder = Builder(seed)
+    chance = builder.chance
+    for _ in range(chance.randint(1, 3)):
+        builder.source_table()
+    for _ in range(chance.randint(0, 2)):
+        builder.table_operator()
+    for _ in range(chance.randint(1, 3)):
+        join_tables(builder)
+        if chance.random() < 0.3:
+            builder.table_operator()
+    for of in builder.tables:
+        if chance.random() < 0.6:
+            builder.write_table(of)
+    return builder.case()
+
+
+def join_tables(builder: Builder) -> None:
+    chance = builder.chance
+    kind = chance.choice(["join", "left_join", "outer_join"])
+    pair = {"of": chance.choice(builder.tables), "with": chance.choice(builder.tables)}
+    fn = chance.choice(["sum", "subtract", "max", "first", "last", "sum | null_on:4"])
+    store = builder.store(0.4, value="long") if chance.random() < 0.5 else {}
+    builder.tables.append(builder.add(kind, **pair, fn=fn, **store, **builder.named()))
+
+
+def stream_table_joins(seed: int) -> Case:
+    """Streams, some of them with new keys, that look rows up in tables."""
+    builder = Builder(seed)
+    chance = builder.chance
+    for _ in range(chance.randint(1, 2)):
+        builder.source_table()
+    for _ in range(chance.randint(0, 2)):
+        builder.table_operator()
+    for _ in range(chance.randint(1, 2)):
+        builder.source_stream()
+    for _ in range(chance.randint(1, 4)):
+        of = chance.choice(builder.streams)
+        if chance.random() < 0.3:
+            fn = chance.choice(["key | null_on:c", "value | mod:3 | text", "key"])
+            of = builder.add("select_key", of=of, fn=fn, **builder.named())
+        named = builder.named(0.3)
+        fields = {"of": of, "with": chance.choice(builder.tables), **named}
+        fn = chance.choice(["sum", "subtract", "first", "last", "max"])
+        kind = chance.choice(["join", "left_join"])
+        builder.streams.append(builder.add(kind, **fields, fn=fn))
+    if chance.random() < 0.3:
+        group = builder.add("group_by_key", of=builder.streams[-1])
+        builder.tables.append(builder.add("count", of=group, **builder.store()))
+    for of in builder.streams:
+        if chance.random() < 0.7:
+            builder.add("to", of=of, topic=f"out-{of}")
+    return builder.case()
+
+
 FAMILIES: dict[str, Callable[[int], Case]] = {
     "mixed": mixed,
     "tables": tables,
     "windows": windows,
+    "table_joins": table_joins,
+    "stream_table_joins": stream_table_joins,
 }
 
 

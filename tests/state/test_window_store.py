@@ -8,7 +8,6 @@ import pytest
 
 from streamkit.common.model import Windowed
 from streamkit.serdes import long, string
-from streamkit.state.backend import MemoryBackend
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import CacheBudget
 from streamkit.state.factory import Changelog, build_store

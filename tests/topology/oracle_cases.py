@@ -20,7 +20,7 @@ from streamkit.serdes import Serde, from_functions, serde_for
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.grouped import GroupedStream
 from streamkit.topology.dsl.grouped_table import GroupedTable
-from streamkit.topology.dsl.sides import UNKNOWN
+from streamkit.topology.dsl.sides import UNKNOWN, Side
 from tests.topology.expressions import (
     combiner,
     expression,
@@ -332,6 +332,24 @@ def count(of: Any, op: Op, _: dict[str, Any]) -> object:
     return only(of, GROUPS).count(**options)
 
 
+def join(of: Any, op: Op, results: dict[str, Any]) -> object:
+    other, combine = results[op["with"]], combiner(op["fn"])
+    if not isinstance(other, sk.Table) or "grace_ms" in op or "foreign_key" in op:
+        raise NotInScopeError("join of this kind")
+    if isinstance(of, sk.Table):
+        method = getattr(of, op["op"])
+        options = {**row_value(op), **stored(op)}
+        return method(other, lambda a, b: combine(None, a, b), **options)
+    sides_here = [
+        Side(serde_of(op[side])) if side in op else known
+        for side, known in (("key", of._key), ("value", of._value))
+    ]
+    if op["op"] == "outer_join":
+        raise TopologyError("a stream has no outer join with a table")
+    given = sk.Stream(of._scope, of._node, *sides_here, is_rekeyed=of._is_rekeyed)
+    return getattr(given, op["op"])(other, combine, with_key=True, **named(op))
+
+
 def windowed_by(of: Any, op: Op, _: dict[str, Any]) -> object:
     shape = op["window"]
 
@@ -432,6 +450,9 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "reduce": reduce,
     "aggregate": aggregate,
     "windowed_by": windowed_by,
+    "join": join,
+    "left_join": join,
+    "outer_join": join,
     "process": process,
     "process_values": process,
 }

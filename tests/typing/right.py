@@ -54,6 +54,21 @@ stream.filter(lambda key, order: order.amount > 5).process(amount_of).to(amounts
 stream.to(lambda record: f"orders-{record.key}")
 
 
+def with_price(order: Order, price: int) -> int:
+    return order.amount * price
+
+
+prices = app.table("prices", key=str, value=int)
+stream.join(prices, with_price).to(amounts)
+stream.left_join(prices, lambda order, price: price or order.amount, value=int).to(amounts)
+cheap = prices.filter(lambda item, price: price < 5).map_values(lambda price: price * 2, value=int)
+cheap.join(prices, lambda a, b: a + b, value=int).to_stream().to(amounts)
+cheap.group_by(lambda item, price: (price, item), key=int, value=str).count()
+windowed = stream.group_by_key().windowed_by(sk.tumbling("1m", grace="5s")).count()
+assert_type(windowed, "sk.Table[sk.Windowed[str], int]")
+windowed.to_stream().map(lambda w, n: (w.key, n), key=str, value=int).to(amounts)
+
+
 @app.processor(lines, to=counts)
 def count(word: str, seen: sk.KeyValue[str, int]) -> int:
     seen[word] = seen.get(word, 0) + 1

@@ -63,3 +63,9 @@ def count(word: str, seen: sk.KeyValue[str, int]) -> int:
 
 # A store of another type.
 count("a", {"a": "one"})  # error
+
+# A join of another row, a windowed key where a plain one is due.
+prices = app.table("prices", key=str, value=int)
+app.stream(lines).join(prices, lambda line, price: line + price, value=str)  # error
+sessions = app.stream(lines).group_by_key().windowed_by(sk.session("1m")).count()
+sessions.to_stream().to(counts)  # error

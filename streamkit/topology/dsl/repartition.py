@@ -10,7 +10,7 @@ from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import InternalTopic, PhysicalBuilder
-from streamkit.topology.operators.node import KeyedOnlyNode, SinkNode, SourceNode
+from streamkit.topology.operators.node import KeyedOnlyNode, PassNode, SinkNode, SourceNode
 from streamkit.topology.plan import NodeKind, NodeSpec
 
 _GENERATED = re.compile(r"KSTREAM.*-[0-9]{10}")
@@ -50,9 +50,8 @@ def repartition_node(scope: Scope, prefix: str, through: Through) -> GraphNode:
         key = scope.key_serde(through.key, place)
         value = scope.value_serde(through.value, place)
         full = builder.add_internal_topic(InternalTopic(topic, through.partitions))
-        builder.add_node(
-            NodeSpec(keyed, NodeKind.PROCESSOR, parents, lambda _: KeyedOnlyNode(keyed))
-        )
+        kind = PassNode if source in builder.null_keys_pass else KeyedOnlyNode
+        builder.add_node(NodeSpec(keyed, NodeKind.PROCESSOR, parents, lambda _: kind(keyed)))
         partitioner = through.partitioner
 
         def make_sink(_: str) -> SinkNode:

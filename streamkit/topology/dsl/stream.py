@@ -15,6 +15,7 @@ from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.grouped import GroupedStream
+from streamkit.topology.dsl.joins import stream_table_node
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.processing import process_node
 from streamkit.topology.dsl.repartition import Partitioner, Through, repartition_node
@@ -40,7 +41,7 @@ P = ParamSpec("P")
 class Stream(Generic[K, V]):
     """A stream of records with keys of type K and values of type V."""
 
-    __slots__ = ("_is_rekeyed", "_key", "_node", "_scope", "_value")
+    __slots__ = ("_is_rekeyed", "_key", "_node", "_repartitioned", "_scope", "_value")
 
     def __init__(
         self, scope: Scope, node: GraphNode, key: Side, value: Side, *, is_rekeyed: bool = False
@@ -50,6 +51,7 @@ class Stream(Generic[K, V]):
         self._key = key
         self._value = value
         self._is_rekeyed = is_rekeyed
+        self._repartitioned: GraphNode | None = None
 
     def filter(
         self, predicate: Callable[[K, V], object], *, name: str | None = None
@@ -320,6 +322,77 @@ class Stream(Generic[K, V]):
             name=name,
         )
 
+    @overload
+    def join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[[V, V2], R],
+        *,
+        with_key: Literal[False] = False,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    @overload
+    def join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[[K, V, V2], R],
+        *,
+        with_key: Literal[True],
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    def join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[..., R],
+        *,
+        with_key: bool = False,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]:
+        """Each record with the table's row of its key: `joiner(value, row)`, or key before them.
+
+        Records whose key has no row drop out. `name` names the operator and its repartition topic.
+        """
+        return self._join(other, joiner, (with_key, False), value, name)
+
+    @overload
+    def left_join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[[V, V2 | None], R],
+        *,
+        with_key: Literal[False] = False,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    @overload
+    def left_join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[[K, V, V2 | None], R],
+        *,
+        with_key: Literal[True],
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    def left_join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[..., R],
+        *,
+        with_key: bool = False,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]:
+        """Like `join`, with None for a row that is not there."""
+        return self._join(other, joiner, (with_key, True), value, name)
+
     def to_table(
         self,
         *,
@@ -361,6 +434,31 @@ class Stream(Generic[K, V]):
     def _add(self, prefix: str, name: str | None, make: Callable[[str], nodes.Node]) -> GraphNode:
         new = self._scope.graph.name_or_new(name, prefix)
         return self._scope.graph.add(processor(new, lambda _: make(new)), self._node)
+
+    def _join(
+        self,
+        table: Table[K, Any],
+        joiner: Callable[..., R],
+        how: tuple[bool, bool],
+        value: type[R] | Serde[R] | None,
+        name: str | None,
+    ) -> Stream[K, R]:
+        with_key, keeps_left = how
+        of_key = joiner if with_key else lambda _, one, row: joiner(one, row)
+        parent = self._through_for_join(name) if self._is_rekeyed else self._node
+        node = stream_table_node(
+            self._scope, parent, table, of_key, keeps_left=keeps_left, name=name
+        )
+        return Stream(self._scope, node, self._key, sides.chosen(value, joiner, sides.whole))
+
+    def _through_for_join(self, name: str | None) -> GraphNode:
+        """The repartition topic in front of a join; one that is not named serves several."""
+        prefix = self._node.name if name is None else check_name(name)
+        through = Through("join()", self._key, self._value, call_site())
+        node = repartition_node(self._scope, prefix, through)
+        if self._repartitioned is None or name is not None:
+            self._repartitioned = self._scope.graph.add(node, self._node)
+        return self._repartitioned
 
     def _same(self, node: GraphNode) -> Stream[K, V]:
         return Stream(self._scope, node, self._key, self._value, is_rekeyed=self._is_rekeyed)

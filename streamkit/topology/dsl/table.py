@@ -7,11 +7,12 @@ leaves this one as it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.joins import TableJoin, table_table
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.rows import DerivedRows, Found, Rows
 from streamkit.topology.dsl.scope import Place, Scope
@@ -31,6 +32,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 K2 = TypeVar("K2")
 V2 = TypeVar("V2")
+R = TypeVar("R")
 
 
 class Table(Generic[K, V]):
@@ -59,6 +61,16 @@ class Table(Generic[K, V]):
         """The name of its store; None when it has none, or one whose name was generated."""
         return self._store
 
+    @property
+    def rows(self) -> Rows:
+        """What is behind it, for operators further down."""
+        return self._rows
+
+    @property
+    def node(self) -> GraphNode:
+        """Its node in the program's graph."""
+        return self._node
+
     def filter(
         self,
         predicate: Callable[[K, V], object],
@@ -80,6 +92,30 @@ class Table(Generic[K, V]):
     ) -> Table[K, V]:
         """The rows for which `predicate(key, value)` does not hold."""
         return self._filter("filter_not()", predicate, False, materialized(name, store), node)
+
+    @overload
+    def map_values(
+        self,
+        mapper: Callable[[V], V2],
+        *,
+        with_key: Literal[False] = False,
+        value: type[V2] | Serde[V2] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, V2]: ...
+
+    @overload
+    def map_values(
+        self,
+        mapper: Callable[[K, V], V2],
+        *,
+        with_key: Literal[True],
+        value: type[V2] | Serde[V2] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, V2]: ...
 
     def map_values(
         self,
@@ -143,6 +179,48 @@ class Table(Generic[K, V]):
             name=name,
         )
 
+    def join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[[V, V2], R],
+        *,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, R]:
+        """A row `joiner(row, other_row)` for each key that both tables have."""
+        join = TableJoin(joiner, keeps_left=False, keeps_right=False)
+        return self._join(other, join, joiner, value, materialized(name, store), node)
+
+    def left_join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[[V, V2 | None], R],
+        *,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, R]:
+        """A row for each of this table's; `joiner` gets None where the other has none."""
+        join = TableJoin(joiner, keeps_left=True, keeps_right=False)
+        return self._join(other, join, joiner, value, materialized(name, store), node)
+
+    def outer_join(
+        self,
+        other: Table[K, V2],
+        joiner: Callable[[V | None, V2 | None], R],
+        *,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, R]:
+        """A row for each key that one of the tables has; `joiner` gets None for a missing one."""
+        join = TableJoin(joiner, keeps_left=True, keeps_right=True)
+        return self._join(other, join, joiner, value, materialized(name, store), node)
+
     def to_stream(self, *, name: str | None = None) -> Stream[K, V]:
         """Its changes as a stream of the new values; a deleted row is a null value."""
         from streamkit.topology.dsl.stream import Stream
@@ -151,6 +229,19 @@ class Table(Generic[K, V]):
         node = processor(node_name, lambda _: ToStreamNode(node_name))
         self._scope.graph.add(node, self._node)
         return Stream(self._scope, node, self._key, self._value)
+
+    def _join(
+        self,
+        other: Table[K, Any],
+        join: TableJoin,
+        joiner: Callable[..., R],
+        value: type[R] | Serde[R] | None,
+        choice: Materialized | None,
+        node: str | None,
+    ) -> Table[K, R]:
+        here = (self._key, sides.chosen(value, joiner, sides.whole))
+        made, rows, store = table_table(self._scope, self, other, join, here, choice, node)
+        return Table(self._scope, made, *here, rows, store)
 
     def _filter(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamkit.common.errors import TopologyError
 from streamkit.topology.graph.names import check_name
@@ -28,11 +28,15 @@ class StreamSource:
 
 @dataclass(slots=True, eq=False)
 class GraphNode:
-    """One declared operator. `name` is the last physical node's, which children hang on."""
+    """One declared operator. `name` is the last physical node's, which children hang on.
+
+    With `keeps_null_keys` records without a key must pass the repartition topics above it.
+    """
 
     name: str
     write: Write
     source: StreamSource | None = None
+    keeps_null_keys: bool = False
     priority: int = -1
     parents: dict[GraphNode, None] = field(default_factory=dict)
     children: dict[GraphNode, None] = field(default_factory=dict)
@@ -79,6 +83,7 @@ class Graph:
         """Compile what was declared. Raises TopologyError."""
         builder = PhysicalBuilder(application_id, topic_configs)
         root = merge_sources(_copy(self._root))
+        builder.null_keys_pass = keeps_null_keys_below(root)
         queue: list[tuple[int, int, GraphNode]] = [(root.priority, 0, root)]
         pushed = 1
         written: set[GraphNode] = set()
@@ -92,6 +97,20 @@ class Graph:
                 heapq.heappush(queue, (child.priority, pushed, child))
                 pushed += 1
         return builder.build()
+
+
+def keeps_null_keys_below(root: GraphNode) -> set[str]:
+    """The names of the nodes above an operator that takes records without a key."""
+    keepers: dict[GraphNode, bool] = {}
+
+    def look(node: GraphNode) -> bool:
+        if node not in keepers:
+            below = [look(child) or child.keeps_null_keys for child in node.children]
+            keepers[node] = any(below)
+        return keepers[node]
+
+    look(root)
+    return {node.name for node, keeps in keepers.items() if keeps}
 
 
 def merge_sources(root: GraphNode) -> GraphNode:
@@ -137,7 +156,7 @@ def _copy(root: GraphNode) -> GraphNode:
     while stack:
         node = stack.pop()
         if node not in copies:
-            copies[node] = GraphNode(node.name, node.write, node.source, node.priority)
+            copies[node] = replace(node, parents={}, children={})
             stack.extend(node.children)
     for node, copy in copies.items():
         copy.children = {copies[child]: None for child in node.children}

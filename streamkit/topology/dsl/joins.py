@@ -1,0 +1,186 @@
+"""Joins with tables, as the DSL declares them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.options import Materialized
+from streamkit.topology.dsl.rows import Found, Rows, View, view_of_store
+from streamkit.topology.dsl.scope import Place, Scope
+from streamkit.topology.dsl.sides import Side
+from streamkit.topology.dsl.storing import StorePlan
+from streamkit.topology.graph.logical import GraphNode
+from streamkit.topology.graph.physical import PhysicalBuilder
+from streamkit.topology.operators.joins import (
+    MergeTableNode,
+    StreamTableJoinNode,
+    TableJoinNode,
+)
+from streamkit.topology.operators.joins import Side as JoinSide
+from streamkit.topology.operators.node import Node, ProcessorContext
+from streamkit.topology.plan import NodeKind, NodeSpec
+
+if TYPE_CHECKING:
+    from streamkit.topology.dsl.table import Table
+
+
+def stream_table_node(
+    scope: Scope,
+    stream: GraphNode,
+    table: Table[Any, Any],
+    joiner: Callable[[Any, Any, Any], Any],
+    *,
+    keeps_left: bool,
+    name: str | None,
+) -> GraphNode:
+    """The logical node of `stream.join(table)`; `joiner(key, value, row)`."""
+    prefix = "KSTREAM-LEFTJOIN-" if keeps_left else "KSTREAM-JOIN-"
+    node_name = scope.graph.name_or_new(name, prefix)
+    view = table.rows.view()
+    of_table = table.node.name
+
+    def make(_: str) -> Node:
+        return StreamTableJoinNode(node_name, view.open, joiner, keeps_left)
+
+    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+        builder.add_node(NodeSpec(node_name, NodeKind.PROCESSOR, parents, make))
+        for store in view.stores:
+            builder.connect_store(store, node_name)
+        builder.copartition(*parents, of_table)
+
+    node = GraphNode(node_name, write, keeps_null_keys=keeps_left)
+    return scope.graph.add(node, stream)
+
+
+@dataclass(frozen=True, slots=True)
+class TableJoin:
+    """A table-table join: which sides stay without a partner, and `joiner(left, right)`."""
+
+    joiner: Callable[[Any, Any], Any]
+    keeps_left: bool
+    keeps_right: bool
+
+    @property
+    def sides(self) -> tuple[JoinSide, JoinSide]:
+        """What the left and the right side do."""
+        if self.keeps_right:
+            return JoinSide.OUTER, JoinSide.OUTER
+        if self.keeps_left:
+            return JoinSide.LEFT, JoinSide.RIGHT
+        return JoinSide.INNER, JoinSide.INNER
+
+
+class JoinedRows:
+    """The rows of a table-table join: from its store, or joined anew at each look-up."""
+
+    def __init__(self, left: Rows, right: Rows, join: TableJoin, store: str | None) -> None:
+        self.left = left
+        self.right = right
+        self.join = join
+        self.store = store
+        self.sends_old = False
+
+    def want_old(self, *, force: bool) -> bool:
+        self.left.want_old(force=True)
+        self.right.want_old(force=True)
+        self.sends_old = True
+        return True
+
+    def view(self) -> View:
+        if self.store is not None:
+            return view_of_store(self.store)
+        left, right, join = self.left.view(), self.right.view(), self.join
+
+        def open_view(context: ProcessorContext) -> Callable[[Any], Found]:
+            find_left, find_right = left.open(context), right.open(context)
+            return lambda key: _joined(join, find_left(key), find_right(key))
+
+        return View(tuple(dict.fromkeys(left.stores + right.stores)), open_view)
+
+
+def table_table(
+    scope: Scope,
+    left: Table[Any, Any],
+    right: Table[Any, Any],
+    join: TableJoin,
+    result: tuple[Side, Side],
+    choice: Materialized | None,
+    name: str | None,
+) -> tuple[GraphNode, JoinedRows, str | None]:
+    """The logical node of a table-table join, its rows, and its store's name."""
+    plan = None if choice is None else StorePlan(scope, choice, "KTABLE-MERGE-")
+    merge = scope.graph.name_or_new(name, "KTABLE-MERGE-")
+    if join.keeps_left:
+        left.rows.want_old(force=True)
+    if join.keeps_right:
+        right.rows.want_old(force=True)
+    names = (_suffixed(scope, name, "this"), _suffixed(scope, name, "other"), merge)
+    rows = JoinedRows(left.rows, right.rows, join, None if plan is None else plan.name)
+    views = left.rows.view(), right.rows.view()
+    place = Place("join()", merge, "the join's store", call_site())
+
+    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+        specs = _specs(names, (parents[0], parents[-1]), views, rows)
+        for spec in specs:
+            builder.add_node(spec)
+        for spec, view in zip(specs, reversed(views), strict=False):
+            for store in view.stores:
+                builder.connect_store(store, spec.name)
+        if plan is not None:
+            key = scope.key_serde(result[0], place)
+            builder.add_store(plan.builder(key, scope.value_serde(result[1], place)), merge)
+        builder.copartition(*parents)
+
+    made = scope.graph.add(GraphNode(merge, write), left.node, right.node)
+    return made, rows, rows.store
+
+
+def _specs(
+    names: tuple[str, str, str],
+    parents: tuple[str, str],
+    views: tuple[View, View],
+    rows: JoinedRows,
+) -> list[NodeSpec]:
+    """This side, the other side, and what merges them."""
+    this, other, merge = names
+    join = rows.join
+
+    def make_this(_: str) -> Node:
+        return TableJoinNode(this, join.sides[0], views[1].open, join.joiner, rows.sends_old)
+
+    def make_other(_: str) -> Node:
+        turned = _turned(join.joiner)
+        return TableJoinNode(other, join.sides[1], views[0].open, turned, rows.sends_old)
+
+    def make_merge(_: str) -> Node:
+        return MergeTableNode(merge, rows.store, rows.sends_old)
+
+    return [
+        NodeSpec(this, NodeKind.PROCESSOR, (parents[0],), make_this),
+        NodeSpec(other, NodeKind.PROCESSOR, (parents[1],), make_other),
+        NodeSpec(merge, NodeKind.PROCESSOR, (this, other), make_merge),
+    ]
+
+
+def _turned(joiner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda right, left: joiner(left, right)
+
+
+def _joined(join: TableJoin, left: Found, right: Found) -> Found:
+    if (left is None and not join.keeps_right) or (right is None and not join.keeps_left):
+        return None
+    if left is None and right is None:
+        return None
+    times = [row[1] for row in (left, right) if row is not None]
+    one, two = (None if row is None else row[0] for row in (left, right))
+    value = join.joiner(one, two)
+    return None if value is None else (value, max(times))
+
+
+def _suffixed(scope: Scope, name: str | None, side: str) -> str:
+    """The name of one side's node; a generated one is used up either way."""
+    generated = scope.graph.new_name(f"KTABLE-JOIN{side.upper()}-")
+    return generated if name is None else f"{name}-join-{side}"
