@@ -75,6 +75,11 @@ _NO_MEMBER: Final = (
     ErrorCode.stale_member_epoch,
     ErrorCode.fenced_member_epoch,
 )
+_MEMBER_LOST: Final = (
+    ErrorCode.unknown_member_id,
+    ErrorCode.fenced_instance_id,
+    ErrorCode.fenced_member_epoch,
+)
 _PRODUCE_FENCED: Final = (ErrorCode.producer_fenced, ErrorCode.invalid_producer_id_mapping)
 _PRODUCE_STOP: Final = (
     ErrorCode.transactional_id_authorization_failed,
@@ -161,6 +166,11 @@ def batch_error(error: StreamkitError) -> StreamkitError:
         found = AbortTransactionError(str(error))
     found.__cause__ = error
     return found
+
+
+def is_member_lost(error: StreamkitError) -> bool:
+    """Whether refused offsets mean that their member is out of the group, not merely outdated."""
+    return code_of(error) in _MEMBER_LOST
 
 
 class TransactionPhase(Enum):

@@ -13,18 +13,16 @@ import asyncio
 import logging
 
 from streamkit.client import offsets as group_offsets
-from streamkit.client.errors import code_of
 from streamkit.client.offsets import CommittedOffset
 from streamkit.client.send_state import OnDone
 from streamkit.client.transactions import Transactions
-from streamkit.client.transactions_state import TransactionPhase
+from streamkit.client.transactions_state import TransactionPhase, is_member_lost
 from streamkit.common.errors import (
     AbortTransactionError,
     RejoinError,
     StreamkitError,
 )
 from streamkit.common.model import TopicPartition
-from streamkit.protocol.errors import ErrorCode
 from streamkit.rebalance.member import JOIN_EPOCH
 from streamkit.records import BatchBuilder
 from streamkit.tasks.membership import Membership
@@ -34,12 +32,6 @@ from streamkit.tasks.purge import Purger
 log = logging.getLogger(__name__)
 
 ABORT_AT_END_MS = 2_000
-
-_LOST_MEMBER = (
-    ErrorCode.unknown_member_id,
-    ErrorCode.fenced_instance_id,
-    ErrorCode.fenced_member_epoch,
-)
 
 
 class TransactionalWriter:
@@ -84,7 +76,7 @@ class TransactionalWriter:
         try:
             await self._commit(command)
         except AbortTransactionError as error:
-            return RejoinError(str(error)) if code_of(error) in _LOST_MEMBER else error
+            return RejoinError(str(error)) if is_member_lost(error) else error
         except StreamkitError as error:
             return error
         finally:
