@@ -115,6 +115,7 @@ def start_contender(
         argv = [sys.executable, "-m", "streamkit", "worker", "benchmarks/word_count_program.py"]
         argv += ["--bootstrap", bootstrap, "--set", f"state.dir={state}"]
         argv += ["--set", f"commit.interval.ms={commit_ms}"]
+        argv += ["--set", "processing.guarantee=at_least_once"]
     else:
         spec = Path(state, "spec.json")
         spec.write_text(json.dumps(oracle_spec(output)))

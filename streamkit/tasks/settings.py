@@ -8,7 +8,7 @@ without a prefix, as in Kafka Streams.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
@@ -23,7 +23,8 @@ from streamkit.common.errors import ConfigError
 PRODUCER_DEFAULTS = {"linger.ms": "100", "batch.size": "131072"}
 """Linger as Kafka Streams has it; larger batches, since here a batch costs, not a record."""
 
-EXACTLY_ONCE = "exactly_once_v2"
+EXACTLY_ONCE: Final = "exactly_once_v2"
+AT_LEAST_ONCE_COMMIT_INTERVAL_MS = 30_000
 EXACTLY_ONCE_COMMIT_INTERVAL_MS = 100
 
 EXACTLY_ONCE_PRODUCER_DEFAULTS = {
@@ -51,8 +52,8 @@ class StreamsSettings(ClientSettings):
     application_id: str = ""
     application_server: str = ""
     state_dir: str = ""
-    processing_guarantee: Literal["at_least_once", "exactly_once_v2"] = "at_least_once"
-    commit_interval_ms: int = Field(default=30_000, ge=0)
+    processing_guarantee: Literal["at_least_once", "exactly_once_v2"] = EXACTLY_ONCE
+    commit_interval_ms: int = Field(default=EXACTLY_ONCE_COMMIT_INTERVAL_MS, ge=0)
     statestore_cache_max_bytes: int = Field(default=10_485_760, ge=0)
     statestore_uncommitted_max_bytes: int = Field(default=67_108_864, ge=-1)
     state_cleanup_delay_ms: int = Field(default=600_000, ge=0)
@@ -73,9 +74,9 @@ class StreamsSettings(ClientSettings):
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
         """Check `values` and fill in the defaults. Raises ConfigError naming the key."""
         settings = super().from_mapping(values, where=where)
-        if settings.is_exactly_once and "commit_interval_ms" not in settings.model_fields_set:
+        if not settings.is_exactly_once and "commit_interval_ms" not in settings.model_fields_set:
             return cls.from_mapping(
-                {**values, "commit.interval.ms": EXACTLY_ONCE_COMMIT_INTERVAL_MS}, where=where
+                {**values, "commit.interval.ms": AT_LEAST_ONCE_COMMIT_INTERVAL_MS}, where=where
             )
         timeout_ms = settings.producer().transaction_timeout_ms
         if settings.is_exactly_once and timeout_ms < settings.commit_interval_ms:

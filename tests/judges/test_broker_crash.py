@@ -142,7 +142,7 @@ def test_acknowledged_records_survive_kills_of_the_broker(broker: Broker) -> Non
 def test_workers_go_on_after_kills_of_the_broker(broker: Broker, tmp_path: Path) -> None:
     partitions = 2
     create_topics(broker.bootstrap, partitions, "lines", "counts")
-    settings = {"commit.interval.ms": "100"}
+    settings = {"processing.guarantee": "at_least_once", "commit.interval.ms": "100"}
     with (
         WorkerProcess(
             "examples/word_count.py", broker.bootstrap, tmp_path / "worker",

@@ -30,7 +30,10 @@ WORDS_PER_S = 20_000
 SECONDS = 32
 KILLS_AT_S = (8, 13, 18, 23)
 COMMIT_INTERVAL_MS = 100
-SETTINGS = {"commit.interval.ms": str(COMMIT_INTERVAL_MS)}
+SETTINGS = {
+    "processing.guarantee": "at_least_once",
+    "commit.interval.ms": str(COMMIT_INTERVAL_MS),
+}
 UNBUFFERED = SETTINGS | {"producer.linger.ms": "0", "statestore.cache.max.bytes": "0"}
 """What is processed is sent at once, so that a crash leaves something to be done twice."""
 

@@ -86,7 +86,11 @@ def worker_on(bootstrap: str, directory: Path, settings: dict[str, str]) -> Work
         bootstrap,
         directory,
         processes=2,
-        settings={"commit.interval.ms": "100", **settings},
+        settings={
+            "processing.guarantee": "at_least_once",
+            "commit.interval.ms": "100",
+            **settings,
+        },
     )
 
 

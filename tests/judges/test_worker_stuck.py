@@ -19,7 +19,11 @@ pytestmark = pytest.mark.judge
 PARTITIONS = 2
 POLL_INTERVAL_MAX_MS = 3_000
 SLOW_S = 8
-SETTINGS = {"commit.interval.ms": "100", "max.poll.interval.ms": str(POLL_INTERVAL_MAX_MS)}
+SETTINGS = {
+    "processing.guarantee": "at_least_once",
+    "commit.interval.ms": "100",
+    "max.poll.interval.ms": str(POLL_INTERVAL_MAX_MS),
+}
 CLEANUP_DELAY_MS = 2_000
 
 BLOCKING = """

@@ -14,8 +14,8 @@ def of(**values):
 
 def test_defaults_are_those_of_kafka_streams():
     settings = of()
-    assert settings.processing_guarantee == "at_least_once"
-    assert settings.commit_interval_ms == 30_000
+    assert settings.processing_guarantee == "exactly_once_v2"
+    assert settings.commit_interval_ms == 100
     assert settings.statestore_cache_max_bytes == 10_485_760
     assert settings.buffered_records_per_partition == 1000
     assert settings.max_task_idle_ms == 0
@@ -30,7 +30,12 @@ def test_exactly_once_commits_often_and_reads_committed():
     assert settings.commit_interval_ms == 100
     assert settings.consumer().isolation_level == "read_committed"
     assert settings.producer().transaction_timeout_ms == 10_000
-    assert of().consumer().isolation_level == "read_uncommitted"
+
+
+def test_at_least_once_by_choice_commits_rarely():
+    settings = of(processing_guarantee="at_least_once")
+    assert settings.commit_interval_ms == 30_000
+    assert settings.consumer().isolation_level == "read_uncommitted"
 
 
 def test_given_commit_interval_stays_with_exactly_once():
