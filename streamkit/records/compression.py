@@ -104,7 +104,7 @@ def _compress_lz4(data: Buffer, level: int) -> bytes:
     if level != LZ4_LEVEL_FAST:
         # Blocks that are compressed with a level, and their checksums, which readers know.
         compressor = cramjam.lz4.Compressor(level=level, content_checksum=False, block_linked=False)
-        compressor.compress(data)
+        compressor.compress(bytes(data))
         return bytes(compressor.finish())
     chunks = [LZ4_FRAME_HEADER]
     view = memoryview(data)

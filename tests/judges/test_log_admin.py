@@ -116,6 +116,29 @@ def test_directories_features_and_quorum(broker: Broker, kafka_tool: KafkaTool) 
     assert replication.splitlines()[-1].split()[-1] == "Leader"
 
 
+@pytest.mark.parametrize(("codec", "level"), [("gzip", 9), ("lz4", 17), ("zstd", -7)])
+def test_kafka_reads_what_was_recompressed_at_a_level(
+    broker: Broker, kafka_tool: KafkaTool, codec: str, level: int
+) -> None:
+    at = ("--bootstrap-server", broker.bootstrap)
+    configs = (
+        "--config",
+        f"compression.type={codec}",
+        "--config",
+        f"compression.{codec}.level={level}",
+    )
+    kafka_tool("topics", *at, "--create", "--topic", codec, *configs)
+    lines = [f"line {number} of {codec}" for number in range(2000)]
+    produce_lines(broker.bootstrap, codec, lines, 1)
+    text = kafka_tool(
+        "console-consumer", *at, "--topic", codec, "--partition", "0", "--offset", "earliest",
+        "--max-messages", str(len(lines)),
+    )  # fmt: skip
+    assert text.splitlines() == lines
+    (path,) = Path(broker.data).glob(f"{codec}-0/*.log")
+    assert f"compresscodec: {codec}" in kafka_tool("dump-log", "--files", str(path))
+
+
 def write_updates(bootstrap: str, topic: str) -> dict[bytes, bytes]:
     """Many updates of few keys, some of them deletions; what a table of them holds."""
     producer = confluent_kafka.Producer(

@@ -125,4 +125,4 @@ def test_levels_trade_time_for_size(codec: Compression, low: int, high: int) -> 
     small, large = (len(compress(codec, data, level)) for level in (high, low))
     assert small < large
     for level in (low, high, None, 9):
-        assert bytes(decompress(codec, compress(codec, data, level))) == data
+        assert bytes(decompress(codec, compress(codec, memoryview(data), level))) == data
