@@ -57,6 +57,7 @@ class Lookups:
             await self._positions(task, committed),
             await self._changelogs(task.changelogs),
             counts,
+            task.number,
         )
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:

@@ -52,6 +52,8 @@ class TaskPrepared:
     positions: Mapping[TopicPartition, StartPosition]
     changelogs: Mapping[TopicPartition, ChangelogBounds]
     partition_counts: Mapping[str, int]
+    number: int = 0
+    """That of the request: what was looked up for an earlier life of the task is outdated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class PrepareTask:
     changelogs: tuple[TopicPartition, ...]
     topics: tuple[str, ...]
     resets: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

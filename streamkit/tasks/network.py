@@ -171,7 +171,18 @@ class Network:
         self._inbox.put(OutOfRange(tp, start, end))
 
     async def _prepare(self, command: PrepareTask) -> None:
-        self._inbox.put(await self._lookups.prepare(command))
+        deadline = self._clock.monotonic_ms() + COMMIT_TIMEOUT_MS
+        while True:
+            try:
+                prepared = await self._lookups.prepare(command)
+            except RetriableError as error:
+                if self._clock.monotonic_ms() >= deadline:
+                    raise
+                log.info("task %s waits: %s", command.task_id, error)
+            else:
+                self._inbox.put(prepared)
+                return
+            await asyncio.sleep(COMMIT_RETRY_MS / 1000)
 
     async def _count(self, command: CountPartitions) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamkit.common.errors import (
     AbortTransactionError,
@@ -33,6 +33,7 @@ from streamkit.tasks.messages import (
     Failed,
     OutOfRange,
     Pause,
+    PrepareTask,
     Reconciled,
     Resume,
     RollBack,
@@ -109,6 +110,8 @@ class Processor:
         self._lock_retry_ms = 0.0
         self._has_sent = False
         self._rollbacks = 0
+        self._lookups = 0
+        self._asked: dict[TaskId, int] = {}
 
     def run(self) -> None:
         """Step until the end; the body of the processing thread."""
@@ -226,7 +229,7 @@ class Processor:
             raise error
         for task in self._running():
             self._stop_fetching(self._owned_by(task))
-            self._outbox.put(task.rewind())
+            self._look_up(task.rewind())
 
     def _advance_commit(self, now_ms: float) -> None:
         if self._commit.phase is not CommitPhase.ACKNOWLEDGEMENTS or self._deliveries.outstanding:
@@ -306,13 +309,18 @@ class Processor:
                 if request is None:
                     self._lock_retry_ms = now_ms + LOCK_RETRY_MS
                 else:
-                    self._outbox.put(request)
+                    self._look_up(request)
             elif task.phase is TaskPhase.RESTORING:
                 self._restore(task)
 
+    def _look_up(self, request: PrepareTask) -> None:
+        self._lookups += 1
+        self._asked[request.task_id] = self._lookups
+        self._outbox.put(replace(request, number=self._lookups))
+
     def _on_prepared(self, prepared: TaskPrepared) -> None:
         task = self.tasks.get(prepared.task_id)
-        if task is None or task.phase is not TaskPhase.PREPARING:
+        if task is None or self._asked.pop(prepared.task_id, None) != prepared.number:
             return
         positions = task.on_prepared(prepared)
         if positions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID, uuid5
 
 import pytest
@@ -240,7 +241,8 @@ class Worker:
     def answer(self, command: m.Command) -> None:
         match command:
             case m.PrepareTask(task_id, inputs, changelogs, topics):
-                self.inbox.put(self.prepared(task_id, inputs, changelogs, topics))
+                prepared = self.prepared(task_id, inputs, changelogs, topics)
+                self.inbox.put(replace(prepared, number=command.number))
             case m.StartFetching(positions):
                 self.fetching |= positions
                 self.paused -= set(positions)

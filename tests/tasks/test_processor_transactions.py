@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -251,6 +252,32 @@ def test_moved_task_restores_only_what_is_committed(cluster, make_worker):
     second = make_worker("elsewhere", transactional=1, cache=0)
     second.assign(*BOTH)
     second.run(300)
+    check_counted_once(cluster)
+
+
+def test_positions_looked_up_for_an_earlier_life_are_outdated(cluster, make_worker):
+    feed(cluster)
+    worker = make_worker(transactional=1, cache=0)
+    worker.held = {m.PrepareTask}
+    worker.assign(*BOTH)
+    worker.run(3)
+    requests = [each for each in worker.waiting if isinstance(each, m.PrepareTask)]
+    old = [worker.prepared(r.task_id, r.inputs, r.changelogs, r.topics) for r in requests]
+    worker.waiting.clear()
+    worker.inbox.put(m.TasksLost())
+    worker.run(3)
+    # Another member has the tasks meanwhile.
+    second = make_worker("elsewhere", transactional=1, cache=0)
+    second.assign(*BOTH)
+    second.run(300)
+    worker.assign(*BOTH)
+    worker.run(3)
+    for request, prepared in zip(requests, old, strict=True):
+        worker.inbox.put(replace(prepared, number=request.number))
+    worker.run(3)
+    assert {task.phase for task in worker.processor.tasks.values()} == {TaskPhase.PREPARING}
+    worker.held = set()
+    worker.run(300)
     check_counted_once(cluster)
 
 
