@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -298,3 +299,42 @@ def test_group_lives_where_java_puts_it() -> None:
     assert partition_for_group("app", 4) == 1
     assert partition_for_group("", 50) == 0
     assert partition_for_group("grüße-🎉", 50) == 39
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        ({}, None),
+        ({"member_id": "m-1", "member_epoch": 6}, None),
+        ({"member_id": "m-1", "member_epoch": 4}, None),
+        ({"member_id": "m-1", "member_epoch": 3}, ErrorCode.illegal_generation),
+        ({"member_id": "m-1", "member_epoch": 7}, ErrorCode.illegal_generation),
+        ({"member_id": "m-2", "member_epoch": 6}, ErrorCode.unknown_member_id),
+    ],
+)
+def test_streams_member_is_fenced_in_transactions(
+    member: dict[str, Any], expected: ErrorCode | None
+) -> None:
+    request = simple(is_transactional=True, api_version=3, **member)
+    shard = streams_shard()
+    if expected is None:
+        assert shard.commit(request) == {TEXT_0: ErrorCode.none}
+    else:
+        assert shard.refusal(request) is expected
+
+
+def test_group_that_is_not_there_has_no_generation_in_transactions() -> None:
+    shard = Shard()
+    member = simple(is_transactional=True, member_id="m-1", member_epoch=4)
+    assert shard.refusal(member) is ErrorCode.illegal_generation
+    assert shard.commit(simple(is_transactional=True)) == {TEXT_0: ErrorCode.none}
+
+
+def test_group_lives_while_a_transaction_may_commit_its_offset() -> None:
+    shard = Shard()
+    committed = commits.commit(shard.state, simple(is_transactional=True), NOW, 10)
+    shard.replay(*committed.records, producer_id=9)
+    assert shard.state.offsets.has_group("g-1")
+    assert not shard.state.offsets.has_group("g-2")
+    shard.state.end_transaction(9, is_commit=False)
+    assert not shard.state.offsets.has_group("g-1")
