@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamkit.common.model import Windowed as Windowed
     from streamkit.state.interfaces import KeyValue as KeyValue
     from streamkit.state.interfaces import KeyValueStore as KeyValueStore
+    from streamkit.topology.dsl.cogrouped import CogroupedStream as CogroupedStream
     from streamkit.topology.dsl.context import Context as Context
     from streamkit.topology.dsl.grouped import GroupedStream as GroupedStream
     from streamkit.topology.dsl.grouped_table import GroupedTable as GroupedTable
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "App": "streamkit.app",
     "Broker": "streamkit.broker.embedded",
+    "CogroupedStream": "streamkit.topology.dsl.cogrouped",
     "Context": "streamkit.topology.dsl.context",
     "GroupedStream": "streamkit.topology.dsl.grouped",
     "GroupedTable": "streamkit.topology.dsl.grouped_table",
@@ -58,6 +60,7 @@ _MODULES = {"client", "serdes", "testing"}
 __all__ = [
     "App",
     "Broker",
+    "CogroupedStream",
     "Context",
     "GroupedStream",
     "GroupedTable",

@@ -265,12 +265,50 @@ def stream_table_joins(seed: int) -> Case:
     return builder.case()
 
 
+def cogroups(seed: int) -> Case:
+    """Several grouped streams in one aggregate, windowed or not."""
+    builder = Builder(seed)
+    chance = builder.chance
+    groups = []
+    for _ in range(chance.randint(1, 3)):
+        of = builder.source_stream()
+        if chance.random() < 0.4:
+            of = builder.add("select_key", of=of, fn=chance.choice(["key", "key | null_on:c"]))
+        named = builder.named(0.3)
+        groups.append(builder.add("group_by_key", of=of, key="string", value="long", **named))
+    folds = ["sum", "max", "count", "subtract"]
+    cogroup = builder.add("cogroup", of=groups[0], fn=chance.choice(folds))
+    for group in groups[1:]:
+        fn = chance.choice(folds)
+        cogroup = builder.add("cogroup", of=cogroup, **{"with": group}, fn=fn)
+    for _ in range(chance.randint(1, 2)):
+        aggregate_cogroup(builder, cogroup)
+    for of in builder.tables:
+        builder.write_table(of)
+    return builder.case(25, 80)
+
+
+def aggregate_cogroup(builder: Builder, cogroup: str) -> None:
+    chance = builder.chance
+    fields: dict[str, Any] = {"init": chance.choice([0, 3])}
+    of = cogroup
+    if chance.random() < 0.6:
+        window = a_window(chance)
+        of = builder.add("windowed_by", of=cogroup, window=window)
+        if window["type"] == "session":
+            fields["merge_fn"] = "sum"
+    store = builder.store(0.7, key="string", value="long")
+    store["store"].setdefault("value", "long")
+    builder.tables.append(builder.add("aggregate", of=of, **fields, **store, **builder.named()))
+
+
 FAMILIES: dict[str, Callable[[int], Case]] = {
     "mixed": mixed,
     "tables": tables,
     "windows": windows,
     "table_joins": table_joins,
     "stream_table_joins": stream_table_joins,
+    "cogroups": cogroups,
 }
 
 

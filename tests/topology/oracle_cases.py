@@ -18,6 +18,7 @@ import streamkit as sk
 from streamkit.common.errors import SerializationError, TopologyError
 from streamkit.serdes import Serde, from_functions, serde_for
 from streamkit.topology.dsl.branches import Branches
+from streamkit.topology.dsl.cogrouped import WindowedCogroup
 from streamkit.topology.dsl.grouped import GroupedStream
 from streamkit.topology.dsl.grouped_table import GroupedTable
 from streamkit.topology.dsl.sides import UNKNOWN, Side
@@ -209,6 +210,10 @@ def flat_map(of: Any, op: Op, _: dict[str, Any]) -> object:
 
 
 def aggregate(of: Any, op: Op, _: dict[str, Any]) -> object:
+    if isinstance(of, sk.CogroupedStream | WindowedCogroup):
+        start = op.get("init")
+        merge = (combiner(op["merge_fn"]),) if "merge_fn" in op else ()
+        return of.aggregate(lambda: start, *merge, **row_value(op), **stored(op))
     combine, initial = combiner(op["fn"]), op.get("init")
 
     def add(key: Any, value: Any, aggregate: Any) -> Any:
@@ -365,7 +370,20 @@ def windowed_by(of: Any, op: Op, _: dict[str, Any]) -> object:
         "unlimited": lambda: sk.unlimited(shape.get("start_ms", 0)),
     }
     emit = "on_close" if op.get("emit") == "close" else "on_update"
+    if isinstance(of, sk.CogroupedStream):
+        return of.windowed_by(windows[shape["type"]]())
     return only(of, GroupedStream).windowed_by(windows[shape["type"]](), emit=emit)
+
+
+def cogroup(of: Any, op: Op, results: dict[str, Any]) -> object:
+    combine = combiner(op["fn"])
+
+    def add(key: Any, value: Any, aggregate: Any) -> Any:
+        return combine(key, aggregate, value)
+
+    if isinstance(of, sk.CogroupedStream):
+        return of.cogroup(results[op["with"]], add)
+    return only(of, GroupedStream).cogroup(add)
 
 
 def on_both(
@@ -450,6 +468,7 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "reduce": reduce,
     "aggregate": aggregate,
     "windowed_by": windowed_by,
+    "cogroup": cogroup,
     "join": join,
     "left_join": join,
     "outer_join": join,

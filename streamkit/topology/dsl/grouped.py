@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
@@ -11,6 +11,7 @@ from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.cogrouped import CogroupedStream
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.repartition import Through, repartition_node
 from streamkit.topology.dsl.rows import StoredRows
@@ -73,6 +74,26 @@ class GroupedStream(Generic[K, V]):
     def value_side(self) -> Side:
         """What is known of its values."""
         return self._value
+
+    @property
+    def key_side(self) -> Side:
+        """What is known of its keys."""
+        return self._key
+
+    def cogroup(self, aggregator: Callable[[K, V, A], A]) -> CogroupedStream[K, A]:
+        """Begin to bring several grouped streams into one table, this one by `aggregator`."""
+        return CogroupedStream[K, A](self._scope).cogroup(self, aggregator)
+
+    def cogroup_parent(
+        self, store: str, line: str, known: Mapping[GroupedStream[Any, Any], GraphNode]
+    ) -> GraphNode:
+        """Where a cogroup reads it: through a repartition topic when its keys may have changed."""
+        if not self._needs_repartition:
+            return self._parent
+        prefix = store if self._name is None else check_name(self._name)
+        through = Through("cogroup()", self._key, self._value, line)
+        node = repartition_node(self._scope, prefix, through)
+        return known[self] if self in known else self._scope.graph.add(node, self._parent)
 
     def windowed_by(self, windows: Windows, *, emit: Emit = "on_update") -> WindowedStream[K, V]:
         """The same in windows: `sk.tumbling("1m")`, `sk.hopping`, `sk.sliding`, `sk.session`."""
@@ -164,7 +185,7 @@ class GroupedStream(Generic[K, V]):
         names: tuple[str, str, str | None],
         make: Callable[[str, StoredRows], Node],
         build: Callable[[StoreBuilder], StoreBuilder],
-        key_side: Callable[[Serde[Any]], Side],
+        key_side: Callable[[Side], Side],
         value: Side,
         choice: Materialized | None,
     ) -> Table[Any, Any]:
@@ -176,8 +197,8 @@ class GroupedStream(Generic[K, V]):
             return make(full.node, rows)
 
         made = self._table(full, make_node, self._key, value, build)
-        known = self._key.serde or self._scope.default_key.serde
-        key = UNKNOWN if known is None else key_side(known)
+        known = Side(self._key.serde or self._scope.default_key.serde)
+        key = UNKNOWN if known.serde is None else key_side(known)
         return Table(self._scope, made._node, key, value, made._rows, made.store_name)
 
     def _names(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from streamkit.common.errors import TopologyError
@@ -111,8 +111,7 @@ class WindowedStream(Generic[K, V]):
 
         `merger(key, one, two)` brings two sessions together, and is for sessions only.
         """
-        if (merger is None) is isinstance(self._windows, SessionWindows):
-            raise TopologyError("aggregate(): sessions need a merger, other windows have none")
+        WindowShape(self._windows, self._emits, merger).check()
         initializer: Initializer = initial if callable(initial) else lambda: initial
         side = sides.chosen(value, aggregator, sides.whole)
         names = ("aggregate()", _AGGREGATE, node)
@@ -128,48 +127,64 @@ class WindowedStream(Generic[K, V]):
         value: Side,
         choice: Materialized | None,
     ) -> Table[Windowed[K], Any]:
-        retention_ms = self._retention_ms(choice)
+        shape = WindowShape(self._windows, self._emits, merger)
+        shape.retention_ms(choice)
 
         def build(builder: StoreBuilder) -> StoreBuilder:
-            is_session = isinstance(self._windows, SessionWindows)
-            return replace(
-                builder,
-                kind=StoreKind.SESSION if is_session else StoreKind.WINDOW,
-                caching_enabled=builder.caching_enabled and self._emits == "on_update",
-                retention_ms=retention_ms,
-                window_ms=getattr(self._windows, "size_ms", 0),
-            )
+            return shape.builder(builder, choice)
 
         def make(name: str, rows: StoredRows) -> Node:
-            return self._node(name, rows, folds, merger)
+            return shape.node(name, rows, folds)
 
-        return self._group.windowed_table(names, make, build, self._key_side, value, choice)
+        return self._group.windowed_table(names, make, build, shape.key_side, value, choice)
 
-    def _node(
-        self,
-        name: str,
-        rows: StoredRows,
-        folds: tuple[Initializer, Aggregator],
-        merger: Aggregator | None,
-    ) -> Node:
-        windows, closes = self._windows, self._emits == "on_close"
+
+@dataclass(frozen=True, slots=True)
+class WindowShape:
+    """What follows from the windows of an aggregate: its store, its keys, its node."""
+
+    windows: Windows
+    emits: Emit
+    merger: Aggregator | None
+
+    def check(self) -> None:
+        """Raise TopologyError when a merger is missing, or too much."""
+        if (self.merger is None) is isinstance(self.windows, SessionWindows):
+            raise TopologyError("aggregate(): sessions need a merger, other windows have none")
+
+    def builder(self, builder: StoreBuilder, choice: Materialized | None) -> StoreBuilder:
+        """The windowed store, from that of a table."""
+        is_session = isinstance(self.windows, SessionWindows)
+        return replace(
+            builder,
+            kind=StoreKind.SESSION if is_session else StoreKind.WINDOW,
+            caching_enabled=builder.caching_enabled and self.emits == "on_update",
+            retention_ms=self.retention_ms(choice),
+            window_ms=getattr(self.windows, "size_ms", 0),
+        )
+
+    def node(self, name: str, rows: StoredRows, folds: tuple[Initializer, Aggregator]) -> Node:
+        """The operator."""
+        windows, closes = self.windows, self.emits == "on_close"
         if isinstance(windows, SessionWindows):
-            assert merger is not None, "checked when the aggregate was declared"
+            assert self.merger is not None, "checked when the aggregate was declared"
             times = (windows.gap_ms, windows.grace_ms)
-            return SessionNode(name, rows.store, folds, merger, times, closes, rows.sends_old)
+            return SessionNode(name, rows.store, folds, self.merger, times, closes, rows.sends_old)
         if isinstance(windows, SlidingWindows):
             times = (windows.difference_ms, windows.grace_ms)
             return SlidingNode(name, rows.store, folds, times, closes, rows.sends_old)
         return TimeWindowNode(name, rows.store, folds, windows, closes, rows.sends_old)
 
-    def _key_side(self, key: Serde[Any]) -> Side:
+    def key_side(self, key: Side) -> Side:
         """The serde of the windowed keys, from that of the keys."""
-        if isinstance(self._windows, SessionWindows):
-            return Side(SessionWindowedSerde(key))
-        return Side(TimeWindowedSerde(key, self._windows.size_ms))
+        assert key.serde is not None, "only asked for when the keys' serde is known"
+        if isinstance(self.windows, SessionWindows):
+            return Side(SessionWindowedSerde(key.serde))
+        return Side(TimeWindowedSerde(key.serde, self.windows.size_ms))
 
-    def _retention_ms(self, choice: Materialized | None) -> int:
-        least = self._windows.retention_ms
+    def retention_ms(self, choice: Materialized | None) -> int:
+        """How long the store keeps a window. Raises TopologyError when that is too short."""
+        least = self.windows.retention_ms
         if choice is None or choice.retention is None:
             return least
         given = duration_ms(choice.retention)

@@ -17,6 +17,15 @@ Change = tuple[Any, Any]
 """New value and old value, each None when there is none."""
 
 
+class PassTableNode(Node):
+    """Brings the changes of several nodes over one store together."""
+
+    def process_change(
+        self, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
+    ) -> None:
+        self.forward_change(key, new, old, timestamp, headers)
+
+
 class FilterTableNode(StoreNode):
     """Rows for which `predicate(key, value)` is `keep`; others become deletes."""
 
