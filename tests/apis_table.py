@@ -108,7 +108,7 @@ def table() -> str:
 
 def _row(api: ApiKey) -> str:
     served = SERVED.get(api)
-    here = "–" if served is None else _range(served.versions)
+    here = "-" if served is None else _range(served.versions)
     note = NOTES.get(api, "") if served is not None else f"not served: {REASONS[api]}"
     return f"| {int(api)} | {_name(api)} | {here} | {_range(VERSIONS[api])} | {note} |"
 
@@ -119,7 +119,7 @@ def _name(api: ApiKey) -> str:
 
 def _range(versions: VersionRange) -> str:
     low, high = versions
-    return str(low) if low == high else f"{low}–{high}"
+    return str(low) if low == high else f"{low}-{high}"
 
 
 if __name__ == "__main__":
