@@ -240,6 +240,19 @@ def test_operator_aborts_by_tool(broker: Broker, kafka_tool: KafkaTool) -> None:
     assert read(broker.bootstrap, "operated") == [b"plain"]
 
 
+def test_operator_fences_by_tool(broker: Broker, kafka_tool: KafkaTool) -> None:
+    create_topics(broker.bootstrap, 1, "fenced")
+    producer = transactional(broker.bootstrap, "fenced")
+    producer.begin_transaction()
+    producer.produce("fenced", b"x")
+    producer.flush(20)
+    at = ("transactions", "--bootstrap-server", broker.bootstrap)
+    kafka_tool(*at, "forceTerminateTransaction", "--transactionalId", "fenced")
+    with pytest.raises(confluent_kafka.KafkaException):
+        producer.commit_transaction(20)
+    assert read(broker.bootstrap, "fenced") == []
+
+
 def test_java_decodes_the_log(kafka_tool: KafkaTool) -> None:
     with Broker() as broker:
         create_topics(broker.bootstrap, 1, "decoded")
