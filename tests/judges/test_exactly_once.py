@@ -179,7 +179,6 @@ def run_trial(trial: Trial, broker: Killable, directory: Path) -> None:
     ):  # fmt: skip
         wait_for(lambda: len(worker.logged(RUNNING)) >= TASKS, 60, "running tasks")
         live_through(trial.events, broker, worker)
-        assert feed.seconds_fed < trial.seconds, "the last events came after the end of the input"
         expected = feed.finish()
         topics = {"lines": PARTITIONS, REPARTITION: PARTITIONS}
         wait_for(lambda: group_lag(broker.bootstrap, APPLICATION, topics) == 0, 60, "the lag of 0")
