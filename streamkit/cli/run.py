@@ -27,8 +27,6 @@ from streamkit.topology.plan import NodeKind, Topology
 
 DEFAULT_DATA = ".streamkit"
 DEFAULT_LISTEN = "127.0.0.1:9092"
-COMMIT_INTERVAL_MS = "100"
-"""Who tries a program out wants to see results at once, not after Kafka Streams' 30 s."""
 
 
 @click.command(name="run")
@@ -60,12 +58,7 @@ def command(
             "run starts a broker of its own; on a cluster it is streamkit worker "
             f"{program} --bootstrap {options['bootstrap.servers']}"
         )
-    given = {
-        "state.dir": f"{data}/state",
-        "commit.interval.ms": COMMIT_INTERVAL_MS,
-        **app.config,
-        **options,
-    }
+    given = {"state.dir": f"{data}/state", **app.config, **options}
     if not app.topology.subtopologies:
         raise UsageError(f"{program} reads no topic: declare a stream, a table or a processor")
     topics = [NewTopic(name, partitions or processes or 1) for name in topics_of(app.topology)]
@@ -81,9 +74,7 @@ def command(
         )
         if processes is None:
             return run_worker(app, settings, seams)
-        own = ("state.dir", "commit.interval.ms")
-        passed_on = as_options([f"{key}={given[key]}" for key in own], None)
-        passed_on += as_options(assignments, config)
+        passed_on = as_options([f"state.dir={given['state.dir']}", *assignments], config)
         passed_on += ["--bootstrap", broker.bootstrap]
         return supervise(app, settings, seams, WorkerCommand(program, tuple(passed_on)), processes)
     finally:
