@@ -1,6 +1,7 @@
 """`python -m tests.differential.record`: Kafka Streams' answers, kept as text for `make test`.
 
-Each difference ever found stays as a named case in `vectors/regressions.jsonl`, which this leaves alone.
+Each difference ever found stays as a named case in `vectors/regressions.jsonl`, which this
+leaves alone.
 """
 
 from __future__ import annotations
