@@ -249,6 +249,7 @@ class Node:
             topics=ImageTopics(metadata.image),
             create_internal_topics=InternalTopicCreation(metadata),
             group_configs=metadata.group_configs,
+            make_id=lambda: str(self._seams.random.uuid4()),
         )
 
     def _make_transactions(

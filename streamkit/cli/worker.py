@@ -96,7 +96,7 @@ def log_to_stderr() -> None:
     )
 
 
-def settings_of(app: App, given: Mapping[str, str]) -> StreamsSettings:
+def settings_of(app: App, given: Mapping[str, object]) -> StreamsSettings:
     """The program's own settings under those of the command line. Raises ConfigError."""
     app.configure(given)
     return StreamsSettings.from_mapping({**app.config, "application.id": app.id})

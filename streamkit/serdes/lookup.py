@@ -45,9 +45,7 @@ def serde_for(declared: Any) -> Serde[Any]:
     found = find_serde(declared)
     if found is None:
         if isinstance(declared, str):
-            raise TopologyError(
-                f"no serde for type {declared!r}: write it without quotes"
-            )
+            raise TopologyError(f"no serde for type {declared!r}: write it without quotes")
         name = getattr(declared, "__name__", None) or str(declared)
         raise TopologyError(
             f"no serde for type {name}: use str, bytes, int, float, bool, UUID, dict, list, a "

@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from streamkit import records as batches
 from streamkit.broker.coordinators.seams import Cancel, PartitionLog, StartTask, Timers
 from streamkit.broker.log.producer_state import InTransaction, Verification
-from streamkit.common.errors import StreamkitError
+from streamkit.common.errors import StorageError, StreamkitError
 from streamkit.common.seams import Bytes, Clock
 from streamkit.protocol.errors import ApiError, ErrorCode
 
@@ -119,6 +119,9 @@ class Owner(Protocol[S]):
 
     def loaded(self, state: S) -> Sequence[Any]:
         """Effects to start with when a partition was loaded."""
+
+    def unloaded(self, state: S) -> Sequence[Any]:
+        """Effects to end with when a state is forgotten: those who wait on it are told."""
 
     def perform(self, partition: int, effect: Any) -> None:
         """An effect that the runtime does not know."""
@@ -306,6 +309,7 @@ class Runtime(Generic[S]):
         if shard.phase is _Phase.ACTIVE:
             self._cancel_timers(shard)
             self._fail_waiting(shard, ErrorCode.coordinator_load_in_progress)
+            self._perform(shard, self._owner.unloaded(shard.state))
             shard.state = self._owner.make_state()
             await self._load(shard)
 
@@ -317,7 +321,12 @@ class Runtime(Generic[S]):
                     return
                 self._replay(shard.state, chunk)
         except StreamkitError as error:
-            logger.error("partition %d could not be loaded: %s", shard.partition, error)
+            logger.error(
+                "partition %d could not be loaded, so its requests are refused until this node "
+                "leads it anew: %s",
+                shard.partition,
+                error,
+            )
             self._close(shard)
             return
         # `on_resigned` may have run meanwhile.
@@ -333,9 +342,15 @@ class Runtime(Generic[S]):
                 continue
             producer_id = header.producer_id if header.is_transactional else NO_PRODUCER
             for offset, key, value in zip(batch.offsets, batch.keys, batch.values, strict=True):
-                record = None if key is None else self._owner.codec.decode(key, value)
+                record = None if key is None else self._decoded(key, value, offset)
                 if record is not None:
                     state.replay(record, offset, producer_id)
+
+    def _decoded(self, key: bytes, value: bytes | None, offset: int) -> Any | None:
+        try:
+            return self._owner.codec.decode(key, value)
+        except StorageError as error:
+            raise StorageError(f"offset {offset}: {error}") from error
 
     @staticmethod
     def _replay_marker(state: S, batch: batches.DecodedBatch) -> None:
@@ -380,6 +395,7 @@ class Runtime(Generic[S]):
         shard.phase = _Phase.CLOSED
         self._cancel_timers(shard)
         self._fail_waiting(shard, ErrorCode.not_coordinator)
+        self._perform(shard, self._owner.unloaded(shard.state))
 
     @staticmethod
     def _cancel_timers(shard: _Shard[S]) -> None:

@@ -60,6 +60,12 @@ SERVED = _served(
     ServedApi(
         ApiKey.FIND_COORDINATOR, "streamkit.broker.handlers.find_coordinator", is_native=True
     ),
+    ServedApi(ApiKey.JOIN_GROUP, "streamkit.broker.handlers.join_group"),
+    ServedApi(ApiKey.HEARTBEAT, "streamkit.broker.handlers.heartbeat"),
+    ServedApi(ApiKey.LEAVE_GROUP, "streamkit.broker.handlers.leave_group", is_native=True),
+    ServedApi(ApiKey.SYNC_GROUP, "streamkit.broker.handlers.sync_group"),
+    ServedApi(ApiKey.DESCRIBE_GROUPS, "streamkit.broker.handlers.describe_groups"),
+    ServedApi(ApiKey.LIST_GROUPS, "streamkit.broker.handlers.list_groups"),
     ServedApi(ApiKey.API_VERSIONS, "streamkit.broker.handlers.api_versions", is_native=True),
     ServedApi(ApiKey.CREATE_TOPICS, "streamkit.broker.handlers.create_topics"),
     ServedApi(ApiKey.DELETE_TOPICS, "streamkit.broker.handlers.delete_topics", is_native=True),
@@ -82,6 +88,8 @@ SERVED = _served(
     ServedApi(
         ApiKey.INCREMENTAL_ALTER_CONFIGS, "streamkit.broker.handlers.incremental_alter_configs"
     ),
+    ServedApi(ApiKey.DELETE_GROUPS, "streamkit.broker.handlers.delete_groups"),
+    ServedApi(ApiKey.OFFSET_DELETE, "streamkit.broker.handlers.offset_delete"),
     ServedApi(ApiKey.DESCRIBE_PRODUCERS, "streamkit.broker.handlers.describe_producers"),
     ServedApi(ApiKey.DESCRIBE_TRANSACTIONS, "streamkit.broker.handlers.describe_transactions"),
     ServedApi(ApiKey.LIST_TRANSACTIONS, "streamkit.broker.handlers.list_transactions"),

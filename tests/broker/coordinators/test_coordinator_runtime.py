@@ -98,6 +98,9 @@ class Harness:
     def make_state(self) -> Ledger:
         return Ledger()
 
+    def unloaded(self, state: Ledger) -> Sequence[Any]:
+        return ()
+
     def loaded(self, state: Ledger) -> Sequence[Any]:
         return self.first_effects
 

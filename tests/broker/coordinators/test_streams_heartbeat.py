@@ -601,6 +601,7 @@ def test_classic_group_is_taken_over_only_when_it_is_empty() -> None:
     scenario.shard.replay(rec.Record(key, classic), 7, -1)
     refused = scenario.step("100 a 0")
     assert refused == "    group_id_not_found: Group g-1 is not a streams group.\n"
+    scenario = Scenario()
     scenario.shard.replay(rec.Record(key, replace(classic, members=())), 8, -1)
     assert "[-2 19 23 17 22]" in scenario.step("101 a 0")
     assert scenario.shard.classic == {}

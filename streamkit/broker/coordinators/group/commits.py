@@ -7,9 +7,10 @@ lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from streamkit.broker.coordinators.group import records as rec
+from streamkit.broker.coordinators.group.classic.model import ClassicGroup, ClassicState
 from streamkit.broker.coordinators.group.offsets import (
     commit_records,
     is_without_membership,
@@ -22,7 +23,6 @@ from streamkit.broker.coordinators.group.requests import (
     FetchRequest,
 )
 from streamkit.broker.coordinators.group.state import GroupShard
-from streamkit.broker.coordinators.group.streams import translate
 from streamkit.broker.coordinators.group.streams.model import Member, StreamsGroup
 from streamkit.broker.coordinators.runtime import Result
 from streamkit.common.model import TopicPartition
@@ -52,8 +52,11 @@ def _check_commit(shard: GroupShard, request: CommitRequest) -> None:
     if request.is_transactional and request.is_anonymous:
         return
     group = shard.streams.get(request.group_id)
+    classic = shard.classic.get(request.group_id)
     if group is not None:
         _check_streams_commit(group, request)
+    elif classic is not None:
+        _check_classic_commit(classic, request)
     else:
         _check_simple_commit(shard, request)
 
@@ -89,12 +92,11 @@ def clean_up(shard: GroupShard, now_ms: int, retention_ms: int) -> Result[GroupS
     """Expire offsets that nobody uses, and remove empty groups that have none left."""
     found: list[rec.Record] = []
     for group_id in sorted(shard.offsets.by_group):
-        kept = _topics_in_use(shard, group_id)
-        expired = shard.offsets.expired(group_id, now_ms, retention_ms, kept)
+        expired = _expired(shard, group_id, now_ms, retention_ms)
         found += tombstones(group_id, expired)
         if len(expired) == len(shard.offsets.by_group[group_id]):
             found += _maybe_remove_group(shard, group_id)
-    for group_id in sorted(shard.streams):
+    for group_id in sorted({*shard.streams, *shard.classic}):
         if not shard.offsets.has_group(group_id):
             found += _maybe_remove_group(shard, group_id)
     return Result(None, found)
@@ -102,40 +104,83 @@ def clean_up(shard: GroupShard, now_ms: int, retention_ms: int) -> Result[GroupS
 
 def delete(shard: GroupShard, group_id: str) -> Result[GroupShard, ErrorCode]:
     """Remove a group with its offsets, unless it has members."""
-    group = shard.streams.get(group_id)
-    offsets = shard.offsets.by_group.get(group_id)
-    if group is None and offsets is None and group_id not in shard.classic:
+    if not shard.has_group(group_id):
         return Result(ErrorCode.group_id_not_found)
-    if (group is not None and group.members) or shard.is_taken(group_id):
+    if shard.has_members(group_id):
         return Result(ErrorCode.non_empty_group)
-    found = tombstones(group_id, sorted(offsets or ()))
-    found += _maybe_remove_group(shard, group_id)
-    found += shard.classic_tombstones(group_id)
+    found = tombstones(group_id, sorted(shard.offsets.by_group.get(group_id, ())))
+    found += shard.empty_tombstones(group_id)
     return Result(ErrorCode.none, found)
 
 
-def _topics_in_use(shard: GroupShard, group_id: str) -> frozenset[str]:
-    group = shard.streams.get(group_id)
-    if group is None or not group.members or group.topology is None:
-        return frozenset()
-    return frozenset(group.topology.source_topics)
+def delete_offsets(
+    shard: GroupShard, group_id: str, partitions: Iterable[TopicPartition]
+) -> Result[GroupShard, Committed]:
+    """Remove offsets of topics to which nobody is subscribed. Raises ApiError for the group."""
+    if not shard.has_group(group_id):
+        raise ApiError(ErrorCode.group_id_not_found, f"Group {group_id} not found.")
+    classic = shard.classic.get(group_id)
+    if classic is not None and not classic.is_empty and not classic.is_consumers:
+        raise ApiError(ErrorCode.non_empty_group, f"Group {group_id} has members.")
+    errors: Committed = {}
+    gone = []
+    for partition in partitions:
+        if _is_subscribed(shard, group_id, partition.topic):
+            errors[partition] = ErrorCode.group_subscribed_to_topic
+            continue
+        errors[partition] = ErrorCode.none
+        if partition in shard.offsets.by_group.get(group_id, ()):
+            gone.append(partition)
+    return Result(errors, tombstones(group_id, gone))
+
+
+def _expired(
+    shard: GroupShard, group_id: str, now_ms: int, retention_ms: int
+) -> list[TopicPartition]:
+    """Offsets count from their commit, those of a classic group from when it became empty."""
+    since_ms = None
+    classic = shard.classic.get(group_id)
+    if classic is not None and classic.protocol_type is not None:
+        if classic.is_empty:
+            since_ms = classic.state_timestamp_ms if classic.state_timestamp_ms >= 0 else None
+        elif classic.subscribed_topics is None or classic.state is not ClassicState.STABLE:
+            return []
+    topics = {each.topic for each in shard.offsets.by_group[group_id]}
+    kept = frozenset(each for each in topics if _is_subscribed(shard, group_id, each))
+    return shard.offsets.expired(group_id, now_ms, retention_ms, kept, since_ms)
+
+
+def _is_subscribed(shard: GroupShard, group_id: str, topic: str) -> bool:
+    classic, streams = shard.classic.get(group_id), shard.streams.get(group_id)
+    if classic is not None:
+        return classic.is_subscribed(topic)
+    if streams is None or not streams.members or streams.topology is None:
+        return False
+    return topic in streams.topology.source_topics
 
 
 def _maybe_remove_group(shard: GroupShard, group_id: str) -> list[rec.Record]:
-    group = shard.streams.get(group_id)
-    if group is None or group.members:
-        return []
-    return translate.group_tombstones(group_id)
+    return [] if shard.has_members(group_id) else shard.empty_tombstones(group_id)
+
+
+def _check_classic_commit(group: ClassicGroup, request: CommitRequest) -> None:
+    """Members commit with their generation; a group without members takes anyone's commit."""
+    if request.member_epoch < 0 and group.is_empty:
+        return
+    if request.member_epoch < 0 and not request.member_id and request.instance_id is None:
+        raise ApiError(ErrorCode.unknown_member_id, f"Group {group.group_id} has members.")
+    group.member_or_raise(request.member_id, request.instance_id)
+    if request.member_epoch != group.generation:
+        raise ApiError(ErrorCode.illegal_generation, f"The generation is {group.generation}.")
+    if group.state is ClassicState.COMPLETING and not request.is_transactional:
+        raise ApiError(ErrorCode.rebalance_in_progress, "The group rebalances.")
 
 
 def _check_simple_commit(shard: GroupShard, request: CommitRequest) -> None:
     """A group without members of its own: anyone may commit who claims no membership."""
-    classic = shard.classic.get(request.group_id)
-    if classic is not None and classic.members:
-        raise ApiError(ErrorCode.unknown_member_id, f"{request.member_id} is not a member")
     if is_without_membership(request):
         return
-    if classic is not None or shard.offsets.has_group(request.group_id):
+    if shard.offsets.has_group(request.group_id):
         raise ApiError(ErrorCode.unknown_member_id, f"{request.member_id} is not a member")
     is_new = request.api_version >= STREAMS_COMMIT_VERSION
     code = ErrorCode.group_id_not_found if is_new else ErrorCode.illegal_generation

@@ -7,12 +7,16 @@ COORDINATOR_LOAD_IN_PROGRESS are among them.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from streamkit.broker.coordinators.group import commits
 from streamkit.broker.coordinators.group import records as rec
+from streamkit.broker.coordinators.group.classic_calls import ClassicCalls
+from streamkit.broker.coordinators.group.effects import Answer
+from streamkit.broker.coordinators.group.listing import ListedGroup, list_groups
 from streamkit.broker.coordinators.group.offsets import tombstones, with_topic_ids
 from streamkit.broker.coordinators.group.requests import (
     CommitRequest,
@@ -96,6 +100,7 @@ class GroupCoordinator:
         topics: TopicsView,
         create_internal_topics: CreateInternalTopics,
         group_configs: GroupConfigs,
+        make_id: Callable[[], str],
     ) -> None:
         self.codec = _Codec()
         self._settings = settings
@@ -106,10 +111,17 @@ class GroupCoordinator:
         self._group_configs = group_configs
         self._being_created: set[str] = set()
         self._runtime: Runtime[GroupShard] = Runtime(self, clock, timers, start_task)
+        self.classic = ClassicCalls(
+            settings, self._runtime, self.partition_for, clock.now_ms, make_id
+        )
 
     def partition_for(self, group_id: str) -> int:
         """The partition of `__consumer_offsets` that a group lives on."""
-        return partition_for_group(group_id, self._settings.offsets_topic_num_partitions)
+        # The setting is for the topic that is yet to be made: it may have changed since.
+        partitions = self._topics.partition_count(OFFSETS_TOPIC)
+        return partition_for_group(
+            group_id, partitions or self._settings.offsets_topic_num_partitions
+        )
 
     async def on_elected(self, partition: int, leader_epoch: int, log: PartitionLog) -> None:
         """This node leads a partition from `leader_epoch` on: load its groups by replay."""
@@ -204,6 +216,24 @@ class GroupCoordinator:
             self.partition_for(group_id), lambda shard: commits.delete(shard, group_id)
         )
 
+    async def delete_offsets(
+        self, group_id: str, partitions: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, ErrorCode]:
+        """Remove offsets; an error for each. Raises ApiError for the whole group."""
+        if not group_id:
+            raise ApiError(ErrorCode.invalid_group_id, "the group id is empty")
+        return await self._runtime.write(
+            self.partition_for(group_id),
+            lambda shard: commits.delete_offsets(shard, group_id, partitions),
+        )
+
+    def list_groups(
+        self, states: Sequence[str] = (), types: Sequence[str] = ()
+    ) -> Sequence[ListedGroup]:
+        """The groups coordinated here, filtered."""
+        shards = self._runtime.active()
+        return [group for _, shard in shards for group in list_groups(shard, states, types)]
+
     def make_state(self) -> GroupShard:
         """An empty partition, for the runtime."""
         return GroupShard()
@@ -220,10 +250,21 @@ class GroupCoordinator:
                     effects.append(
                         rebalance_timer(group_id, member.member_id, member.epoch, timeout_ms)
                     )
+        effects += self.classic.loaded(state)
         return effects
+
+    def unloaded(self, state: GroupShard) -> Sequence[Any]:
+        """Answers for those who wait, for the runtime."""
+        return self.classic.unloaded(state)
 
     def perform(self, partition: int, effect: Any) -> None:
         """Effects beyond timers, for the runtime."""
+        if isinstance(effect, Answer):
+            ticket = effect.ticket
+            assert isinstance(ticket, asyncio.Future), "a ticket is the future of its call"
+            if not ticket.done():
+                ticket.set_result(effect.response)
+            return
         assert isinstance(effect, CreateTopics), f"no such effect: {effect}"
         topics = [each for each in effect.topics if each.name not in self._being_created]
         if topics:

@@ -104,23 +104,31 @@ class Offsets:
                 del self.by_group[group_id]
 
     def expired(
-        self, group_id: str, now_ms: int, retention_ms: int, kept_topics: frozenset[str]
+        self,
+        group_id: str,
+        now_ms: int,
+        retention_ms: int,
+        kept_topics: frozenset[str],
+        since_ms: int | None = None,
     ) -> list[TopicPartition]:
-        """Partitions whose offsets are older than the retention and not in use."""
+        """Partitions whose offsets are older than the retention and not in use.
+
+        They age from their commit, or all of them from `since_ms`.
+        """
         unstable = self._unstable(group_id)
         return sorted(
             partition
             for partition, committed in self.by_group.get(group_id, {}).items()
             if partition.topic not in kept_topics
             and partition not in unstable
-            and now_ms >= _expiry_ms(committed.value, retention_ms)
+            and now_ms >= _expiry_ms(committed.value, retention_ms, since_ms)
         )
 
 
-def _expiry_ms(value: OffsetCommitValue, retention_ms: int) -> int:
+def _expiry_ms(value: OffsetCommitValue, retention_ms: int, since_ms: int | None) -> int:
     if value.expire_timestamp >= 0:
         return value.expire_timestamp
-    return value.commit_timestamp + retention_ms
+    return (value.commit_timestamp if since_ms is None else since_ms) + retention_ms
 
 
 def _answer(committed: Committed | None) -> CommittedOffset:

@@ -19,8 +19,12 @@ from uuid import UUID
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
 
 # isort: split
-from kio.serial import entity_reader, entity_writer
+from kio.serial import entity_writer
+from kio.serial.errors import SerialError
 from kio.static.constants import EntityType
+
+from streamkit.common.errors import StorageError
+from streamkit.protocol.entities import checked_reader
 
 C = TypeVar("C")
 
@@ -349,10 +353,20 @@ def encode_value(record: Record) -> bytes | None:
 
 
 def decode(key: bytes, value: bytes | None) -> Record | None:
-    """Read a record; None when its type or version is of newer software."""
+    """Read a record; None when its type or version is of newer software.
+
+    Raises StorageError when its bytes are none of that type.
+    """
     number = int.from_bytes(key[:2], "big", signed=True)
     if number not in KEY_CLASSES:
         return None
+    try:
+        return _decode(number, key, value)
+    except (SerialError, ValueError, OverflowError) as error:
+        raise StorageError(f"a record of type {number} cannot be read: {error!r}") from error
+
+
+def _decode(number: int, key: bytes, value: bytes | None) -> Record | None:
     decoded_key, _ = _key_reader(number)(key, 2)
     if value is None:
         return Record(decoded_key, None)
@@ -387,7 +401,7 @@ def _key_writer(number: int) -> Any:
 
 @cache
 def _key_reader(number: int) -> Any:
-    return entity_reader(KEY_CLASSES[number])
+    return checked_reader(KEY_CLASSES[number])
 
 
 @cache
@@ -397,7 +411,7 @@ def _value_writer(number: int, version: int) -> Any:
 
 @cache
 def _value_reader(number: int, version: int) -> Any:
-    return entity_reader(_at_version(VALUE_CLASSES[number], version))
+    return checked_reader(_at_version(VALUE_CLASSES[number], version))
 
 
 def _at_version(form: ValueForm, version: int) -> type[Any]:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from streamkit.broker.coordinators.group import records as rec
+from streamkit.broker.coordinators.group.classic.model import ClassicGroup
 from streamkit.broker.coordinators.group.offsets import Offsets
+from streamkit.broker.coordinators.group.streams import translate
 from streamkit.broker.coordinators.group.streams.model import SoftState, StreamsGroup
 
 
@@ -20,7 +22,7 @@ class GroupShard:
     def __init__(self) -> None:
         self.offsets = Offsets()
         self.streams: dict[str, StreamsGroup] = {}
-        self.classic: dict[str, rec.GroupMetadataValue] = {}
+        self.classic: dict[str, ClassicGroup] = {}
         self._soft: dict[str, SoftState] = {}
 
     def replay(self, record: rec.Record, offset: int, producer_id: int) -> None:
@@ -38,22 +40,33 @@ class GroupShard:
         """What is known of a group beyond its records, made when there is none."""
         return self._soft.setdefault(group_id, SoftState())
 
-    def is_taken(self, group_id: str) -> bool:
-        """Whether the id belongs to a group of another type that has members."""
-        classic = self.classic.get(group_id)
-        return classic is not None and bool(classic.members)
+    def has_group(self, group_id: str) -> bool:
+        """Whether there is a group; offsets alone make one, a simple group."""
+        is_typed = group_id in self.streams or group_id in self.classic
+        return is_typed or self.offsets.has_group(group_id)
 
-    def classic_tombstones(self, group_id: str) -> list[rec.Record]:
-        """What removes an empty classic group, so that another type can take its place."""
-        if group_id not in self.classic:
-            return []
-        return [rec.Record(rec.GroupMetadataKey(group=group_id), None)]
+    def has_members(self, group_id: str) -> bool:
+        """Whether somebody is in the group, of whatever type."""
+        classic, streams = self.classic.get(group_id), self.streams.get(group_id)
+        if classic is not None:
+            return not classic.is_empty
+        return streams is not None and bool(streams.members)
+
+    def empty_tombstones(self, group_id: str) -> list[rec.Record]:
+        """What removes an empty group, so that another type can take its place."""
+        assert not self.has_members(group_id), f"{group_id} has members"
+        if group_id in self.streams:
+            return translate.group_tombstones(group_id)
+        if group_id in self.classic:
+            return [rec.Record(rec.GroupMetadataKey(group=group_id), None)]
+        return []
 
     def replay_classic(self, key: rec.GroupMetadataKey, value: Any) -> None:
         if value is None:
             self.classic.pop(key.group, None)
-        else:
-            self.classic[key.group] = value
+            return
+        group = self.classic.setdefault(key.group, ClassicGroup(key.group))
+        group.replay(value)
 
     def change_streams(
         self, group_id: str, change: Callable[[StreamsGroup], None], *, is_tombstone: bool

@@ -158,9 +158,9 @@ class _Round:
                 raise _not_found(f"Streams group {group_id} not found.")
             return group
         if group is None:
-            if self.state.is_taken(group_id):
+            if self.state.has_members(group_id):
                 raise _not_found(f"Group {group_id} is not a streams group.")
-            self.records += self.state.classic_tombstones(group_id)
+            self.records += self.state.empty_tombstones(group_id)
             return StreamsGroup(group_id, self.state.soft_of(group_id))
         size_max = self.context.config.size_max
         if len(group.members) >= size_max:
