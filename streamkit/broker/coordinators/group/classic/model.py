@@ -239,8 +239,8 @@ class ClassicGroup:
         return topic in self.subscribed_topics
 
     def replay(self, value: rec.GroupMetadataValue) -> None:
-        """Apply the group's record. One without members says nothing of those who are joining."""
-        if self.members and not value.members:
+        """Apply the group's record. That of a new group says nothing of those who are joining."""
+        if self.members and value.generation == 0:
             return
         self.state = ClassicState.STABLE if value.members else ClassicState.EMPTY
         self.state_timestamp_ms = value.current_state_timestamp
