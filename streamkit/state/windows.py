@@ -8,13 +8,13 @@ deleted, a bounded number at a time, with each flush.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Protocol
 
 from streamkit.common.model import Headers, Windowed
 from streamkit.serdes import Serde, from_functions
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import CachedStore, ChangelogAppend, TimestampedStore, ValueAndTimestamp
+from streamkit.state.expiry import Expiry
 from streamkit.state.formats import encode_value
 from streamkit.state.interfaces import FlushListener
 from streamkit.state.overlay import OverlayStore
@@ -26,9 +26,6 @@ from streamkit.state.window_keys import (
     segment_ms,
     segment_prefix,
 )
-
-SWEEP_MAX = 10_000
-"""Expired rows that one flush deletes at most."""
 
 WINDOWED_KEYS: Serde[Any] = from_functions(bytes, bytes)
 """Tells a cache that keys are not plain values; it is never called."""
@@ -119,40 +116,37 @@ class WindowStore:
         self._table = table
         self._context = context
         self._keys = rows.keys
-        self._retention_ms = builder.retention_ms
-        self._drops_by_segment = builder.persistent
-        self._stream_time = -1
-        self._swept_to: bytes | None = None
-        self._last = _last_segment(rows.store)
-        self.needed_from: int | None = None
-        """Rows from this time on are kept even when they have expired."""
+        self.expiry = Expiry(
+            rows.store,
+            rows.keys.segment_ms,
+            builder.retention_ms,
+            drops_by_segment=builder.persistent,
+        )
 
     def get(self, key: Windowed[Any]) -> ValueAndTimestamp | None:
         """The row of a window, unless it has expired."""
-        if self._keys.time(key.start, key.end) <= self._stream_time - self._retention_ms:
+        if self._keys.time(key.start, key.end) < self.expiry.first_live:
             return None
         return self._table.get(key)
 
     def put(self, key: Windowed[Any], value: Any, timestamp: int, headers: Headers = ()) -> None:
         """Set the row of a window, or with None delete it; one that has expired is dropped."""
         time = self._keys.time(key.start, key.end)
-        self._stream_time = max(self._stream_time, time)
-        if self._is_expired(time):
+        if not self.expiry.try_take(time):
             self._context.drop(f"{self.name}: the window has expired")
             data = None if value is None else self._rows.value_bytes(value)
             self._rows.log(self._rows.key_bytes(key), data, timestamp)
             return
-        self._last = max(self._last, time // self._keys.segment_ms)
         self._table.put(key, value, timestamp, headers)
 
     def fetch(
         self, key: Any, time_from: int, time_to: int | None, *, reverse: bool = False
     ) -> Iterator[Row]:
         """The rows of one key whose time lies in a range, both ends included, by time."""
-        low = max(time_from, self._stream_time - self._retention_ms + 1)
+        low = max(time_from, self.expiry.first_live)
         inner = self._rows.inner_bytes(key)
         first, last = self._keys.bounds(inner, low)
-        for number in self._segments(low, time_to, reverse):
+        for number in self.expiry.segments(low, time_to, reverse):
             prefix = segment_prefix(number)
             for row in self._table.range(prefix + first, prefix + last, reverse=reverse):
                 time = self._keys.time(row[0].start, row[0].end)
@@ -163,9 +157,9 @@ class WindowStore:
         """All rows whose time lies in a range, both ends included, by time, then by key bytes."""
         low = time_from
         if not expired_too:
-            low = max(time_from, self._stream_time - self._retention_ms + 1)
+            low = max(time_from, self.expiry.first_live)
         found = []
-        for number in self._segments(low, time_to, False):
+        for number in self.expiry.segments(low, time_to):
             for key, row in self._table.range(segment_prefix(number), segment_prefix(number + 1)):
                 time = self._keys.time(key.start, key.end)
                 if low <= time <= time_to:
@@ -175,9 +169,9 @@ class WindowStore:
 
     def all(self) -> Iterator[Row]:
         """Every row that has not expired."""
-        oldest = self._stream_time - self._retention_ms
+        first = self.expiry.first_live
         for key, row in self._table.all():
-            if self._keys.time(key.start, key.end) > oldest:
+            if self._keys.time(key.start, key.end) >= first:
                 yield key, row
 
     def order_of(self, key: Any) -> bytes:
@@ -191,39 +185,8 @@ class WindowStore:
     def flush(self) -> None:
         """Pass on what the cache holds, then delete some of what has expired."""
         self._table.flush()
-        self._sweep()
+        self.expiry.sweep()
 
     def close(self) -> None:
         """Close the layers below."""
         self._table.close()
-
-    def _is_expired(self, time: int) -> bool:
-        oldest = self._stream_time - self._retention_ms
-        if self._drops_by_segment:
-            # As RocksDB's: a segment lives on until all of it has expired.
-            return time // self._keys.segment_ms < oldest // self._keys.segment_ms
-        return time <= oldest
-
-    def _segments(self, low: int, high: int | None, reverse: bool) -> range:
-        span = self._keys.segment_ms
-        first = max(low // span, 0)
-        last = self._last if high is None else min(high // span, self._last)
-        return range(last, first - 1, -1) if reverse else range(first, last + 1)
-
-    def _sweep(self) -> None:
-        oldest = self._stream_time - self._retention_ms
-        if self.needed_from is not None:
-            oldest = min(oldest, self.needed_from)
-        end = segment_prefix(max(oldest // self._keys.segment_ms, 0))
-        if self._swept_to is not None and self._swept_to >= end:
-            return
-        expired = list(islice(self._rows.store.scan(self._swept_to, end), SWEEP_MAX))
-        for key, _ in expired:
-            self._rows.store.put(key, None)
-        self._swept_to = expired[-1][0] if len(expired) == SWEEP_MAX else end
-
-
-def _last_segment(store: OverlayStore) -> int:
-    """The number of the newest segment; -1 in an empty store."""
-    entry = next(store.scan(None, None, True), None)
-    return -1 if entry is None else int.from_bytes(entry[0][:SEGMENT_SIZE], "big", signed=True)

@@ -72,7 +72,7 @@ class WindowedNode(StoreNode):
         super().init(context)
         self.kept = context.store(self.name_of_store)
         if self.emits_on_close:
-            self.kept.needed_from = 0
+            self.kept.expiry.needed_from = 0
 
     def update(
         self, key: Windowed[Any], new: Any, old: Any, timestamp: int, headers: Headers
@@ -101,7 +101,7 @@ class WindowedNode(StoreNode):
         for key, row in self.kept.fetch_all(*bounds, expired_too=True):
             self.forward_change(key, row[0], None, self.time_of(key, row), headers)
         self.emitted_to = close_time
-        self.kept.needed_from = max(bounds[1], 0)
+        self.kept.expiry.needed_from = max(bounds[1], 0)
 
     def time_of(self, key: Windowed[Any], row: Any) -> int:
         """The time of a final result."""

@@ -1,0 +1,83 @@
+"""What has expired in a windowed store: by its own stream time, a segment at a time.
+
+A row is not found any more when it is older than the retention; it is deleted later, a bounded
+number of rows with each flush.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from streamkit.state.overlay import OverlayStore
+from streamkit.state.window_keys import SEGMENT_SIZE, segment_prefix
+
+SWEEP_MAX = 10_000
+"""Expired rows that one flush deletes at most."""
+
+
+class Expiry:
+    """The stream time of one store, and the rows below it that are due to go."""
+
+    __slots__ = (
+        "_drops_by_segment", "_last", "_retention_ms", "_segment_ms", "_store", "_swept_to",
+        "needed_from", "stream_time",
+    )  # fmt: skip
+
+    def __init__(
+        self, store: OverlayStore, segment_ms: int, retention_ms: int, *, drops_by_segment: bool
+    ) -> None:
+        self._store = store
+        self._segment_ms = segment_ms
+        self._retention_ms = retention_ms
+        self._drops_by_segment = drops_by_segment
+        self._swept_to: bytes | None = None
+        self._last = _last_segment(store)
+        self.stream_time = -1
+        self.needed_from: int | None = None
+        """Rows from this time on are kept even when they have expired."""
+
+    @property
+    def first_live(self) -> int:
+        """The first time whose rows are found."""
+        return self.stream_time - self._retention_ms + 1
+
+    def try_take(self, time: int) -> bool:
+        """Advance the stream time to that of a row to put; False when the row has expired."""
+        self.stream_time = max(self.stream_time, time)
+        if self._is_expired(time):
+            return False
+        self._last = max(self._last, time // self._segment_ms)
+        return True
+
+    def segments(self, low: int, high: int | None, reverse: bool = False) -> range:
+        """The numbers of the segments that may hold rows from `low` to `high`."""
+        span = self._segment_ms
+        first = max(low // span, 0)
+        last = self._last if high is None else min(high // span, self._last)
+        return range(last, first - 1, -1) if reverse else range(first, last + 1)
+
+    def sweep(self) -> None:
+        """Delete some of what has expired."""
+        oldest = self.first_live - 1
+        if self.needed_from is not None:
+            oldest = min(oldest, self.needed_from)
+        end = segment_prefix(max(oldest // self._segment_ms, 0))
+        if self._swept_to is not None and self._swept_to >= end:
+            return
+        expired = list(islice(self._store.scan(self._swept_to, end), SWEEP_MAX))
+        for key, _ in expired:
+            self._store.put(key, None)
+        self._swept_to = expired[-1][0] if len(expired) == SWEEP_MAX else end
+
+    def _is_expired(self, time: int) -> bool:
+        oldest = self.first_live - 1
+        if self._drops_by_segment:
+            # As RocksDB's: a segment lives on until all of it has expired.
+            return time // self._segment_ms < oldest // self._segment_ms
+        return time <= oldest
+
+
+def _last_segment(store: OverlayStore) -> int:
+    """The number of the newest segment; -1 in an empty store."""
+    entry = next(store.scan(None, None, True), None)
+    return -1 if entry is None else int.from_bytes(entry[0][:SEGMENT_SIZE], "big", signed=True)
