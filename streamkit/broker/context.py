@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamkit.broker.fetch_sessions import FetchSessions
+from streamkit.broker.metrics import BrokerMetrics
 from streamkit.broker.settings import BrokerSettings
 from streamkit.common.seams import Seams
 
@@ -35,6 +36,7 @@ class BrokerParts:
     verifier: TransactionVerifier
     markers: MarkerWriter
     fetch_sessions: FetchSessions
+    metrics: BrokerMetrics
 
 
 @dataclass(frozen=True, slots=True)

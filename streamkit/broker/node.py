@@ -27,6 +27,7 @@ from streamkit.broker.coordination import (
 )
 from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
 from streamkit.broker.coordinators.transaction.coordinator import TransactionCoordinator
+from streamkit.broker.endpoint import LoopWatch, OperatorEndpoint
 from streamkit.broker.fetch_sessions import FetchSessions
 from streamkit.broker.kraft.broker_config import static_layer
 from streamkit.broker.kraft.features import TRANSACTION_VERSION
@@ -41,6 +42,7 @@ from streamkit.broker.log.directory import LogDirectory
 from streamkit.broker.log.settings import LogSettings
 from streamkit.broker.markers import MarkerWriter
 from streamkit.broker.metadata import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, ClusterMetadata
+from streamkit.broker.metrics import BrokerMetrics
 from streamkit.broker.replicas import Replicas, TopicSettings
 from streamkit.broker.server import Dispatcher
 from streamkit.broker.settings import BrokerSettings, Endpoint
@@ -62,6 +64,8 @@ class Node:
 
     def __init__(self, settings: BrokerSettings, seams: Seams) -> None:
         self.settings = settings
+        self.metrics = BrokerMetrics()
+        self.endpoint: OperatorEndpoint | None = None
         self.dispatcher = Dispatcher()
         self._seams = seams
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,6 +97,8 @@ class Node:
 
     async def stop(self, *, clean: bool = True) -> None:
         """Stop in order; without `clean` the logs are not marked as closed cleanly."""
+        if self.endpoint is not None:
+            await self.endpoint.close()
         if self._server is not None:
             await self._server.close()
         if self._quorum is not None and clean:
@@ -106,6 +112,8 @@ class Node:
 
     async def abandon(self) -> None:
         """Drop everything as a crash does: nothing more is written, nobody is told."""
+        if self.endpoint is not None:
+            await self.endpoint.close()
         if self._server is not None:
             await self._server.close()
         for task in self._tasks:
@@ -139,6 +147,8 @@ class Node:
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
         settings, seams = self.settings, self._seams
+        if settings.metrics_listener is not None:
+            await self._start_endpoint(settings.metrics_listener)
         self._server = await self._listen(group)
         listener = settings.listener
         self._advertised = settings.advertised(self._server.port)
@@ -168,6 +178,7 @@ class Node:
         self._membership = Membership(quorum, seams.random.uuid4())
         await self._register(self._membership)
         quorum.on_image(replicas.apply)
+        quorum.on_image(self.metrics.forget_deleted)
         replicas.set_strays_aside()
         quorum.on_image(TopicNews(groups).on_image)
         await self._membership.unfence()
@@ -189,9 +200,18 @@ class Node:
                     settings.max_incremental_fetch_session_cache_slots,
                     lambda: 1 + seams.random.randrange(SESSION_IDS),
                 ),
+                self.metrics,
             )
         )
+        if self.endpoint is not None:
+            self.endpoint.serve(replicas)
         logger.info("node %d serves %s at %s", settings.node_id, settings.data_dir, self.bootstrap)
+
+    async def _start_endpoint(self, address: str) -> None:
+        endpoint = OperatorEndpoint(address, self._seams, self.metrics)
+        await endpoint.start()
+        self.endpoint = endpoint
+        self._start_task(LoopWatch(self._seams.clock, self.metrics).run())
 
     def _start_upkeep(
         self, directory: LogDirectory, replicas: Replicas, metadata: ClusterMetadata

@@ -12,11 +12,22 @@ from dataclasses import dataclass
 from pydantic import Field, field_validator, model_validator
 
 from streamkit.common.errors import ConfigError
+from streamkit.common.http import parse_address
 from streamkit.common.settings import CommaList, Settings
 
 INT_MAX = 2**31 - 1
 PORT_MAX = 65_535
 LONG_MAX = 2**63 - 1
+
+_BOUNDED_GROUP_SETTINGS = (
+    "consumer_session_timeout",
+    "consumer_heartbeat_interval",
+    "consumer_assignment_interval",
+    "streams_session_timeout",
+    "streams_heartbeat_interval",
+)
+_ASSIGNORS = frozenset({"range", "uniform"})
+_MIGRATION_POLICIES = ("bidirectional", "upgrade", "downgrade", "disabled")
 
 
 class BrokerSettings(Settings):
@@ -34,6 +45,9 @@ class BrokerSettings(Settings):
     socket_request_max_bytes: int = Field(104857600, ge=1)
     connections_max_idle_ms: int = 600000
     max_connections: int = Field(INT_MAX, ge=1)
+
+    # Operators. This key is our own: where metrics, health and readiness are asked for.
+    metrics_listener: str | None = None
 
     # Topics.
     auto_create_topics_enable: bool = True
@@ -102,6 +116,19 @@ class BrokerSettings(Settings):
     group_min_session_timeout_ms: int = Field(6000, ge=0)
     group_max_session_timeout_ms: int = Field(1800000, ge=0)
     group_max_size: int = Field(INT_MAX, ge=1)
+    group_consumer_session_timeout_ms: int = Field(45000, ge=1)
+    group_consumer_min_session_timeout_ms: int = Field(45000, ge=1)
+    group_consumer_max_session_timeout_ms: int = Field(60000, ge=1)
+    group_consumer_heartbeat_interval_ms: int = Field(5000, ge=1)
+    group_consumer_min_heartbeat_interval_ms: int = Field(5000, ge=1)
+    group_consumer_max_heartbeat_interval_ms: int = Field(15000, ge=1)
+    group_consumer_assignment_interval_ms: int = Field(1000, ge=0)
+    group_consumer_min_assignment_interval_ms: int = Field(0, ge=0)
+    group_consumer_max_assignment_interval_ms: int = Field(15000, ge=0)
+    group_consumer_regex_refresh_interval_ms: int = Field(600000, ge=10000)
+    group_consumer_max_size: int = Field(INT_MAX, ge=1)
+    group_consumer_assignors: CommaList = ("uniform", "range")
+    group_consumer_migration_policy: str = "bidirectional"
     group_streams_session_timeout_ms: int = Field(45000, ge=1)
     group_streams_min_session_timeout_ms: int = Field(45000, ge=1)
     group_streams_max_session_timeout_ms: int = Field(60000, ge=1)
@@ -134,6 +161,13 @@ class BrokerSettings(Settings):
             Endpoint.parse(value)
         return values
 
+    @field_validator("metrics_listener")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_address(value)
+        return value
+
     @field_validator("log_dirs")
     @classmethod
     def _check_log_dirs(cls, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -141,14 +175,29 @@ class BrokerSettings(Settings):
             raise ValueError("exactly one directory is needed")
         return values
 
+    @field_validator("group_consumer_assignors")
+    @classmethod
+    def _check_assignors(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if not values or len(set(values)) < len(values) or not _ASSIGNORS.issuperset(values):
+            raise ValueError(f"some of {', '.join(sorted(_ASSIGNORS))}, each once")
+        return values
+
+    @field_validator("group_consumer_migration_policy")
+    @classmethod
+    def _check_migration_policy(cls, value: str) -> str:
+        if value.lower() not in _MIGRATION_POLICIES:
+            raise ValueError(f"one of {', '.join(_MIGRATION_POLICIES)}")
+        return value
+
     @model_validator(mode="after")
-    def _check_streams_bounds(self) -> BrokerSettings:
-        for name in ("session_timeout", "heartbeat_interval"):
-            low = getattr(self, f"group_streams_min_{name}_ms")
-            value = getattr(self, f"group_streams_{name}_ms")
-            high = getattr(self, f"group_streams_max_{name}_ms")
+    def _check_group_bounds(self) -> BrokerSettings:
+        for name in _BOUNDED_GROUP_SETTINGS:
+            kind, _, what = name.partition("_")
+            low = getattr(self, f"group_{kind}_min_{what}_ms")
+            value = getattr(self, f"group_{name}_ms")
+            high = getattr(self, f"group_{kind}_max_{what}_ms")
             if not low <= value <= high:
-                key = f"group.streams.{name.replace('_', '.')}.ms"
+                key = f"group.{name.replace('_', '.')}.ms"
                 raise ValueError(f"{key} must lie between its min ({low}) and max ({high})")
         return self
 
