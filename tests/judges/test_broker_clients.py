@@ -170,7 +170,8 @@ def test_java_lists_api_versions(broker: Broker, kafka_tool: KafkaTool) -> None:
     listed = kafka_tool("broker-api-versions", "--bootstrap-server", broker.bootstrap)
     assert "Produce(0): 0 to 13" in listed
     assert "StreamsGroupHeartbeat(88): 0" in listed
-    assert "JoinGroup(11): UNSUPPORTED" in listed
+    assert "JoinGroup(11): 0 to 9" in listed
+    assert "ShareFetch(78): UNSUPPORTED" in listed
 
 
 def test_java_changes_configs(broker: Broker, kafka_tool: KafkaTool) -> None:
