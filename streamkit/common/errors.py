@@ -57,3 +57,11 @@ class StorageError(StreamkitError):
 
 class SerializationError(StreamkitError):
     """A key or value cannot be turned into bytes or back; the message says which and why."""
+
+
+class DeserializationError(SerializationError):
+    """A record that was read has a key or value that is not what its serde expects."""
+
+
+class ProductionError(StreamkitError):
+    """A record cannot be written: it does not serialise, or it is too large."""

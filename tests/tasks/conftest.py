@@ -25,12 +25,11 @@ from streamkit.tasks.state_directory import StateDirectory
 from streamkit.tasks.task import TaskEnvironment
 from streamkit.topology.operators.node import (
     CountNode,
-    FlatMapValuesNode,
-    SelectKeyNode,
     SinkNode,
     SourceNode,
     ToStreamNode,
 )
+from streamkit.topology.operators.stateless import FlatMapValuesNode, SelectKeyNode
 from streamkit.topology.plan import InternalTopicSpec, NodeKind, NodeSpec, Subtopology, Topology
 
 APP = "wc"

@@ -1,7 +1,8 @@
-"""The hot nodes in both forms: compiled, and the same file interpreted."""
+"""The hot operators in both forms: compiled, and the same files interpreted."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import shutil
 import subprocess
@@ -11,28 +12,32 @@ from types import ModuleType
 
 import pytest
 
-from streamkit.topology.operators import node
+from streamkit.topology import operators
 
-SOURCE = Path(node.__file__).with_name("node.py")
+FOLDER = Path(next(iter(operators.__path__)))
+HOT = ("node", "stateless", "functions")
 HERE = Path(__file__).parent
 
 RUN_INTERPRETED = f"""
 import importlib.util, sys
 import pytest
-import streamkit.topology.operators
-spec = importlib.util.spec_from_file_location({node.__name__!r}, {str(SOURCE)!r})
-module = importlib.util.module_from_spec(spec)
-sys.modules[{node.__name__!r}] = module
-spec.loader.exec_module(module)
-streamkit.topology.operators.node = module
+import streamkit.topology.operators as operators
+for name in {HOT!r}:
+    full = f"streamkit.topology.operators.{{name}}"
+    spec = importlib.util.spec_from_file_location(full, f"{FOLDER}/{{name}}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[full] = module
+    spec.loader.exec_module(module)
+    setattr(operators, name, module)
+    assert not module.is_compiled()
 from streamkit.topology.plan import SourceNode
-assert SourceNode is module.SourceNode and not module.is_compiled()
+assert SourceNode is operators.node.SourceNode
 sys.exit(pytest.main([{str(HERE / "test_run.py")!r}, "-q", "-p", "no:cacheprovider"]))
 """
 
 
-def interpreted() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("node_interpreted", SOURCE)
+def interpreted(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_interpreted", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -40,14 +45,20 @@ def interpreted() -> ModuleType:
     return module
 
 
-def test_source_by_its_path_is_interpreted() -> None:
-    assert interpreted().is_compiled() is False
+def compiled_or_not(name: str) -> bool:
+    return bool(importlib.import_module(f"streamkit.topology.operators.{name}").is_compiled())
 
 
-def test_installed_form_is_compiled() -> None:
-    if not node.is_compiled() and shutil.which("cc") is None and shutil.which("gcc") is None:
-        pytest.skip("there is no C compiler, so the nodes run interpreted")
-    assert node.is_compiled(), "the nodes are not compiled: run make setup"
+@pytest.mark.parametrize("name", HOT)
+def test_source_by_its_path_is_interpreted(name: str) -> None:
+    assert interpreted(name).is_compiled() is False
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_installed_form_is_compiled(name: str) -> None:
+    if not compiled_or_not(name) and shutil.which("cc") is None and shutil.which("gcc") is None:
+        pytest.skip("there is no C compiler, so the operators run interpreted")
+    assert compiled_or_not(name), f"{name} is not compiled: run make setup"
 
 
 def test_interpreted_form_runs_topologies_the_same() -> None:

@@ -9,7 +9,8 @@ from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.writing import processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
-from streamkit.topology.operators.node import BranchNode, PassNode
+from streamkit.topology.operators.node import PassNode
+from streamkit.topology.operators.stateless import BranchNode
 
 if TYPE_CHECKING:
     from streamkit.topology.dsl.stream import Stream

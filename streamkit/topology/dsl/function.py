@@ -24,7 +24,8 @@ from streamkit.state.interfaces import KeyValue, KeyValueStore
 from streamkit.topology.dsl.annotations import hints_of
 from streamkit.topology.dsl.context import Context
 from streamkit.topology.dsl.sides import UNKNOWN, Side, annotated, type_name
-from streamkit.topology.operators.node import FunctionNode, ProcessorContext
+from streamkit.topology.operators.functions import FunctionNode
+from streamkit.topology.operators.node import ProcessorContext
 
 _STORES = (KeyValue, KeyValueStore)
 _MANY = (
@@ -90,7 +91,7 @@ class Contract:
 
     def bind(
         self, node: FunctionNode, context: ProcessorContext
-    ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], None]:
         """The function and its arguments after the first, for one task."""
         found = {
             parameter: context.store(self.stores[parameter].name)
@@ -99,9 +100,9 @@ class Contract:
             for parameter in self.parameters
         }
         if self.positional:
-            return self.function, tuple(found.values())
+            return self.function, tuple(found.values()), None
         function = self.function
-        return lambda subject: function(subject, **found), ()
+        return lambda subject: function(subject, **found), (), None
 
 
 def contract_of(

@@ -28,7 +28,8 @@ from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.dsl.writing import processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
-from streamkit.topology.operators import node as nodes
+from streamkit.topology.operators import stateless as nodes
+from streamkit.topology.operators.node import Node, PassNode
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -254,7 +255,7 @@ class Stream(Generic[K, V]):
     def merge(self, other: Stream[K, V], *, name: str | None = None) -> Stream[K, V]:
         """Both streams as one, in no order between them."""
         new = self._scope.graph.name_or_new(name, "KSTREAM-MERGE-")
-        node = processor(new, lambda _: nodes.PassNode(new))
+        node = processor(new, lambda _: PassNode(new))
         self._scope.graph.add(node, self._node, other._node)
         key = self._key if self._key == other._key else UNKNOWN
         value = self._value if self._value == other._value else UNKNOWN
@@ -431,7 +432,7 @@ class Stream(Generic[K, V]):
         node = sink_node(self._scope, topic, here, partitioner, name)
         self._scope.graph.add(node, self._node)
 
-    def _add(self, prefix: str, name: str | None, make: Callable[[str], nodes.Node]) -> GraphNode:
+    def _add(self, prefix: str, name: str | None, make: Callable[[str], Node]) -> GraphNode:
         new = self._scope.graph.name_or_new(name, prefix)
         return self._scope.graph.add(processor(new, lambda _: make(new)), self._node)
 

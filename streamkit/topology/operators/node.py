@@ -1,10 +1,10 @@
-"""The nodes that run: sources, stateless operators, tables' operators, sinks.
+"""The nodes that run, and those at the edges: sources, sinks and tables.
 
 A node is linked once to its children and is then called directly: `process(key, value,
 timestamp, headers)`, and for tables `process_change(key, new, old, timestamp, headers)`. No
-record object exists on the way. All hot nodes are in this one module, because only inside one
-module does Cython turn such a call into a jump. Compiled when there is a C compiler; the same
-file runs interpreted.
+record object exists on the way. `node.pxd` has the C types, so that such a call is a jump in the
+compiled modules of this package; the same files run interpreted. Whoever hands a record on says in
+the context whose turn it is, so that a failure has the name of its operator.
 """
 
 # The compiler needs C types where mypy sees ints; `node.pyi` has the types for users of this.
@@ -14,13 +14,23 @@ import struct
 
 import cython
 
-from streamkit.common.errors import FatalError, SerializationError
+from streamkit.common.errors import (
+    DeserializationError,
+    FatalError,
+    ProductionError,
+    SerializationError,
+)
 from streamkit.serdes import long as _long_serde
 from streamkit.serdes import raw as _bytes_serde
 from streamkit.serdes import string as _string_serde
 
 _pack_long = struct.Struct(">q").pack
 _unpack_long = struct.Struct(">q").unpack
+
+NEVER = 2**63 - 1
+"""The time of a punctuation when none is scheduled."""
+
+_NEVER = cython.declare(cython.longlong, 2**63 - 1)
 
 _OTHER = cython.declare(cython.int, 0)
 _STRING = cython.declare(cython.int, 1)
@@ -37,19 +47,12 @@ def is_compiled() -> bool:
 class ProcessorContext:
     """What a task gives its nodes; tasks subclass it and fill in the methods.
 
-    The record fields are those of the record being processed; `stream_time` is -1 before the
-    first record. Times are in milliseconds. Results on close go out once in `emit_interval_ms`.
+    The record fields are those of the record being processed; `raw_key` and `raw_value` are its
+    bytes. `stream_time` is -1 before the first record. Times are in milliseconds. Results on close
+    go out once in `emit_interval_ms`. `current` is the node whose turn it is. A `savepoint` is
+    there when a failed record is to be undone. `punctuate_at` is the stream time of the next
+    punctuation.
     """
-
-    application_id = cython.declare(object, visibility="public")
-    task_id = cython.declare(object, visibility="public")
-    topic = cython.declare(object, visibility="public")
-    partition = cython.declare(cython.int, visibility="public")
-    offset = cython.declare(cython.longlong, visibility="public")
-    timestamp = cython.declare(cython.longlong, visibility="public")
-    headers = cython.declare(object, visibility="public")
-    stream_time = cython.declare(cython.longlong, visibility="public")
-    emit_interval_ms = cython.declare(cython.longlong, visibility="public")
 
     def __init__(self, application_id, task_id):
         self.application_id = application_id
@@ -59,8 +62,13 @@ class ProcessorContext:
         self.offset = -1
         self.timestamp = -1
         self.headers = ()
+        self.raw_key = None
+        self.raw_value = None
         self.stream_time = -1
         self.emit_interval_ms = 1000
+        self.punctuate_at = NEVER
+        self.current = None
+        self.savepoint = None
 
     def store(self, name):
         """The store of that name in this task."""
@@ -82,15 +90,26 @@ class ProcessorContext:
         """The wall clock of the task."""
         raise NotImplementedError
 
+    def schedule(self, node, interval_ms, callback, *, by_wall_clock=False, start_ms=None):
+        """Have `callback(time)` called each interval; gives what cancels it."""
+        raise NotImplementedError
+
+    def request_commit(self):
+        """Commit at the next turn."""
+        raise NotImplementedError
+
+    def punctuate(self):
+        """Run the punctuations whose stream time has come."""
+        raise NotImplementedError
+
+    def attempt_change(self, node, key, new, old, timestamp, headers):
+        """Have a node forward a change of no record; its failure is undone by itself."""
+        raise NotImplementedError
+
 
 @cython.cclass
 class Node:
     """One operator in one task. `init` comes once, after linking and before the first record."""
-
-    name = cython.declare(object, visibility="readonly")
-    children = cython.declare(list, visibility="readonly")
-    context = cython.declare(ProcessorContext, visibility="readonly")
-    only: Node
 
     def __init__(self, name):
         self.name = name
@@ -124,21 +143,29 @@ class Node:
     def forward(self, key, value, timestamp: cython.longlong, headers):
         """Hand one record to every child."""
         child: Node
+        context: ProcessorContext = self.context
         if self.only is not None:
+            context.current = self.only
             self.only.process(key, value, timestamp, headers)
         else:
             for child in self.children:
+                context.current = child
                 child.process(key, value, timestamp, headers)
+        context.current = self
 
     @cython.ccall
     def forward_change(self, key, new, old, timestamp: cython.longlong, headers):
         """Hand one change of a table to every child."""
         child: Node
+        context: ProcessorContext = self.context
         if self.only is not None:
+            context.current = self.only
             self.only.process_change(key, new, old, timestamp, headers)
         else:
             for child in self.children:
+                context.current = child
                 child.process_change(key, new, old, timestamp, headers)
+        context.current = self
 
 
 @cython.cclass
@@ -184,16 +211,23 @@ class SourceNode(Node):
         child: Node
         i: cython.Py_ssize_t
         timestamp: cython.longlong
+        savepoint = context.savepoint
         context.topic = self.topic
         for i in range(start, stop):
+            if savepoint is not None:
+                savepoint.begin()
             headers = all_headers[i]
             context.offset = offsets[i]
             context.headers = headers
             timestamp = timestamps[i]
+            context.timestamp = timestamp
+            context.current = self
             key = keys[i]
+            context.raw_key = key
+            value = values[i]
+            context.raw_value = value
             if key is not None:
                 key = decode(self.key_kind, self.key_serde, self.topic, key, headers)
-            value = values[i]
             if value is not None:
                 value = decode(self.value_kind, self.value_serde, self.topic, value, headers)
             if self.extractor is not None or timestamp < 0:
@@ -205,10 +239,14 @@ class SourceNode(Node):
             self.partition_time = max(self.partition_time, timestamp)
             context.stream_time = max(context.stream_time, timestamp)
             if self.only is not None:
+                context.current = self.only
                 self.only.process(key, value, timestamp, headers)
             else:
                 for child in self.children:
+                    context.current = child
                     child.process(key, value, timestamp, headers)
+            if context.punctuate_at <= context.stream_time and context.punctuate_at != _NEVER:
+                context.punctuate()
 
     @cython.cfunc
     def time_of(self, key, value, timestamp: cython.longlong, headers):
@@ -308,7 +346,7 @@ class SinkNode(Node):
         elif not chosen:
             self.context.drop(f"{self.name}: the partitioner chose no partition")
         else:
-            for partition in chosen:
+            for partition in dict.fromkeys(chosen):
                 append(key_bytes, value_bytes, timestamp, headers, partition)
 
 
@@ -331,236 +369,6 @@ class KeyedOnlyNode(Node):
         """Hand on what has a key."""
         if key is not None:
             self.forward(key, value, timestamp, headers)
-
-
-@cython.cclass
-class FilterNode(Node):
-    """Hands on the records whose `predicate(key, value)` is `keep`."""
-
-    predicate: object
-    keep: cython.bint
-
-    def __init__(self, name, predicate, keep=True):
-        Node.__init__(self, name)
-        self.predicate = predicate
-        self.keep = keep
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Test and hand on."""
-        passes: cython.bint = bool(self.predicate(key, value))
-        if passes == self.keep:
-            self.forward(key, value, timestamp, headers)
-
-
-@cython.cclass
-class MapNode(Node):
-    """`mapper(key, value)` gives the new pair."""
-
-    mapper: object
-
-    def __init__(self, name, mapper):
-        Node.__init__(self, name)
-        self.mapper = mapper
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Map and hand on."""
-        new_key, new_value = self.mapper(key, value)
-        self.forward(new_key, new_value, timestamp, headers)
-
-
-@cython.cclass
-class MapValuesNode(Node):
-    """`mapper(value)`, or with the key before it, gives the new value."""
-
-    mapper: object
-    with_key: cython.bint
-
-    def __init__(self, name, mapper, with_key=False):
-        Node.__init__(self, name)
-        self.mapper = mapper
-        self.with_key = with_key
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Map and hand on."""
-        new = self.mapper(key, value) if self.with_key else self.mapper(value)
-        self.forward(key, new, timestamp, headers)
-
-
-@cython.cclass
-class SelectKeyNode(Node):
-    """`selector(key, value)` gives the new key."""
-
-    selector: object
-
-    def __init__(self, name, selector):
-        Node.__init__(self, name)
-        self.selector = selector
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Re-key and hand on."""
-        self.forward(self.selector(key, value), value, timestamp, headers)
-
-
-@cython.cclass
-class FlatMapNode(Node):
-    """`mapper(key, value)` gives any number of pairs."""
-
-    mapper: object
-
-    def __init__(self, name, mapper):
-        Node.__init__(self, name)
-        self.mapper = mapper
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Hand on each pair."""
-        for new_key, new_value in self.mapper(key, value):
-            self.forward(new_key, new_value, timestamp, headers)
-
-
-@cython.cclass
-class FlatMapValuesNode(Node):
-    """`mapper(value)`, or with the key before it, gives any number of values."""
-
-    mapper: object
-    with_key: cython.bint
-
-    def __init__(self, name, mapper, with_key=False):
-        Node.__init__(self, name)
-        self.mapper = mapper
-        self.with_key = with_key
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Hand on each value under the same key."""
-        child: Node = self.only
-        news = self.mapper(key, value) if self.with_key else self.mapper(value)
-        if child is None:
-            for new in news:
-                self.forward(key, new, timestamp, headers)
-        elif type(news) is list:
-            words: list = news
-            for new in words:
-                child.process(key, new, timestamp, headers)
-        else:
-            for new in news:
-                child.process(key, new, timestamp, headers)
-
-
-@cython.cclass
-class PeekNode(Node):
-    """Calls `action(key, value)` and hands the record on; the end of the line for `foreach`."""
-
-    action: object
-
-    def __init__(self, name, action):
-        Node.__init__(self, name)
-        self.action = action
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Call and hand on."""
-        self.action(key, value)
-        self.forward(key, value, timestamp, headers)
-
-
-@cython.cclass
-class BranchNode(Node):
-    """Hands a record to the child of the first predicate that holds, else to the default.
-
-    `predicates` has one function for each branch in the order of the children, None for the
-    default branch.
-    """
-
-    predicates: tuple
-
-    def __init__(self, name, predicates):
-        Node.__init__(self, name)
-        self.predicates = tuple(predicates)
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Choose a child."""
-        child: Node
-        i: cython.Py_ssize_t
-        for i in range(len(self.predicates)):
-            predicate = self.predicates[i]
-            if predicate is None or predicate(key, value):
-                child = self.children[i]
-                child.process(key, value, timestamp, headers)
-                return
-
-
-@cython.cclass
-class FunctionNode(Node):
-    """A decorated function: called with the value, or the record, and what it asked for.
-
-    `bind(node, context)` gives the function to call and the arguments after the first, once.
-    `output` says what its result is: 0 nothing, 1 a value or None for no output, 2 an iterator
-    of values; with `makes_records` values are records with key and time of their own.
-    """
-
-    bind: object
-    record_type: object
-    takes_record: cython.bint
-    output: cython.int
-    makes_records: cython.bint
-    function: object
-    arguments: tuple
-    count: cython.int
-
-    def __init__(self, name, bind, record_type, takes_record, output, makes_records):
-        Node.__init__(self, name)
-        self.bind = bind
-        self.record_type = record_type
-        self.takes_record = takes_record
-        self.output = output
-        self.makes_records = makes_records
-        self.function = None
-        self.arguments = ()
-        self.count = 0
-
-    def init(self, context):
-        """Look up stores and the rest."""
-        Node.init(self, context)
-        self.function, self.arguments = self.bind(self, context)
-        self.count = len(self.arguments)
-
-    def close(self):
-        """Forget what was bound."""
-        self.function = None
-        self.arguments = ()
-
-    @cython.ccall
-    def process(self, key, value, timestamp: cython.longlong, headers):
-        """Call the function and hand on what it gives."""
-        subject = value
-        if self.takes_record:
-            subject = self.record_type(key, value, timestamp, headers)
-        if self.count == 0:
-            result = self.function(subject)
-        elif self.count == 1:
-            result = self.function(subject, self.arguments[0])
-        else:
-            result = self.function(subject, *self.arguments)
-        if self.output == 0 or result is None:
-            return
-        if self.output == 1:
-            self.emit(key, result, timestamp, headers)
-            return
-        for one in result:
-            self.emit(key, one, timestamp, headers)
-
-    @cython.cfunc
-    def emit(self, key, result, timestamp: cython.longlong, headers):
-        if self.makes_records:
-            self.forward(result.key, result.value, result.timestamp, result.headers)
-        else:
-            self.forward(key, result, timestamp, headers)
 
 
 @cython.cclass
@@ -600,7 +408,16 @@ class StoreNode(Node):
 
     def on_flush(self, key, new, old, timestamp, headers):
         """Hand on what the cache let go of."""
-        self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
+        context = self.context
+        before = context.current
+        context.current = self
+        if not self.sends_old:
+            old = None
+        if context.savepoint is None:
+            self.forward_change(key, new, old, timestamp, headers)
+        else:
+            context.attempt_change(self, key, new, old, timestamp, headers)
+        context.current = before
 
 
 @cython.cclass
@@ -726,14 +543,14 @@ def decode(kind: cython.int, serde, topic, data, headers):
         try:
             return cython.cast(bytes, data).decode("utf-8")
         except UnicodeDecodeError:
-            return serde.deserialize(topic, data, headers)
+            return _read(serde, topic, data, headers)
     if kind == _LONG and len(cython.cast(bytes, data)) == 8:
         return _unpack_long(data)[0]
     if kind == _BYTES:
         return data
     if serde is None:
         raise SerializationError(f"topic {topic}: no serde")
-    return serde.deserialize(topic, data, headers)
+    return _read(serde, topic, data, headers)
 
 
 @cython.cfunc
@@ -742,13 +559,27 @@ def encode(kind: cython.int, serde, topic, value, headers):
         try:
             return cython.cast(str, value).encode("utf-8")
         except UnicodeEncodeError:
-            return serde.serialize(topic, value, headers)
+            return _write(serde, topic, value, headers)
     if kind == _LONG and type(value) is int:
         try:
             return _pack_long(value)
         except struct.error:
-            return serde.serialize(topic, value, headers)
-    return serde.serialize(topic, value, headers)
+            return _write(serde, topic, value, headers)
+    return _write(serde, topic, value, headers)
+
+
+def _read(serde, topic, data, headers):
+    try:
+        return serde.deserialize(topic, data, headers)
+    except Exception as error:  # a serde may be the user's: whatever it raises
+        raise DeserializationError(f"topic {topic}: {error}") from error
+
+
+def _write(serde, topic, value, headers):
+    try:
+        return serde.serialize(topic, value, headers)
+    except Exception as error:  # a serde may be the user's: whatever it raises
+        raise ProductionError(f"topic {topic}: {error}") from error
 
 
 @cython.cfunc

@@ -4,6 +4,8 @@ from typing import Any, Protocol
 from streamkit.common.model import Headers, TaskId
 from streamkit.serdes import Serde
 
+NEVER: int
+
 def is_compiled() -> bool: ...
 
 class SinkWriter(Protocol):
@@ -29,6 +31,12 @@ class Batch(Protocol):
     @property
     def headers(self) -> list[Headers]: ...
 
+class Savepoint(Protocol):
+    def begin(self) -> None: ...
+
+class Cancellable(Protocol):
+    def cancel(self) -> None: ...
+
 class ProcessorContext:
     application_id: str
     task_id: TaskId
@@ -37,14 +45,33 @@ class ProcessorContext:
     offset: int
     timestamp: int
     headers: Headers
+    raw_key: bytes | None
+    raw_value: bytes | None
     stream_time: int
     emit_interval_ms: int
+    punctuate_at: int
+    current: Node | None
+    savepoint: Savepoint | None
     def __init__(self, application_id: str, task_id: TaskId) -> None: ...
     def store(self, name: str) -> Any: ...
     def sink(self, topic: str) -> SinkWriter: ...
     def partition_count(self, topic: str) -> int: ...
     def drop(self, reason: str) -> None: ...
     def wall_time_ms(self) -> int: ...
+    def schedule(
+        self,
+        node: Node,
+        interval_ms: int,
+        callback: Callable[[int], object],
+        *,
+        by_wall_clock: bool = False,
+        start_ms: int | None = None,
+    ) -> Cancellable: ...
+    def request_commit(self) -> None: ...
+    def punctuate(self) -> None: ...
+    def attempt_change(
+        self, node: Node, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
+    ) -> None: ...
 
 class Node:
     @property
@@ -105,47 +132,6 @@ class SinkNode(Node):
 
 class PassNode(Node): ...
 class KeyedOnlyNode(Node): ...
-
-class FilterNode(Node):
-    def __init__(
-        self, name: str, predicate: Callable[[Any, Any], object], keep: bool = True
-    ) -> None: ...
-
-class MapNode(Node):
-    def __init__(self, name: str, mapper: Callable[[Any, Any], Any]) -> None: ...
-
-class MapValuesNode(Node):
-    def __init__(self, name: str, mapper: Callable[..., Any], with_key: bool = False) -> None: ...
-
-class SelectKeyNode(Node):
-    def __init__(self, name: str, selector: Callable[[Any, Any], Any]) -> None: ...
-
-class FlatMapNode(Node):
-    def __init__(self, name: str, mapper: Callable[[Any, Any], Any]) -> None: ...
-
-class FlatMapValuesNode(Node):
-    def __init__(self, name: str, mapper: Callable[..., Any], with_key: bool = False) -> None: ...
-
-class PeekNode(Node):
-    def __init__(self, name: str, action: Callable[[Any, Any], object]) -> None: ...
-
-class BranchNode(Node):
-    def __init__(
-        self, name: str, predicates: Sequence[Callable[[Any, Any], object] | None]
-    ) -> None: ...
-
-class FunctionNode(Node):
-    def __init__(
-        self,
-        name: str,
-        bind: Callable[
-            [FunctionNode, ProcessorContext], tuple[Callable[..., Any], tuple[Any, ...]]
-        ],
-        record_type: Callable[..., Any],
-        takes_record: bool,
-        output: int,
-        makes_records: bool,
-    ) -> None: ...
 
 class StoreNode(Node):
     @property
