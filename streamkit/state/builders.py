@@ -20,11 +20,14 @@ class StoreKind(Enum):
     TIMESTAMPED_KEY_VALUE = "timestamped-key-value"
     WINDOW = "window"
     SESSION = "session"
+    JOIN_WINDOW = "join-window"
+    UNMATCHED = "unmatched"
+    SUPPRESS_BUFFER = "suppress-buffer"
 
     @property
     def is_windowed(self) -> bool:
         """Whether its rows have a time by which they expire."""
-        return self in {StoreKind.WINDOW, StoreKind.SESSION}
+        return self in {StoreKind.WINDOW, StoreKind.SESSION, StoreKind.JOIN_WINDOW}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,33 @@ from typing import Protocol
 
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import CacheBudget, CachedStore, ChangelogAppend, TimestampedStore
+from streamkit.state.join_stores import JoinWindowStore, UnmatchedStore
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.plain import HasTimestamp, PlainStore
+from streamkit.state.suppress_buffer import Current, SuppressBuffer
 from streamkit.state.windows import WINDOWED_KEYS, Drops, WindowRows, WindowStore
 
-Store = TimestampedStore | CachedStore | PlainStore[object, object] | WindowStore
+Store = (
+    TimestampedStore
+    | CachedStore
+    | PlainStore[object, object]
+    | WindowStore
+    | JoinWindowStore
+    | UnmatchedStore
+    | SuppressBuffer
+)
 
 
-class StoreContext(HasTimestamp, Drops, Protocol):
+_OF_OPERATORS: dict[
+    StoreKind, type[JoinWindowStore] | type[UnmatchedStore] | type[SuppressBuffer]
+] = {
+    StoreKind.JOIN_WINDOW: JoinWindowStore,
+    StoreKind.UNMATCHED: UnmatchedStore,
+    StoreKind.SUPPRESS_BUFFER: SuppressBuffer,
+}
+
+
+class StoreContext(HasTimestamp, Drops, Current, Protocol):
     """What stores need of the processor context."""
 
 
@@ -35,6 +54,10 @@ def build_store(
     context: StoreContext,
 ) -> Store:
     """The store as operators see it: cached when the builder and the budget say so."""
+    if builder.kind in _OF_OPERATORS:
+        make = _OF_OPERATORS[builder.kind]
+        log = changelog.append, changelog.partition
+        return make(builder, overlay, changelog.topic, *log, context)
     if builder.kind.is_windowed:
         return _windowed(builder, overlay, changelog, budget, context)
     below = TimestampedStore(

@@ -26,9 +26,9 @@ class WindowKeys:
     size_ms: int
     segment_ms: int
 
-    def logged(self, key: bytes, start: int, end: int) -> bytes:
+    def logged(self, key: bytes, start: int, end: int, sequence: int = 0) -> bytes:
         """The key in the changelog."""
-        return key + _WINDOW.pack(start, 0)
+        return key + _WINDOW.pack(start, sequence)
 
     def parts(self, logged: bytes) -> tuple[bytes, int, int]:
         """Key, start and end of a changelog key."""

@@ -265,6 +265,108 @@ def stream_table_joins(seed: int) -> Case:
     return builder.case()
 
 
+def stream_joins(seed: int) -> Case:
+    """Streams joined with streams, with what came of joins, and with themselves."""
+    builder = Builder(seed)
+    chance = builder.chance
+    for _ in range(chance.randint(1, 3)):
+        builder.source_stream()
+    for _ in range(chance.randint(1, 3)):
+        sides = {side: rekeyed(builder, chance.choice(builder.streams)) for side in ("of", "with")}
+        join_streams(builder, sides)
+    if chance.random() < 0.3:
+        group = builder.add("group_by_key", of=builder.streams[-1])
+        builder.tables.append(builder.add("count", of=group, **builder.store()))
+    for of in builder.streams:
+        if chance.random() < 0.7:
+            builder.add("to", of=of, topic=f"out-{of}")
+    return builder.case(chance.choice([25, 40]), chance.choice([40, 100, 300]))
+
+
+def rekeyed(builder: Builder, of: str) -> str:
+    """The stream, now and then with other keys."""
+    chance = builder.chance
+    if chance.random() < 0.75:
+        return of
+    fn = chance.choice(["key | null_on:c", "value | mod:3 | text", "key"])
+    again = builder.add("select_key", of=of, fn=fn, **builder.named())
+    builder.streams.append(again)
+    return again
+
+
+def join_streams(builder: Builder, sides: dict[str, str]) -> None:
+    chance = builder.chance
+    span = chance.choice([0, 3, 10, 25])
+    window: dict[str, Any] = {"difference_ms": span}
+    if chance.random() < 0.5:
+        before = chance.choice([0, 5, 20, -3])
+        window = {"before_ms": before, "after_ms": max(chance.choice([0, 8, 30]), -before)}
+    if chance.random() < 0.6:
+        window["grace_ms"] = chance.choice([0, 5, 40])
+    fields: dict[str, Any] = {"window": window, **builder.named(0.3)}
+    if chance.random() < 0.5:
+        fields["kind"] = builder.kind()
+    if chance.random() < 0.3:
+        fields["store_name"] = f"kept-{len(builder.ops)}"
+    if chance.random() < 0.1:
+        fields["logging"] = False
+    fn = chance.choice(["sum", "subtract", "max", "first", "last", "sum | null_on:4"])
+    kind = chance.choice(["join", "left_join", "outer_join"])
+    builder.streams.append(builder.add(kind, **sides, fn=fn, **fields))
+
+
+def suppressions(seed: int) -> Case:
+    """Tables, windowed and not, whose changes are held back."""
+    builder = Builder(seed)
+    chance = builder.chance
+    for _ in range(chance.randint(1, 2)):
+        if chance.random() < 0.5:
+            stream = builder.source_stream()
+            for _ in range(chance.randint(1, 2)):
+                windowed_aggregate(builder, stream)
+                if chance.random() < 0.2:
+                    fields = {"fn": chance.choice(PREDICATES), **builder.named()}
+                    builder.tables.append(builder.add("filter", of=builder.tables[-1], **fields))
+                suppress_windowed(builder, builder.tables[-1])
+            continue
+        of = builder.source_table()
+        for _ in range(chance.randint(1, 3)):
+            again = chance.choice([of, builder.add("map_values", of=of, fn="add:1")])
+            of = suppress_for(builder, again)
+            kind = chance.random()
+            if kind < 0.3:
+                of = builder.grouped(of)
+            elif kind < 0.5:
+                with_ = chance.choice([*builder.tables, of])
+                of = builder.add("join", of=of, **{"with": with_}, fn="sum")
+            builder.write_table(of)
+    return builder.case(25, chance.choice([60, 120]))
+
+
+def suppress_windowed(builder: Builder, of: str) -> None:
+    chance = builder.chance
+    fields: dict[str, Any] = {"until": "window_closes", **builder.named()}
+    if chance.random() < 0.2:
+        fields["buffer"] = {"records": chance.choice([3, 100]), "full": "shut_down"}
+    elif chance.random() < 0.3:
+        fields["buffer"] = {"logging": False}
+    if chance.random() < 0.3:
+        fields = {"until": "time_limit", "wait_ms": chance.choice([0, 5, 30]), **builder.named()}
+    write_windowed(builder, builder.add("suppress", of=of, **fields))
+
+
+def suppress_for(builder: Builder, of: str) -> str:
+    chance = builder.chance
+    fields: dict[str, Any] = {"until": "time_limit", "wait_ms": chance.choice([0, 4, 12, 50])}
+    if chance.random() < 0.6:
+        limit: dict[str, Any] = {"records": chance.choice([0, 1, 2, 5])}
+        if chance.random() < 0.5:
+            limit = {"bytes": chance.choice([40, 100, 150])}
+        limit["full"] = "shut_down" if chance.random() < 0.15 else "emit"
+        fields["buffer"] = limit
+    return builder.add("suppress", of=of, **fields, **builder.named())
+
+
 def cogroups(seed: int) -> Case:
     """Several grouped streams in one aggregate, windowed or not."""
     builder = Builder(seed)
@@ -309,6 +411,8 @@ FAMILIES: dict[str, Callable[[int], Case]] = {
     "table_joins": table_joins,
     "stream_table_joins": stream_table_joins,
     "cogroups": cogroups,
+    "stream_joins": stream_joins,
+    "suppressions": suppressions,
 }
 
 

@@ -11,7 +11,9 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import streamkit as sk
@@ -339,6 +341,8 @@ def count(of: Any, op: Op, _: dict[str, Any]) -> object:
 
 def join(of: Any, op: Op, results: dict[str, Any]) -> object:
     other, combine = results[op["with"]], combiner(op["fn"])
+    if isinstance(of, sk.Stream) and isinstance(other, sk.Stream):
+        return join_streams(of, op, other)
     if not isinstance(other, sk.Table) or "grace_ms" in op or "foreign_key" in op:
         raise NotInScopeError("join of this kind")
     if isinstance(of, sk.Table):
@@ -353,6 +357,46 @@ def join(of: Any, op: Op, results: dict[str, Any]) -> object:
         raise TopologyError("a stream has no outer join with a table")
     given = sk.Stream(of._scope, of._node, *sides_here, is_rekeyed=of._is_rekeyed)
     return getattr(given, op["op"])(other, combine, with_key=True, **named(op))
+
+
+def join_streams(of: Any, op: Op, other: Any) -> object:
+    """Both sides with the serdes that the op says."""
+    left = with_sides(of, op.get("key"), op.get("value"))
+    right = with_sides(other, op.get("key"), op.get("other_value"))
+    window = op["window"]
+
+    def bound(field: str) -> timedelta:
+        return timedelta(milliseconds=window.get(field, window.get("difference_ms", 0)))
+
+    logging = op.get("logging", True)
+    store = sk.Materialized(
+        name=op.get("store_name"),
+        kind=op.get("kind", "memory"),
+        logging=logging is not False,
+        changelog=logging if isinstance(logging, dict) else {},
+    )
+    return getattr(left, op["op"])(
+        right,
+        combiner(op["fn"]),
+        with_key=True,
+        before=bound("before_ms"),
+        after=bound("after_ms"),
+        grace=timedelta(milliseconds=window.get("grace_ms", 0)),
+        store=store,
+        **named(op),
+    )
+
+
+def with_sides(of: sk.Stream[Any, Any], key: str | None, value: str | None) -> sk.Stream[Any, Any]:
+    """A stream with other serdes, which keeps what it shares with other joins."""
+    if key is None and value is None:
+        return of
+    copied: sk.Stream[Any, Any] = copy(of)
+    if key is not None:
+        copied._key = Side(serde_of(key))
+    if value is not None:
+        copied._value = Side(serde_of(value))
+    return copied
 
 
 def windowed_by(of: Any, op: Op, _: dict[str, Any]) -> object:
@@ -406,6 +450,19 @@ def group_by(of: Any, op: Op, _: dict[str, Any]) -> object:
         return only(of, sk.Stream).group_by(expression(op["fn"]), **sides(op), **named(op))
     key, value = expression(op.get("key_fn", "key")), expression(op.get("value_fn", "value"))
     return of.group_by(lambda k, v: (key(k, v), value(k, v)), **sides(op), **named(op))
+
+
+def suppress(of: Any, op: Op, _: dict[str, Any]) -> object:
+    buffer = op.get("buffer", {})
+    is_final = op["until"] == "window_closes"
+    return only(of, sk.Table).suppress(
+        "window_closes" if is_final else f"{op['wait_ms']}ms",
+        max_records=buffer.get("records"),
+        max_bytes=buffer.get("bytes"),
+        when_full=buffer.get("full"),
+        logging=buffer.get("logging", True),
+        **named(op),
+    )
 
 
 def transform_values(of: Any, op: Op, _: dict[str, Any]) -> object:
@@ -469,6 +526,7 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "aggregate": aggregate,
     "windowed_by": windowed_by,
     "cogroup": cogroup,
+    "suppress": suppress,
     "join": join,
     "left_join": join,
     "outer_join": join,

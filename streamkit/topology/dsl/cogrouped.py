@@ -160,7 +160,9 @@ class WindowedCogroup(Generic[K, A]):
         def build(builder: StoreBuilder) -> StoreBuilder:
             return shape.builder(builder, choice)
 
-        return self._cogroup.table(make, build, shape.key_side, value, choice, node)
+        table = self._cogroup.table(make, build, shape.key_side, value, choice, node)
+        table.node.closes_after_ms = shape.closes_after_ms
+        return table
 
 
 def _suffixed(scope: Scope, given: str | None, end: str, prefix: str) -> str:

@@ -27,18 +27,30 @@ if TYPE_CHECKING:
     from streamkit.topology.dsl.table import Table
 
 
+@dataclass(frozen=True, slots=True)
+class Join:
+    """How a stream is joined, and which sides stay without a partner."""
+
+    joiner: Callable[..., Any]
+    with_key: bool
+    keeps_left: bool
+    keeps_right: bool
+    name: str | None
+
+    @property
+    def of_key(self) -> Callable[[Any, Any, Any], Any]:
+        """`joiner(key, one, two)`."""
+        joiner = self.joiner
+        return joiner if self.with_key else lambda _, one, two: joiner(one, two)
+
+
 def stream_table_node(
-    scope: Scope,
-    stream: GraphNode,
-    table: Table[Any, Any],
-    joiner: Callable[[Any, Any, Any], Any],
-    *,
-    keeps_left: bool,
-    name: str | None,
+    scope: Scope, stream: GraphNode, table: Table[Any, Any], how: Join
 ) -> GraphNode:
-    """The logical node of `stream.join(table)`; `joiner(key, value, row)`."""
+    """The logical node of `stream.join(table)`."""
+    joiner, keeps_left = how.of_key, how.keeps_left
     prefix = "KSTREAM-LEFTJOIN-" if keeps_left else "KSTREAM-JOIN-"
-    node_name = scope.graph.name_or_new(name, prefix)
+    node_name = scope.graph.name_or_new(how.name, prefix)
     view = table.rows.view()
     of_table = table.node.name
 

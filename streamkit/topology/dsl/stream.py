@@ -9,22 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
+from streamkit.common.errors import TopologyError
 from streamkit.common.model import Record
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.grouped import GroupedStream
-from streamkit.topology.dsl.joins import stream_table_node
+from streamkit.topology.dsl.joins import Join, stream_table_node
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.processing import process_node
 from streamkit.topology.dsl.repartition import Partitioner, Through, repartition_node
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.dsl.sinks import sink_node
+from streamkit.topology.dsl.stream_joins import StreamJoin, Within, stream_stream
 from streamkit.topology.dsl.table import Table
 from streamkit.topology.dsl.table_sources import table_of_stream
 from streamkit.topology.dsl.topic import Topic
+from streamkit.topology.dsl.windows import Duration
 from streamkit.topology.dsl.writing import processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
@@ -326,73 +329,161 @@ class Stream(Generic[K, V]):
     @overload
     def join(
         self,
-        other: Table[K, V2],
+        other: Table[K, V2] | Stream[K, V2],
         joiner: Callable[[V, V2], R],
         *,
         with_key: Literal[False] = False,
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
         value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
         name: str | None = None,
     ) -> Stream[K, R]: ...
 
     @overload
     def join(
         self,
-        other: Table[K, V2],
+        other: Table[K, V2] | Stream[K, V2],
         joiner: Callable[[K, V, V2], R],
         *,
         with_key: Literal[True],
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
         value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
         name: str | None = None,
     ) -> Stream[K, R]: ...
 
     def join(
         self,
-        other: Table[K, V2],
+        other: Table[K, V2] | Stream[K, V2],
         joiner: Callable[..., R],
         *,
         with_key: bool = False,
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
         value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
         name: str | None = None,
     ) -> Stream[K, R]:
-        """Each record with the table's row of its key: `joiner(value, row)`, or key before them.
+        """Each record with its partners: `joiner(value, other)`, or the key before them.
 
-        Records whose key has no row drop out. `name` names the operator and its repartition topic.
+        With a table that is the row of its key; with a stream, all records of its key `within` a
+        time of it, or from `before` it to `after` it, which may come as late as `grace`. Records
+        without a partner drop out. `name` names the operators and their repartition topics,
+        `store` says how the streams' records are kept; its name begins their stores' names.
         """
-        return self._join(other, joiner, (with_key, False), value, name)
+        time = Within(within, before, after, grace)
+        how = Join(joiner, with_key, False, False, name)
+        return self._join(other, how, time, store, value)
 
     @overload
     def left_join(
         self,
-        other: Table[K, V2],
+        other: Table[K, V2] | Stream[K, V2],
         joiner: Callable[[V, V2 | None], R],
         *,
         with_key: Literal[False] = False,
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
         value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
         name: str | None = None,
     ) -> Stream[K, R]: ...
 
     @overload
     def left_join(
         self,
-        other: Table[K, V2],
+        other: Table[K, V2] | Stream[K, V2],
         joiner: Callable[[K, V, V2 | None], R],
         *,
         with_key: Literal[True],
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
         value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
         name: str | None = None,
     ) -> Stream[K, R]: ...
 
     def left_join(
         self,
-        other: Table[K, V2],
+        other: Table[K, V2] | Stream[K, V2],
         joiner: Callable[..., R],
         *,
         with_key: bool = False,
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
         value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
         name: str | None = None,
     ) -> Stream[K, R]:
-        """Like `join`, with None for a row that is not there."""
-        return self._join(other, joiner, (with_key, True), value, name)
+        """Like `join`; without a partner, in its time, `joiner` gets None for it."""
+        time = Within(within, before, after, grace)
+        how = Join(joiner, with_key, True, False, name)
+        return self._join(other, how, time, store, value)
+
+    @overload
+    def outer_join(
+        self,
+        other: Stream[K, V2],
+        joiner: Callable[[V | None, V2 | None], R],
+        *,
+        with_key: Literal[False] = False,
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
+        value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    @overload
+    def outer_join(
+        self,
+        other: Stream[K, V2],
+        joiner: Callable[[K, V | None, V2 | None], R],
+        *,
+        with_key: Literal[True],
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
+        value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    def outer_join(
+        self,
+        other: Stream[K, V2],
+        joiner: Callable[..., R],
+        *,
+        with_key: bool = False,
+        within: Duration | None = None,
+        before: Duration | None = None,
+        after: Duration | None = None,
+        grace: Duration | None = None,
+        value: type[R] | Serde[R] | None = None,
+        store: Materialized | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]:
+        """Like `left_join` of two streams, with the other's records that have no partner, too."""
+        time = Within(within, before, after, grace)
+        how = Join(joiner, with_key, True, True, name)
+        return self._join(other, how, time, store, value)
 
     def to_table(
         self,
@@ -438,19 +529,42 @@ class Stream(Generic[K, V]):
 
     def _join(
         self,
-        table: Table[K, Any],
-        joiner: Callable[..., R],
-        how: tuple[bool, bool],
+        other: Table[K, Any] | Stream[K, Any],
+        how: Join,
+        within: Within,
+        store: Materialized | None,
         value: type[R] | Serde[R] | None,
-        name: str | None,
     ) -> Stream[K, R]:
-        with_key, keeps_left = how
-        of_key = joiner if with_key else lambda _, one, row: joiner(one, row)
-        parent = self._through_for_join(name) if self._is_rekeyed else self._node
-        node = stream_table_node(
-            self._scope, parent, table, of_key, keeps_left=keeps_left, name=name
+        result = sides.chosen(value, how.joiner, sides.whole)
+        if isinstance(other, Stream):
+            return self._join_stream(other, how, within, store, result)
+        if within.is_given or store is not None:
+            raise TopologyError("join(): within= and store= are for joins of two streams")
+        parent = self._through_for_join(how.name) if self._is_rekeyed else self._node
+        node = stream_table_node(self._scope, parent, other, how)
+        return Stream(self._scope, node, self._key, result)
+
+    def _join_stream(
+        self,
+        other: Stream[K, Any],
+        how: Join,
+        within: Within,
+        store: Materialized | None,
+        result: Side,
+    ) -> Stream[K, Any]:
+        windows, name = within.windows(), how.name
+        left = right = None
+        if self._is_rekeyed:
+            left = self._through_for_join(None if name is None else f"{name}-left")
+        if other._is_rekeyed:
+            right = other._through_for_join(None if name is None else f"{name}-right")
+        parents = left or self._node, right or other._node
+        join = StreamJoin(
+            how.of_key, how.keeps_left, how.keeps_right, windows, store or Materialized(), name
         )
-        return Stream(self._scope, node, self._key, sides.chosen(value, joiner, sides.whole))
+        values = self._value, other._value
+        node = stream_stream(self._scope, parents, self._key, values, join)
+        return Stream(self._scope, node, self._key, result)
 
     def _through_for_join(self, name: str | None) -> GraphNode:
         """The repartition topic in front of a join; one that is not named serves several."""

@@ -6,7 +6,7 @@ leaves this one as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from streamkit.serdes.serde import Serde
@@ -18,6 +18,8 @@ from streamkit.topology.dsl.rows import DerivedRows, Found, Rows
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.storing import StorePlan
+from streamkit.topology.dsl.suppressed import Full, suppress_node
+from streamkit.topology.dsl.windows import Duration
 from streamkit.topology.dsl.writing import processor, write_processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import PhysicalBuilder
@@ -220,6 +222,30 @@ class Table(Generic[K, V]):
         """A row for each key that one of the tables has; `joiner` gets None for a missing one."""
         join = TableJoin(joiner, keeps_left=True, keeps_right=True)
         return self._join(other, join, joiner, value, materialized(name, store), node)
+
+    def suppress(
+        self,
+        until: Literal["window_closes"] | Duration,
+        *,
+        max_records: int | None = None,
+        max_bytes: int | None = None,
+        when_full: Literal["emit", "shut_down"] | None = None,
+        logging: bool = True,
+        changelog: Mapping[str, str] | None = None,
+        name: str | None = None,
+    ) -> Table[K, V]:
+        """Hold changes back: `until` "window_closes", or for a time such as "5m" after the first.
+
+        Only the last change of a key goes on. A buffer with limits sends on early when it is full,
+        or ends the worker: `when_full`. Final results of windows never go on early, so there
+        "shut_down" is the only choice. Waiting changes are logged, with `changelog` as the
+        topic's configs, unless `logging` is off.
+        """
+        full = Full(max_records, max_bytes, when_full)
+        log = (logging, dict(changelog or {}))
+        here = self._key, self._value
+        node, rows = suppress_node(self._scope, self, here, until, full, log, name)
+        return Table(self._scope, node, *here, rows)
 
     def to_stream(self, *, name: str | None = None) -> Stream[K, V]:
         """Its changes as a stream of the new values; a deleted row is a null value."""

@@ -136,7 +136,9 @@ class WindowedStream(Generic[K, V]):
         def make(name: str, rows: StoredRows) -> Node:
             return shape.node(name, rows, folds)
 
-        return self._group.windowed_table(names, make, build, shape.key_side, value, choice)
+        table = self._group.windowed_table(names, make, build, shape.key_side, value, choice)
+        table.node.closes_after_ms = shape.closes_after_ms
+        return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,12 @@ class WindowShape:
             times = (windows.difference_ms, windows.grace_ms)
             return SlidingNode(name, rows.store, folds, times, closes, rows.sends_old)
         return TimeWindowNode(name, rows.store, folds, windows, closes, rows.sends_old)
+
+    @property
+    def closes_after_ms(self) -> int:
+        """How long after its end a window takes no more records."""
+        gap_ms = self.windows.gap_ms if isinstance(self.windows, SessionWindows) else 0
+        return self.windows.grace_ms + gap_ms
 
     def key_side(self, key: Side) -> Side:
         """The serde of the windowed keys, from that of the keys."""

@@ -31,12 +31,14 @@ class GraphNode:
     """One declared operator. `name` is the last physical node's, which children hang on.
 
     With `keeps_null_keys` records without a key must pass the repartition topics above it.
+    `closes_after_ms`: how long after its end a window of it has closed.
     """
 
     name: str
     write: Write
     source: StreamSource | None = None
     keeps_null_keys: bool = False
+    closes_after_ms: int | None = None
     priority: int = -1
     parents: dict[GraphNode, None] = field(default_factory=dict)
     children: dict[GraphNode, None] = field(default_factory=dict)

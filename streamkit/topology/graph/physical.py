@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from streamkit.common.errors import TopologyError
-from streamkit.state.builders import StoreBuilder
+from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.topology.plan import InternalTopicSpec, NodeKind, NodeSpec, Subtopology, Topology
 
 REPARTITION_CONFIGS = {
@@ -116,7 +116,11 @@ class PhysicalBuilder:
         read = [topic for spec in nodes if spec.kind is NodeKind.SOURCE for topic in spec.topics]
         written = [topic for spec in nodes if spec.kind is NodeKind.SINK for topic in spec.topics]
         names = dict.fromkeys(name for spec in nodes for name in spec.stores)
-        stores = [self._stores[name] for name in names]
+        # Buffers are flushed last: what caches let go of may end there.
+        stores = sorted(
+            (self._stores[name] for name in names),
+            key=lambda store: store.kind is StoreKind.SUPPRESS_BUFFER,
+        )
         return Subtopology(
             id=number,
             nodes=tuple(nodes),
@@ -200,7 +204,8 @@ def changelog_configs(store: StoreBuilder) -> dict[str, str]:
     retention_ms = min(store.retention_ms + WINDOW_CHANGELOG_EXTRA_MS, LONG_MAX)
     return {
         **CHANGELOG_CONFIGS,
-        "cleanup.policy": "compact,delete",
+        # Where equal keys are all kept, compaction would lose some.
+        "cleanup.policy": "delete" if store.kind is StoreKind.JOIN_WINDOW else "compact,delete",
         "retention.ms": str(retention_ms),
     }
 
