@@ -194,14 +194,22 @@ class TimestampedStore:
 
 @cython.cclass
 class CacheBudget:
-    """The bytes that all caches of one processing thread share."""
+    """The bytes that all caches of one processing thread share.
+
+    With a `journal` puts can be undone, and caches evict nothing by themselves: one that is
+    `waiting` is over the limit.
+    """
 
     limit = cython.declare(cython.Py_ssize_t, visibility="readonly")
     used = cython.declare(cython.Py_ssize_t, visibility="public")
+    journal = cython.declare(object, visibility="public")
+    waiting = cython.declare(object, visibility="public")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.journal = None
+        self.waiting = None
 
 
 @cython.freelist(1024)
@@ -298,6 +306,8 @@ class CachedStore:
         if value is not None and not _is_plain(value, self._value_type):
             value = self._cache_value(value)
         node: _Node | None = self._nodes.get(key)
+        if self._budget.journal is not None:
+            self._note(key, node)
         if node is None:
             node = _Node(key)
             self._nodes[key] = node
@@ -313,7 +323,7 @@ class CachedStore:
         self._budget.used += size - node.size
         node.size = size
         if self._budget.used > self._budget.limit and not self._is_flushing:
-            self._evict()
+            self._make_room()
 
     def range(
         self, low: Any | None, high: Any | None, *, reverse: bool = False
@@ -406,7 +416,57 @@ class CachedStore:
         old_value = old.value if old is not None and self._sends_old_values else None
         listener(key, new, old_value, node.timestamp, node.headers)
 
-    def _evict(self) -> None:
+    def _make_room(self) -> None:
+        if self._budget.journal is None:
+            self.evict()
+        else:
+            self._budget.waiting = self
+
+    def _note(self, key: Any, node: _Node | None) -> None:
+        """Remember an entry as it is before a put."""
+        if node is None:
+            self._budget.journal.append((self._undo_new, (key,)))
+            return
+        was = (node.current, node.timestamp, node.headers, node.size)
+        place = (node.is_dirty, node.put_before)
+        self._budget.journal.append((self._undo_put, (key, was, place)))
+
+    def _undo_new(self, key: Any) -> None:
+        node: _Node | None = self._nodes.get(key)
+        if node is not None:
+            if node.is_dirty:
+                self._unlink_put(node)
+            self._drop(node)
+
+    def _undo_put(self, key: Any, was: tuple[Any, ...], place: tuple[Any, ...]) -> None:
+        node: _Node | None = self._nodes.get(key)
+        if node is None:
+            return
+        if node.is_dirty:
+            self._unlink_put(node)
+        node.current, node.timestamp, node.headers, size = was
+        self._budget.used += size - node.size
+        node.size = size
+        if place[0]:
+            self._link_put_after(node, place[1])
+
+    def _link_put_after(self, node: _Node, before: _Node | None) -> None:
+        """Into the list of puts, behind another; to the front when that is None."""
+        after: _Node | None = self._first_put if before is None else before.put_after
+        node.is_dirty = True
+        node.put_before = before
+        node.put_after = after
+        if before is None:
+            self._first_put = node
+        else:
+            before.put_after = node
+        if after is None:
+            self._last_put = node
+        else:
+            after.put_before = node
+
+    def evict(self) -> None:
+        """Pass on and drop entries until the limit is kept."""
         budget: CacheBudget = self._budget
         while budget.used > budget.limit and self._oldest is not None:
             node: _Node | None = self._oldest
@@ -442,7 +502,7 @@ class CachedStore:
         self._link_use(node)
         self._budget.used += node.size
         if self._budget.used > self._budget.limit and not self._is_flushing:
-            self._evict()
+            self._make_room()
         return node
 
     def _cache_key(self, key: Any) -> object:

@@ -2,7 +2,7 @@
 
 A dictionary with sorted keys on demand. Reads see the overlay first and the backend below;
 scans merge both, deletes included, as they are when the scan is opened. `take_changes` hands the
-changes to a commit; `discard` forgets them. Compiled by Cython; runs the same uncompiled.
+changes to a commit; `discard` forgets them. With a `journal` each put can be undone. Compiled by Cython; runs the same uncompiled.
 Its types for mypy stand in `overlay.pyi`.
 """
 
@@ -26,6 +26,7 @@ class OverlayStore:
 
     family = cython.declare(object, visibility="readonly")
     size_bytes = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    journal = cython.declare(object, visibility="public")
     _backend: Any
     _read: Any
     _changes: dict
@@ -35,6 +36,7 @@ class OverlayStore:
     def __init__(self, backend: Backend, family: str) -> None:
         self.family = family
         self.size_bytes = 0
+        self.journal = None
         self._backend = backend
         self._read = backend.reader(family)
         self._changes = {}
@@ -51,6 +53,9 @@ class OverlayStore:
     def put(self, key: bytes, value: bytes | None) -> None:
         """Set or, with None, delete."""
         changes: dict = self._changes
+        if self.journal is not None:
+            was = (key, changes.get(key, _MISSING), self.size_bytes)
+            self.journal.append((self._undo_put, was))
         if key not in changes:
             self._unsorted.append(key)
             self.size_bytes += len(key)
@@ -77,6 +82,18 @@ class OverlayStore:
         self._sorted = []
         self._unsorted = []
         self.size_bytes = 0
+
+    def _undo_put(self, key: bytes, value: Any, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        if value is not _MISSING:
+            self._changes[key] = value
+            return
+        del self._changes[key]
+        if self._unsorted:
+            # The last change of all is undone first, so the key is the last that came in.
+            self._unsorted.pop()
+        else:
+            del self._sorted[bisect_left(self._sorted, key)]
 
     def _slice(self, low: bytes | None, high: bytes | None) -> list[tuple[bytes, bytes | None]]:
         keys = self._sorted

@@ -1,10 +1,12 @@
 from collections.abc import Iterator, Sequence
 
 from streamkit.state.backend import Backend, Change, Entry
+from streamkit.state.journal import Journal
 
 class OverlayStore:
     @property
     def family(self) -> str: ...
+    journal: Journal | None
     @property
     def size_bytes(self) -> int: ...
     def __init__(self, backend: Backend, family: str) -> None: ...

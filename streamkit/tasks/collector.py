@@ -2,7 +2,8 @@
 
 The collector belongs to the processing thread. `ready` holds the batches that are full or old
 enough; the network thread builds and sends them. A record without a key goes to a partition
-that stays the same until its batch is handed over. Compiled by Cython; runs the same
+that stays the same until its batch is handed over. While `staged` is a list, records wait there
+until `release`. Compiled by Cython; runs the same
 uncompiled; its types for mypy stand in `collector.pyi`.
 """
 
@@ -13,10 +14,15 @@ from typing import Any
 
 import cython
 
-from streamkit.common.errors import FatalError
+from streamkit.common.errors import FatalError, ProductionError
 from streamkit.common.model import TopicPartition
 from streamkit.common.partitioner import partition_for
 from streamkit.records import BatchBuilder
+
+RECORD_OVERHEAD_BYTES = 82
+"""The most that a record takes beside key, value and headers when it is alone in its batch."""
+
+RECORD_BYTES_MAX = 1 << 20
 
 
 @cython.cclass
@@ -25,14 +31,24 @@ class Collector:
 
     now_ms = cython.declare(object, visibility="public")
     ready = cython.declare(list, visibility="readonly")
+    staged = cython.declare(object, visibility="public")
+    record_bytes_max = cython.declare(cython.Py_ssize_t, visibility="readonly")
     _writers: dict
     _size_max: object
     _compression: object
     _choose: object
 
-    def __init__(self, size_max: int, compression: int, choose: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        size_max: int,
+        compression: int,
+        choose: Callable[[int], int],
+        record_bytes_max: int = RECORD_BYTES_MAX,
+    ) -> None:
         self.now_ms = 0
         self.ready = []
+        self.staged = None
+        self.record_bytes_max = record_bytes_max
         self._writers = {}
         self._size_max = size_max
         self._compression = compression
@@ -57,6 +73,13 @@ class Collector:
         taken = self.ready
         self.ready = []
         return taken
+
+    def release(self) -> None:
+        """Write what is staged."""
+        staged: list = self.staged
+        for writer, key, value, timestamp, headers, partition in staged:
+            writer.add(key, value, timestamp, headers, partition)
+        staged.clear()
 
     def new_batch(self) -> BatchBuilder:
         return BatchBuilder(self._size_max, self._compression)
@@ -107,7 +130,31 @@ class TopicWriter:
         headers: Any = (),
         partition: cython.int = -1,
     ) -> None:
-        """Add one record; partition -1 goes by the key's hash."""
+        """Add one record, now or when it is released; partition -1 goes by the key's hash.
+
+        Raises ProductionError when the record is larger than a request may be.
+        """
+        size: cython.Py_ssize_t = RECORD_OVERHEAD_BYTES
+        if key is not None:
+            size += len(key)
+        if value is not None:
+            size += len(value)
+        if size > self._collector.record_bytes_max:
+            raise ProductionError(
+                f"a record of {size} bytes to topic {self.topic} is larger than max.request.size="
+                f"{self._collector.record_bytes_max}: make it smaller, or raise "
+                "producer.max.request.size and the topic's max.message.bytes"
+            )
+        if self._collector.staged is None:
+            self.add(key, value, timestamp, headers, partition)
+        else:
+            self._collector.staged.append((self, key, value, timestamp, headers, partition))
+
+    @cython.ccall
+    def add(
+        self, key: Any, value: Any, timestamp: Any, headers: Any, partition: cython.int
+    ) -> object:
+        """Add one record now."""
         if partition < 0:
             partition = self._partition_of(key)
         elif partition >= self.count:

@@ -1,13 +1,23 @@
 from collections.abc import Callable
+from typing import Any
 
 from streamkit.common.model import Headers, TopicPartition
 from streamkit.records import BatchBuilder
 
 class Collector:
     now_ms: int
+    staged: list[Any] | None
+    record_bytes_max: int
     @property
     def ready(self) -> list[tuple[TopicPartition, BatchBuilder]]: ...
-    def __init__(self, size_max: int, compression: int, choose: Callable[[int], int]) -> None: ...
+    def __init__(
+        self,
+        size_max: int,
+        compression: int,
+        choose: Callable[[int], int],
+        record_bytes_max: int = 1048576,
+    ) -> None: ...
+    def release(self) -> None: ...
     def writer(self, topic: str) -> TopicWriter: ...
     def take(
         self, opened_before_ms: int | None = None
@@ -27,5 +37,14 @@ class TopicWriter:
         timestamp: int,
         headers: Headers = (),
         partition: int = -1,
+        /,
+    ) -> None: ...
+    def add(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp: int,
+        headers: Headers,
+        partition: int,
         /,
     ) -> None: ...

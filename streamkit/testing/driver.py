@@ -307,13 +307,13 @@ class RecordingWriter(TopicWriter):
         super().__init__(collector, topic)
         self.driver = collector.driver
 
-    def append(
+    def add(
         self,
         key: bytes | None,
         value: bytes | None,
         timestamp: int,
-        headers: Headers = (),
-        partition: int = -1,
+        headers: Headers,
+        partition: int,
         /,
     ) -> None:
         if partition < 0:
