@@ -24,10 +24,12 @@ COMMANDS = {
     "worker": ("streamkit.cli.worker", "Run a program's workers on a cluster."),
     "broker": ("streamkit.cli.broker", "Start the included broker."),
     "topology": ("streamkit.cli.topology", "Look at a program's topology."),
+    "groups": ("streamkit.cli.groups", "Look at groups, move their offsets, delete them."),
+    "reset": ("streamkit.cli.reset", "Make an application begin anew."),
     "produce": ("streamkit.cli.produce", "Write lines to a topic."),
     "consume": ("streamkit.cli.consume", "Print the records of a topic."),
 }
-TAKES_PROGRAM = {("run",), ("worker",), ("topology", "describe")}
+TAKES_PROGRAM = {("run",), ("worker",), ("topology", "describe"), ("reset",)}
 
 
 class LazyGroup(click.Group):

@@ -12,6 +12,7 @@ from uuid import UUID
 from streamkit.client.client import Client, CoordinatorKind
 from streamkit.client.draft import Draft
 from streamkit.client.errors import error_for, raise_for
+from streamkit.client.groups import Groups
 from streamkit.client.metadata import BrokerView, TopicView
 from streamkit.client.offsets import Offsets
 from streamkit.client.settings import AdminSettings, ClientSettings, settings_of
@@ -113,6 +114,7 @@ class Admin:
             client = Client(settings, seams or system_seams())
         self._client = client
         self.offsets = Offsets(client)
+        self.groups = Groups(client)
 
     @classmethod
     def of(cls, client: Client) -> Admin:
