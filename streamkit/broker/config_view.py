@@ -1,7 +1,9 @@
 """Configurations as DescribeConfigs shows them: each value with where it comes from.
 
-Pure. The synonyms of a key are all places that have a value for it, strongest first; the first
-of them is the effective one (Kafka's ConfigHelper and ServerTopicConfigSynonyms).
+Pure. Two lists look alike. `places` has every value a key could take, the one in force first: a
+stronger synonym in a weaker layer stands before a weaker synonym in a stronger layer. `synonyms`
+is what Kafka's ConfigHelper tells: layer by layer, and nothing before the key's own broker name.
+So retention.ms that log.retention.hours decides has no synonyms, and is told to be a default.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import dropwhile
 
 from streamkit.broker.kraft.broker_config import BROKER_CONFIGS, DYNAMIC_CONFIGS
 from streamkit.broker.kraft.config_def import ConfigKey
@@ -57,6 +60,7 @@ class ConfigEntry:
     """One key of one resource."""
 
     key: ConfigKey
+    places: tuple[Synonym, ...]
     synonyms: tuple[Synonym, ...]
     is_read_only: bool
 
@@ -65,9 +69,9 @@ class ConfigEntry:
         """What is in force, in this key's unit; never shown of a sensitive key."""
         if self.key.is_sensitive:
             return None
-        if not self.synonyms:
+        if not self.places:
             return self.key.default
-        first = self.synonyms[0]
+        first = self.places[0]
         factor = dict(self.key.synonyms).get(first.name, 1)
         if factor == 1 or first.value is None:
             return first.value
@@ -77,13 +81,18 @@ class ConfigEntry:
     @property
     def source(self) -> ConfigSource:
         """Where the value in force comes from."""
-        return self.synonyms[0].source if self.synonyms else ConfigSource.DEFAULT
+        return _first_source(self.places)
+
+    @property
+    def told_source(self) -> ConfigSource:
+        """Where DescribeConfigs says that it comes from."""
+        return _first_source(self.synonyms)
 
 
 def topic_entries(own: Mapping[str, str], layers: BrokerLayers) -> list[ConfigEntry]:
     """Every topic configuration."""
     return [
-        ConfigEntry(key, tuple(_inherited(key, own, ConfigSource.TOPIC, layers)), False)
+        _inheriting(key, own, ConfigSource.TOPIC, layers)
         for key in TOPIC_CONFIGS.values()
         if not key.is_internal or key.name in own
     ]
@@ -91,51 +100,71 @@ def topic_entries(own: Mapping[str, str], layers: BrokerLayers) -> list[ConfigEn
 
 def group_entries(own: Mapping[str, str], layers: BrokerLayers) -> list[ConfigEntry]:
     """Every group configuration."""
-    return [
-        ConfigEntry(key, tuple(_inherited(key, own, ConfigSource.GROUP, layers)), False)
-        for key in GROUP_CONFIGS.values()
-    ]
+    return [_inheriting(key, own, ConfigSource.GROUP, layers) for key in GROUP_CONFIGS.values()]
 
 
 def broker_entries(layers: BrokerLayers) -> list[ConfigEntry]:
     """Every configuration of this broker."""
+    named = {name for _, layer in layers.in_order() for name in layer}
     return [
-        ConfigEntry(key, tuple(_own(key, layers)), key.name not in DYNAMIC_CONFIGS)
+        ConfigEntry(
+            key,
+            tuple(_layered((key.name,), layers, key.default)),
+            _after(key.name, _layered(_siblings(key.name), layers, key.default)),
+            key.name not in DYNAMIC_CONFIGS,
+        )
         for key in BROKER_CONFIGS.values()
+        if not key.is_internal or key.name in named
     ]
 
 
 def default_broker_entries(layers: BrokerLayers) -> list[ConfigEntry]:
     """What was set for all brokers while they ran."""
-    return [
-        ConfigEntry(
-            BROKER_CONFIGS[name], (Synonym(name, value, ConfigSource.DYNAMIC_DEFAULT),), False
-        )
-        for name, value in sorted(layers.dynamic_default.items())
-    ]
+    entries = []
+    for name, value in sorted(layers.dynamic_default.items()):
+        synonyms = (Synonym(name, value, ConfigSource.DYNAMIC_DEFAULT),)
+        entries.append(ConfigEntry(BROKER_CONFIGS[name], synonyms, synonyms, False))
+    return entries
 
 
-def _inherited(
+def _inheriting(
     key: ConfigKey, own: Mapping[str, str], source: ConfigSource, layers: BrokerLayers
+) -> ConfigEntry:
+    """A key with the broker's values of its synonyms behind its own."""
+    names = tuple(name for name, _ in key.synonyms)
+    first = [Synonym(key.name, own[key.name], source)] if key.name in own else []
+    by_name = [place for name in names for place in _layered((name,), layers, key.default)]
+    by_layer = _after(names[0], _layered(names, layers, key.default)) if names else ()
+    return ConfigEntry(key, (*first, *by_name), (*first, *by_layer), False)
+
+
+def _layered(
+    names: tuple[str, ...], layers: BrokerLayers, default: str | None
 ) -> Iterator[Synonym]:
-    if key.name in own:
-        yield Synonym(key.name, own[key.name], source)
-    for name, _ in key.synonyms:
-        for layer_source, layer in layers.in_order():
-            if name in layer:
-                yield Synonym(name, layer[name], layer_source)
-    if key.synonyms:
-        last = key.synonyms[-1][0]
-        default = BROKER_CONFIGS[last].default if last in BROKER_CONFIGS else None
-        if default is not None:
-            yield Synonym(last, default, ConfigSource.DEFAULT)
-    elif key.default is not None:
-        yield Synonym(key.name, key.default, ConfigSource.DEFAULT)
-
-
-def _own(key: ConfigKey, layers: BrokerLayers) -> Iterator[Synonym]:
+    """All values of some broker keys, layer by layer; `default` is that of unknown keys."""
     for source, layer in layers.in_order():
-        if key.name in layer:
-            yield Synonym(key.name, layer[key.name], source)
-    if key.default is not None:
-        yield Synonym(key.name, key.default, ConfigSource.DEFAULT)
+        for name in names:
+            if name in layer:
+                yield Synonym(name, layer[name], source)
+    for name in names:
+        value = BROKER_CONFIGS[name].default if name in BROKER_CONFIGS else default
+        if value is not None:
+            yield Synonym(name, value, ConfigSource.DEFAULT)
+
+
+def _after(name: str, synonyms: Iterator[Synonym]) -> tuple[Synonym, ...]:
+    """From the first synonym of that name on, as Kafka tells them."""
+    return tuple(dropwhile(lambda each: each.name != name, synonyms))
+
+
+def _siblings(name: str) -> tuple[str, ...]:
+    """The broker keys that say the same in other units, strongest first."""
+    for key in TOPIC_CONFIGS.values():
+        names = tuple(each for each, _ in key.synonyms)
+        if name in names:
+            return names
+    return (name,)
+
+
+def _first_source(synonyms: tuple[Synonym, ...]) -> ConfigSource:
+    return synonyms[0].source if synonyms else ConfigSource.DEFAULT

@@ -52,10 +52,53 @@ def test_synonyms_are_all_places_strongest_first() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "own", "told"),
+    [
+        # Kafka begins with the key's first broker name, so hours alone are not told.
+        ("retention.ms", {}, []),
+        ("retention.ms", {"retention.ms": "77"}, [("retention.ms", ConfigSource.TOPIC)]),
+        ("segment.jitter.ms", {}, []),
+        ("follower.replication.throttled.replicas", {}, []),
+        (
+            "segment.ms",
+            {},
+            [("log.roll.ms", ConfigSource.STATIC), ("log.roll.hours", ConfigSource.DEFAULT)],
+        ),
+    ],
+)
+def test_synonyms_are_told_as_kafka_does(
+    name: str, own: dict[str, str], told: list[tuple[str, ConfigSource]]
+) -> None:
+    layers = BrokerLayers({}, {}, {"log.retention.hours": "5", "log.roll.ms": "7000"})
+    entry = named(topic_entries(own, layers), name)
+    assert [(each.name, each.source) for each in entry.synonyms] == told
+    assert entry.told_source == (told[0][1] if told else ConfigSource.DEFAULT)
+
+
+def test_broker_config_tells_its_siblings_behind_it() -> None:
+    layers = BrokerLayers({}, {}, {"log.retention.ms": "7000"})
+    entries = broker_entries(layers)
+    assert [each.name for each in named(entries, "log.retention.ms").synonyms] == [
+        "log.retention.ms",
+        "log.retention.hours",
+    ]
+    assert [each.name for each in named(entries, "log.retention.hours").synonyms] == [
+        "log.retention.hours"
+    ]
+    assert named(entries, "log.retention.hours").value == "168"
+
+
 def test_hidden_topic_config_is_shown_only_when_set() -> None:
     name = "internal.segment.bytes"
     assert name not in [entry.key.name for entry in topic_entries({}, LAYERS)]
     assert named(topic_entries({name: "512"}, LAYERS), name).value == "512"
+
+
+def test_hidden_broker_config_is_shown_only_when_set() -> None:
+    name = "log.initial.task.delay.ms"
+    assert name not in [entry.key.name for entry in broker_entries(LAYERS)]
+    assert named(broker_entries(BrokerLayers({}, {}, {name: "7"})), name).value == "7"
 
 
 def test_group_config_falls_back_to_the_broker() -> None:

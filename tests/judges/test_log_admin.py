@@ -52,7 +52,7 @@ def test_topic_configs_are_set_described_and_deleted(broker: Broker, kafka_tool:
     kafka_tool("configs", *topic, "--alter", "--delete-config", "retention.ms")
     text = kafka_tool("configs", *topic, "--describe", "--all")
     assert configs_of(text)["retention.ms"] == "604800000"
-    assert "DEFAULT_CONFIG:log.retention.hours=168" in text
+    assert "retention.ms=604800000 sensitive=false synonyms={}" in text
 
 
 def test_broker_configs_change_while_it_runs(broker: Broker, kafka_tool: KafkaTool) -> None:

@@ -73,7 +73,7 @@ def _config(entry: ConfigEntry, request: DescribeConfigsRequest) -> Values:
         "name": entry.key.name,
         "value": entry.value,
         "read_only": entry.is_read_only,
-        "config_source": int(entry.source),
+        "config_source": int(entry.told_source),
         "is_sensitive": entry.key.is_sensitive,
         "config_type": int(entry.key.type),
         "documentation": entry.key.doc if request.include_documentation else None,

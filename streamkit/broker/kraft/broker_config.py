@@ -19,7 +19,13 @@ from streamkit.broker.settings import BrokerSettings
 from streamkit.common.errors import ConfigError
 
 LIVE_CONFIGS = frozenset(
-    {"log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "producer.id.expiration.ms"}
+    {
+        "log.cleaner.backoff.ms",
+        "log.cleaner.dedupe.buffer.size",
+        "max.connections",
+        "max.connections.per.ip",
+        "producer.id.expiration.ms",
+    }
 )
 """The keys of its own that the broker looks up whenever it needs them."""
 
@@ -32,6 +38,15 @@ DYNAMIC_CONFIGS = LIVE_CONFIGS | BROKER_SYNONYMS - {
     "log.flush.scheduler.interval.ms",
 }
 """The keys that can be changed while the broker runs (DynamicBrokerConfig)."""
+
+_INTERNAL = frozenset(
+    {
+        "group.consumer.regex.refresh.interval.ms",
+        "log.initial.task.delay.ms",
+        "producer.id.expiration.check.interval.ms",
+    }
+)
+"""The keys that Kafka defines as internal: they are shown only when they were set."""
 
 _INTS = frozenset({"fetch.max.bytes", "socket.request.max.bytes"})
 
@@ -64,7 +79,9 @@ def _broker_key(field_name: str, annotation: Any, default: Any) -> ConfigKey:
     kind = backed.type if backed is not None else _type_of(annotation)
     if kind is ConfigType.LONG and _is_small(name):
         kind = ConfigType.INT
-    return ConfigKey(name, kind, config_text(default), doc, _check_of(backed))
+    return ConfigKey(
+        name, kind, config_text(default), doc, _check_of(backed), is_internal=name in _INTERNAL
+    )
 
 
 def _is_small(name: str) -> bool:
