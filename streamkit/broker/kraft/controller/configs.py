@@ -36,6 +36,9 @@ _KEYS: Mapping[int, Mapping[str, ConfigKey]] = {
     GROUP_RESOURCE: GROUP_CONFIGS,
 }
 
+_REFUSED = {BROKER_RESOURCE: ErrorCode.invalid_request}
+"""How a value that does not fit is refused, where that is not INVALID_CONFIG."""
+
 
 class ConfigOp(IntEnum):
     """What to do with a key."""
@@ -88,7 +91,8 @@ def incremental_alter_configs(
         except ApiError as error:
             results[request.resource] = ItemResult.of(error)
         except ConfigError as error:
-            results[request.resource] = ItemResult(ErrorCode.invalid_config, str(error))
+            code = _REFUSED.get(request.resource.type, ErrorCode.invalid_config)
+            results[request.resource] = ItemResult(code, str(error))
     check_record_count(len(records))
     return Outcome(() if validate_only else tuple(records), tuple(results.items()))
 
