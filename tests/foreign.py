@@ -1,16 +1,70 @@
-"""Foreign clients, for reading and writing topics in tests."""
+"""What nobody here wrote, for tests: clients that read and write topics, and Apache Kafka."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import aiokafka
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
 READ_TIMEOUT_S = 60.0
+KAFKA = Path(__file__).parent / "judges" / "kafka"
+
+
+class ApacheKafka:
+    """One node of Apache Kafka as a context manager; its files lie in `home`."""
+
+    def __init__(self, home: Path, *settings: str, heap: str = "512m") -> None:
+        self.home = home
+        self._settings = settings
+        self._heap = heap
+        self._port = 0
+
+    @property
+    def bootstrap(self) -> str:
+        """`HOST:PORT` for clients."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def data(self) -> Path:
+        """Where its logs lie."""
+        return self.home / "data"
+
+    def __enter__(self) -> ApacheKafka:
+        self._port = free_port_pair()
+        self._run("start", str(self.home), str(self._port), *self._settings)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it cleanly; its files stay."""
+        self._run("stop", str(self.home))
+
+    def _run(self, *arguments: str) -> None:
+        environment = dict(os.environ, KAFKA_HEAP=self._heap)
+        subprocess.run([str(KAFKA), *arguments], check=True, timeout=120, env=environment)
+
+
+def free_port_pair() -> int:
+    """A free port whose successor, which the controller takes, is free too."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
 
 
 def create_topics(bootstrap: str, partitions: int, *names: str) -> None:
