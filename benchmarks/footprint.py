@@ -17,7 +17,8 @@ from statistics import median
 
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks import text, word_count
+from benchmarks import streams
+from benchmarks.contest import PARTITIONS, PROGRAMS
 from benchmarks.machine import RunningBroker, about, broker, live_cpu_s, resident_mb
 from streamkit.broker.child import EMBEDDED_DEFAULTS
 
@@ -26,7 +27,7 @@ SETTLE_S = 3.0
 IDLE_S = 20.0
 WORKER_STARTS = 3
 WORKER_MEGABYTES = 20
-COMMIT_MS = 100
+CONTEST = streams.Contest(PROGRAMS["word-count"], WORKER_MEGABYTES, "exactly_once_v2", 100, 0)
 
 
 def measure_broker() -> dict[str, float]:
@@ -53,7 +54,7 @@ def measure_worker() -> dict[str, float]:
     first, resident = [], []
     for _ in range(WORKER_STARTS):
         with broker("streamkit", EMBEDDED_DEFAULTS) as server:
-            word_count.load(server.bootstrap, text.repeats_for(WORKER_MEGABYTES))
+            streams.load(server.bootstrap, CONTEST)
             seconds, megabytes = _start_worker(server)
             first.append(seconds)
             resident.append(megabytes)
@@ -68,11 +69,11 @@ def _start_worker(server: RunningBroker) -> tuple[float, float]:
     """Seconds to the first output, megabytes after the last."""
     state = tempfile.mkdtemp(prefix="bench-state-")
     consumer = Consumer({"bootstrap.servers": server.bootstrap, "group.id": "none"})
-    parts = range(word_count.PARTITIONS)
-    consumer.assign([TopicPartition("counts-streamkit", part, 0) for part in parts])
+    parts = range(PARTITIONS)
+    consumer.assign([TopicPartition("out-streamkit", part, 0) for part in parts])
     consumer.poll(0.5)
     started = time.monotonic()
-    worker = word_count.start_contender("streamkit", server.bootstrap, state, COMMIT_MS)
+    worker = streams.start_contender("streamkit", server.bootstrap, state, CONTEST)
     try:
         if consumer.poll(30) is None:
             raise TimeoutError("no output after 30 s")

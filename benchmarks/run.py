@@ -5,11 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from benchmarks.contest import PROGRAMS
+
 ALL = [
     ["benchmarks.footprint"],
     ["benchmarks.produce_fetch"],
-    ["benchmarks.word_count", "--broker", "kafka"],
-    ["benchmarks.word_count", "--broker", "streamkit"],
+    ["benchmarks.streams", "--broker", "streamkit"],
+    *(
+        ["benchmarks.streams", "--program", program, "--guarantee", guarantee]
+        for program in PROGRAMS
+        for guarantee in ("at_least_once", "exactly_once_v2")
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks import text
 from benchmarks.machine import about
-from benchmarks.word_count_program import app
+from benchmarks.programs import app
 from streamkit.common.model import TaskId
 from streamkit.records import decode, encode, scan
 from streamkit.state.cache import CacheBudget

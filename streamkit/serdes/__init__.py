@@ -18,6 +18,7 @@ from streamkit.serdes.builtin import (
 from streamkit.serdes.json import json
 from streamkit.serdes.lookup import as_serde, model, serde_for
 from streamkit.serdes.serde import FunctionSerde, Serde, from_functions
+from streamkit.serdes.windowed import session_windowed, time_windowed
 
 __all__ = [
     "FunctionSerde",
@@ -33,7 +34,9 @@ __all__ = [
     "model",
     "raw",
     "serde_for",
+    "session_windowed",
     "short",
     "string",
+    "time_windowed",
     "uuid",
 ]

@@ -1,14 +1,17 @@
-"""Windowed keys as bytes, as Java's serdes for windowed keys write them."""
+"""Windowed keys as bytes, as Java's serdes for windowed keys (WindowedSerdes) write them."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from streamkit.common.errors import SerializationError
 from streamkit.common.model import Headers, Windowed
+from streamkit.serdes.lookup import serde_for
 from streamkit.serdes.serde import Serde
+
+K = TypeVar("K")
 
 _START = struct.Struct(">q")
 _SESSION = struct.Struct(">qq")
@@ -49,6 +52,19 @@ class SessionWindowedSerde:
             raise SerializationError(f"topic {topic}: {len(data)} bytes are no session key")
         end, start = _SESSION.unpack(data[-_SESSION.size :])
         return Windowed(self.inner.deserialize(topic, data[: -_SESSION.size], headers), start, end)
+
+
+def time_windowed(key: type[K] | Serde[K], size_ms: int) -> Serde[Windowed[K]]:
+    """Keys of time windows, for the topic that a windowed table is written to.
+
+    Bytes hold the start only, so a reader must know the size: `sk.tumbling("1m").size_ms`.
+    """
+    return TimeWindowedSerde(serde_for(key), size_ms)
+
+
+def session_windowed(key: type[K] | Serde[K]) -> Serde[Windowed[K]]:
+    """Keys of sessions, for the topic that a table of sessions is written to."""
+    return SessionWindowedSerde(serde_for(key))
 
 
 def _windowed(topic: str, value: Any) -> Windowed[Any]:

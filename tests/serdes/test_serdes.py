@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from streamkit import serdes
 from streamkit.common.errors import SerializationError, TopologyError
+from streamkit.common.model import Windowed
 
 UserId = NewType("UserId", int)
 T = TypeVar("T")
@@ -171,3 +172,15 @@ def test_longs_round_trip(number: int) -> None:
 @given(st.floats(allow_nan=False))
 def test_doubles_round_trip(number: float) -> None:
     roundtrip(float, number)
+
+
+def test_windowed_keys_are_key_then_times() -> None:
+    # As WindowedSerdes writes them: the start alone; for sessions the end, then the start.
+    window = Windowed("k", 1000, 61_000)
+    by_time = serdes.time_windowed(str, 60_000)
+    assert by_time.serialize("t", window, ()) == b"k" + (1000).to_bytes(8, "big")
+    assert by_time.deserialize("t", by_time.serialize("t", window, ()) or b"", ()) == window
+    by_session = serdes.session_windowed(serdes.string)
+    data = by_session.serialize("t", window, ()) or b""
+    assert data == b"k" + (61_000).to_bytes(8, "big") + (1000).to_bytes(8, "big")
+    assert by_session.deserialize("t", data, ()) == window

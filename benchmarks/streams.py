@@ -1,0 +1,325 @@
+"""Four programs end to end: one streamkit worker process beside Kafka Streams with one thread.
+
+Both read the same topics of the same broker, one after the other; the broker has one core, the
+application the other. Progress is what the application has committed, asked for with a foreign
+client; with a repartition topic in between, half of the work is what is read from the sources and
+half what is read from that topic (the sources run ahead, so that the second half alone would
+flatter the last part). `warm` leaves out the first 30% of the work, and `--warm-up-s` seconds when
+those are longer; CPU is that of the whole process, JVM and interpreter start left out of `warm`.
+The final answer is checked, as librdkafka reads it.
+
+    python -m benchmarks.streams --program word-count --megabytes 200 --broker kafka
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.cimpl import NewTopic
+
+from benchmarks.contest import (
+    PARTITIONS,
+    PROGRAMS,
+    Answer,
+    Program,
+    checksum,
+    spec_of,
+    topics_of,
+)
+from benchmarks.machine import (
+    CLIENT_CORE,
+    ORACLE,
+    ROOT,
+    RunningBroker,
+    about,
+    broker,
+    cpu_s,
+    pinned,
+    resident_mb,
+)
+
+COMMIT_INTERVAL_MS = 500
+SAMPLE_S = 0.1
+WARM_FROM = 0.3
+TIMERS = {
+    "group.streams.initial.rebalance.delay.ms": "0",
+    "group.streams.min.session.timeout.ms": "6000",
+    "group.streams.session.timeout.ms": "10000",
+    "group.streams.min.heartbeat.interval.ms": "500",
+    "group.streams.heartbeat.interval.ms": "1000",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Where a contender stood: seconds since its start, the share of the work that is committed,
+    and the CPU seconds of its process and of the broker."""
+
+    at_s: float
+    done: float
+    cpu_s: float
+    broker_cpu_s: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One contender's run; `units` are words or records."""
+
+    contender: str
+    units: int
+    units_per_s: int
+    warm_units_per_s: int
+    cpu_us_per_unit: float
+    warm_cpu_us_per_unit: float
+    warm_broker_cpu_us_per_unit: float
+    resident_mb: float
+    first_commit_s: float
+    answer_right: bool
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What both contenders run, and how."""
+
+    program: Program
+    megabytes: float
+    guarantee: str
+    commit_ms: int
+    warm_up_s: float
+
+
+def load(bootstrap: str, contest: Contest) -> dict[str, int]:
+    """Make the topics and fill them; how many records each source has."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    program = contest.program
+    made = admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in topics_of(program)])
+    for future in made.values():
+        future.result(30)
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "linger.ms": 50,
+            "batch.size": 262144,
+            "queue.buffering.max.messages": 200000,
+            "partitioner": "murmur2_random",
+        }
+    )
+    counts = dict.fromkeys(program.sources, 0)
+    for topic, key, value, partition, timestamp in program.feed(contest.megabytes):
+        counts[topic] += 1
+        while True:
+            try:
+                producer.produce(topic, value, key, partition, timestamp=timestamp)
+                break
+            except BufferError:
+                producer.poll(0.05)
+    producer.flush()
+    return counts
+
+
+def start_contender(
+    contender: str, bootstrap: str, state: str, contest: Contest
+) -> subprocess.Popen[bytes]:
+    """Start the application pinned to the client's core."""
+    application, output = f"bench-{contender}", f"out-{contender}"
+    settings = [f"state.dir={state}", f"commit.interval.ms={contest.commit_ms}"]
+    settings += [f"processing.guarantee={contest.guarantee}"]
+    if contender == "streamkit":
+        argv = [sys.executable, "-m", "streamkit", "worker", "benchmarks/programs.py"]
+        argv += ["--bootstrap", bootstrap]
+        argv += [word for each in settings for word in ("--set", each)]
+    else:
+        spec = Path(state, "spec.json")
+        spec.write_text(json.dumps(spec_of(contest.program, output)))
+        argv = [str(ORACLE), "run", str(spec), f"bootstrap.servers={bootstrap}"]
+        argv += [f"application.id={application}", "group.protocol=streams", "num.stream.threads=1"]
+        argv += settings
+    environment = dict(
+        os.environ,
+        BENCH_APPLICATION=application,
+        BENCH_OUTPUT=output,
+        BENCH_PROGRAM=contest.program.name,
+    )
+    return subprocess.Popen(
+        pinned(CLIENT_CORE, argv), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
+
+
+class Progress:
+    """How much of its work one application has committed."""
+
+    def __init__(
+        self, bootstrap: str, application: str, contest: Contest, counts: Mapping[str, int]
+    ) -> None:
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.application = application
+        self.total = sum(counts.values())
+        self.sources = contest.program.sources
+        self.units = contest.program.units_in(contest.megabytes)
+        stage = contest.program.stage
+        self.stage = f"{application}-{stage}" if stage else None
+
+    def committed(self) -> tuple[int, int]:
+        """Records of the sources, and of the repartition topic (control records included)."""
+        topics = [*self.sources, *([self.stage] if self.stage else [])]
+        wanted = [TopicPartition(topic, part) for topic in topics for part in range(PARTITIONS)]
+        request = [ConsumerGroupTopicPartitions(self.application, wanted)]
+        try:
+            found = self.admin.list_consumer_group_offsets(request)[self.application].result(10)
+        except Exception:  # the group is not there yet
+            return 0, 0
+        sources = stage = 0
+        for part in found.topic_partitions:
+            if part.topic == self.stage:
+                stage += max(0, part.offset)
+            else:
+                sources += max(0, part.offset)
+        return sources, stage
+
+    def share(self, seen: tuple[int, int]) -> float:
+        """Of all the work, how much is done; 1 only when everything is."""
+        sources, stage = seen
+        if self.stage is None:
+            return sources / self.total
+        if sources == self.total and self.left_in_stage(stage) <= 2 * PARTITIONS:
+            return 1.0
+        return (sources / self.total + min(1.0, stage / self.units) * 0.9999) / 2
+
+    def left_in_stage(self, stage: int) -> int:
+        """How far the end of the repartition topic is; markers may lie at it."""
+        parts = [TopicPartition(self.stage or "", part) for part in range(PARTITIONS)]
+        found = self.admin.list_offsets({part: OffsetSpec.latest() for part in parts})
+        return sum(each.result(10).offset for each in found.values()) - stage
+
+
+def samples(process: int, server: RunningBroker, progress: Progress) -> Iterator[Sample]:
+    """What was seen until everything is committed, one sample for each commit that was noticed."""
+    started, broker_before = time.monotonic(), cpu_s(server.pid)
+    last, done = (0, 0), 0.0
+    while done < 1:
+        time.sleep(SAMPLE_S)
+        seen = progress.committed()
+        at_s = time.monotonic() - started
+        if seen != last:
+            last, done = seen, progress.share(seen)
+            yield Sample(at_s, done, cpu_s(process), cpu_s(server.pid) - broker_before)
+        if at_s > 1800:
+            raise TimeoutError(f"{progress.application}: {seen} committed after 30 minutes")
+
+
+def run_contender(
+    contender: str, server: RunningBroker, contest: Contest, counts: Mapping[str, int]
+) -> Outcome:
+    state = tempfile.mkdtemp(prefix=f"bench-{contender}-state-")
+    process = start_contender(contender, server.bootstrap, state, contest)
+    progress = Progress(server.bootstrap, f"bench-{contender}", contest, counts)
+    try:
+        seen = list(samples(process.pid, server, progress))
+        resident = resident_mb(process.pid)
+    finally:
+        process.terminate()
+        process.wait(60)
+        shutil.rmtree(state, ignore_errors=True)
+    expected = contest.program.answer(contest.megabytes)
+    right = read_answer(server.bootstrap, f"out-{contender}", expected) == expected
+    return outcome(contender, contest, seen, resident, right)
+
+
+def outcome(
+    contender: str, contest: Contest, seen: Sequence[Sample], resident: float, right: bool
+) -> Outcome:
+    """The rates between the samples."""
+    units = contest.program.units_in(contest.megabytes)
+    warm = [each for each in seen if each.done >= WARM_FROM and each.at_s >= contest.warm_up_s]
+    begin, end = (warm or seen)[0], seen[-1]
+    warm_units = (end.done - begin.done) * units
+    seconds = end.at_s - begin.at_s
+
+    def us(cpu_seconds: float, of_units: float) -> float:
+        return round(cpu_seconds / of_units * 1e6, 3) if of_units else 0
+
+    return Outcome(
+        contender,
+        units,
+        round(units / end.at_s),
+        round(warm_units / seconds) if seconds else 0,
+        us(end.cpu_s, units),
+        us(end.cpu_s - begin.cpu_s, warm_units),
+        us(end.broker_cpu_s - begin.broker_cpu_s, warm_units),
+        round(resident),
+        round(seen[0].at_s, 2),
+        right,
+    )
+
+
+def read_answer(bootstrap: str, topic: str, like: Answer) -> Answer:
+    """The latest value of each key, or how many records and the sum of their checksums."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "none", "enable.partition.eof": True}
+    )
+    consumer.assign([TopicPartition(topic, part, 0) for part in range(PARTITIONS)])
+    latest: dict[bytes, bytes] = {}
+    ended = count = total = 0
+    while ended < PARTITIONS:
+        for message in consumer.consume(10000, 5.0):
+            if message.error() is not None:
+                ended += 1
+                continue
+            key, value = message.key(), message.value()
+            count += 1
+            if isinstance(like, tuple):
+                total += checksum(key, value)
+            else:
+                latest[key or b""] = value or b""
+    consumer.close()
+    return (count, total) if isinstance(like, tuple) else latest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--program", choices=list(PROGRAMS), default="word-count")
+    parser.add_argument("--megabytes", type=float, default=200)
+    parser.add_argument("--broker", choices=["kafka", "streamkit"], default="kafka")
+    parser.add_argument("--only", choices=["streamkit", "kafka-streams"])
+    parser.add_argument("--guarantee", default="at_least_once", help="or exactly_once_v2")
+    parser.add_argument("--commit-interval-ms", type=int, default=COMMIT_INTERVAL_MS)
+    parser.add_argument("--warm-up-s", type=float, default=0)
+    options = parser.parse_args()
+    contest = Contest(
+        PROGRAMS[options.program],
+        options.megabytes,
+        options.guarantee,
+        options.commit_interval_ms,
+        options.warm_up_s,
+    )
+    contenders = [options.only] if options.only else ["streamkit", "kafka-streams"]
+    with broker(options.broker, TIMERS) as server:
+        counts = load(server.bootstrap, contest)
+        outcomes = [run_contender(name, server, contest, counts) for name in contenders]
+    result = {"about": about(), **vars(options), "unit": contest.program.units}
+    print(json.dumps({**result, "outcomes": [asdict(o) for o in outcomes]}, indent=1))
+    if len(outcomes) == 2 and all(each.warm_cpu_us_per_unit for each in outcomes):
+        ours, theirs = outcomes
+        rate = ours.warm_units_per_s / theirs.warm_units_per_s
+        cpu = theirs.warm_cpu_us_per_unit / ours.warm_cpu_us_per_unit
+        print(
+            f"{contest.program.name}, {contest.guarantee}: warm, streamkit does {rate:.2f} x "
+            f"Kafka Streams, {cpu:.2f} x for each second of CPU"
+        )
+    sys.exit(not all(outcome.answer_right for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    main()
