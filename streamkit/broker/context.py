@@ -39,11 +39,12 @@ class BrokerParts:
     metrics: BrokerMetrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestContext:
-    """One request's surroundings."""
+    """One request's surroundings; `waited_ms` of it were spent in purgatory."""
 
     broker: BrokerParts
     api_version: int
     client_id: str
     client_host: str
+    waited_ms: float = 0.0

@@ -6,12 +6,13 @@ read off the broker's parts when somebody asks is in `metrics_view`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from streamkit.broker.kraft.image import MetadataDelta, MetadataImage
 from streamkit.common.metrics import Counter, Distribution, Family, Kind, Registry, Sample
 from streamkit.protocol.apis import ApiKey
+from streamkit.protocol.errors import ErrorCode
 
 TOPIC = "kafka_server_brokertopicmetrics_"
 REQUEST = "kafka_network_requestmetrics_"
@@ -19,7 +20,7 @@ REQUEST = "kafka_network_requestmetrics_"
 
 @dataclass(slots=True)
 class TopicCounts:
-    """The counters of one topic, or of all; hot code adds to them."""
+    """The counters of one topic; hot code adds to them."""
 
     messages_in: int = 0
     bytes_in: int = 0
@@ -76,8 +77,8 @@ class BrokerMetrics:
 
     def __init__(self) -> None:
         registry = self.registry = Registry()
-        self.all_topics = TopicCounts()
         self._topics: dict[str, TopicCounts] = {}
+        self._deleted = TopicCounts()
         self._times: dict[tuple[int, int], RequestTimes] = {}
         self._requests = registry.counters(
             f"{REQUEST}requests_total", "Requests answered.", "request", "version"
@@ -85,6 +86,8 @@ class BrokerMetrics:
         self.errors = registry.counters(
             f"{REQUEST}errors_total", "Error codes in answers.", "request", "error"
         )
+        self.produced = self.errors.of("Produce", "NONE")
+        self.fetched = self.errors.of("Fetch", "NONE")
         self._bytes = registry.distributions(
             f"{REQUEST}requestbytes", "Bytes of a request.", "request"
         )
@@ -139,17 +142,28 @@ class BrokerMetrics:
     def forget_deleted(self, image: MetadataImage, delta: MetadataDelta) -> None:
         """Follow the metadata: deleted topics are shown no more."""
         for name in delta.topics_deleted.values():
-            if name not in image.topics:
-                self._topics.pop(name, None)
+            gone = None if name in image.topics else self._topics.pop(name, None)
+            if gone is not None:
+                for field in fields(TopicCounts):
+                    total = getattr(self._deleted, field.name) + getattr(gone, field.name)
+                    setattr(self._deleted, field.name, total)
+
+    def note_errors(self, api: int, codes: Iterable[ErrorCode]) -> None:
+        """Count the error codes of an answer."""
+        name = request_name(api)
+        for code in codes:
+            self.errors.of(name, code.name.upper()).value += 1
 
     def _topic_families(self) -> Iterator[Family]:
         for field in fields(TopicCounts):
             suffix, text = _TOPIC_FAMILIES[field.name]
-            samples = [Sample((), getattr(self.all_topics, field.name))]
-            for topic, counts in self._topics.items():
-                value = getattr(counts, field.name)
-                if value:
-                    samples.append(Sample((("topic", topic),), value))
+            values = {topic: getattr(each, field.name) for topic, each in self._topics.items()}
+            total = getattr(self._deleted, field.name) + sum(values.values())
+            # As Kafka has it: without a label is what all topics have in common.
+            samples = [Sample((), total)]
+            samples += [
+                Sample((("topic", each),), value) for each, value in values.items() if value
+            ]
             yield Family(TOPIC + suffix, Kind.COUNTER, text, samples)
 
 

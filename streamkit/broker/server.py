@@ -15,8 +15,17 @@ from streamkit.broker.handlers import SERVED, Handle, ServedApi
 from streamkit.net.errors import CloseConnection
 from streamkit.net.server import ConnectionInfo, Frame
 from streamkit.protocol.apis import ApiKey
+from streamkit.protocol.error_codes import error_codes
 from streamkit.protocol.errors import ApiError, UnsupportedVersionError
-from streamkit.protocol.messages import Chunks, Message, Request, decode_request, encode_response
+from streamkit.protocol.messages import (
+    Chunks,
+    Message,
+    Request,
+    decode_request,
+    encode_response,
+    encoded_response,
+)
+from streamkit.protocol.quick import EncodedBody
 from streamkit.protocol.versions import canonical_response, downgrade, fill, upgrade
 
 
@@ -50,9 +59,19 @@ class Dispatcher:
             raise CloseConnection(
                 f"{request.api_key.name} version {request.api_version} is not served"
             )
+        started_ms = parts.seams.clock.monotonic_ms()
         ctx = RequestContext(parts, request.api_version, request.client_id or "", connection.host)
         response = await self._handle(served, ctx, request)
-        return None if response is None else encode_response(request.correlation_id, response)
+        chunks: Chunks | None = None
+        if type(response) is EncodedBody:
+            chunks = encoded_response(request.correlation_id, response)
+        elif response is not None:
+            parts.metrics.note_errors(request.api_key, error_codes(response))
+            chunks = encode_response(request.correlation_id, response)
+        total_ms = parts.seams.clock.monotonic_ms() - started_ms
+        times = parts.metrics.times(request.api_key, request.api_version)
+        times.note(len(frame), total_ms, ctx.waited_ms)
+        return chunks
 
     async def _handle(self, served: ServedApi, ctx: RequestContext, request: Request) -> Message:
         handle = self._handlers.get(served.api)

@@ -22,6 +22,7 @@ from kio.serial.errors import SerialError
 from streamkit.protocol.apis import ApiKey, is_flexible
 from streamkit.protocol.caching import cached
 from streamkit.protocol.errors import MalformedMessage, UnsupportedVersionError
+from streamkit.protocol.quick import EncodedBody
 from streamkit.protocol.shapes import shape_of
 from streamkit.protocol.walk import checked
 
@@ -96,6 +97,15 @@ def encode_response(correlation_id: int, message: Message) -> Chunks:
     if _has_response_tags(int(message.__api_key__), int(message.__version__)):
         header += b"\0"
     return _encode(header, message)
+
+
+def encoded_response(correlation_id: int, body: EncodedBody) -> Chunks:
+    """As `encode_response`, of a body that is bytes already."""
+    header = _INT32.pack(correlation_id)
+    if _has_response_tags(body.api_key, body.version):
+        header += b"\0"
+    first, *others = body.chunks
+    return [header + first, *others]
 
 
 def read_request_header(buffer: Bytes) -> RequestHeader:

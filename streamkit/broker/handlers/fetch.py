@@ -19,6 +19,7 @@ from streamkit.broker.purgatory import park
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.protocol.messages import Bytes, Message, response_type
+from streamkit.protocol.quick import fetch_response
 from streamkit.protocol.units import to_ms
 from streamkit.protocol.versions import fill
 
@@ -28,6 +29,7 @@ CURRENT_LEADER_SINCE = 12
 REPLICA_STATE_SINCE = 15
 FINAL_EPOCH = -1
 READ_COMMITTED = 1
+LEADER_ERRORS = (ErrorCode.not_leader_or_follower, ErrorCode.fenced_leader_epoch)
 
 
 @dataclass(slots=True)
@@ -48,6 +50,11 @@ class Read:
         return len(self.records) > 0
 
     @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to say but what was read."""
+        return self.diverging is None and self.error is ErrorCode.none
+
+    @property
     def must_send(self) -> bool:
         return self.has_records or self.error is not ErrorCode.none or self.diverging is not None
 
@@ -60,6 +67,7 @@ async def handle(ctx: RequestContext, request: Message) -> Message:
         return _response(ctx, 0, error.code, [], [])
     reads = await _read_until_enough(ctx, request, plan)
     chosen = plan.select(reads)
+    _count(ctx, [reads[position] for position in chosen])
     return _response(ctx, plan.session_id, ErrorCode.none, plan.partitions, reads, chosen)
 
 
@@ -119,8 +127,21 @@ async def _read_until_enough(ctx: RequestContext, request: Message, plan: FetchP
         remaining_ms = deadline - clock.monotonic_ms()
         if remaining_ms <= 0:
             return reads
-        watched = [read.partition.watch for read in reads if read.partition is not None]
-        await park(watched, remaining_ms / 1000)
+        await _wait(ctx, reads, remaining_ms)
+
+
+async def _wait(ctx: RequestContext, reads: list[Read], remaining_ms: float) -> None:
+    """Wait for news of one of the partitions."""
+    clock, metrics = ctx.broker.seams.clock, ctx.broker.metrics
+    watched = [read.partition.watch for read in reads if read.partition is not None]
+    started_ms = clock.monotonic_ms()
+    metrics.delayed_fetches.value += 1
+    try:
+        if not await park(watched, remaining_ms / 1000):
+            metrics.expired_fetches.value += 1
+    finally:
+        metrics.delayed_fetches.value -= 1
+        ctx.waited_ms += clock.monotonic_ms() - started_ms
 
 
 def _is_enough(reads: list[Read], bytes_min: int) -> bool:
@@ -189,6 +210,16 @@ def _divergence(partition: Partition, asked: CachedPartition) -> tuple[int, int]
     return None
 
 
+def _count(ctx: RequestContext, reads: Sequence[Read]) -> None:
+    metrics = ctx.broker.metrics
+    for read in reads:
+        if read.partition is not None:
+            counts = metrics.topic(read.partition.topic)
+            counts.fetch_requests += 1
+            counts.bytes_out += len(read.records)
+            counts.failed_fetch_requests += read.error is not ErrorCode.none
+
+
 def _response(
     ctx: RequestContext,
     session_id: int,
@@ -198,6 +229,13 @@ def _response(
     chosen: Sequence[int] = (),
 ) -> Message:
     version = ctx.api_version
+    if error is ErrorCode.none and all(reads[each].is_plain for each in chosen):
+        ctx.broker.metrics.fetched.value += 1 + len(chosen)
+        plain: dict[UUID | str | None, list[tuple[int, Read]]] = {}
+        for position in chosen:
+            partition = partitions[position]
+            plain.setdefault(partition.topic, []).append((partition.index, reads[position]))
+        return fetch_response(version, session_id, plain)
     topics: dict[UUID | str, list[dict[str, object]]] = {}
     for position in chosen:
         partition = partitions[position]
@@ -235,7 +273,7 @@ def _partition_response(version: int, index: int, read: Read) -> dict[str, objec
             "end_offset": read.diverging[1],
         }
     if (
-        read.error in (ErrorCode.not_leader_or_follower, ErrorCode.fenced_leader_epoch)
+        read.error in LEADER_ERRORS
         and version >= CURRENT_LEADER_SINCE
         and read.partition is not None
     ):

@@ -22,6 +22,7 @@ from streamkit.net.errors import CloseConnection
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.protocol.messages import Message, response_type
+from streamkit.protocol.quick import produce_response
 from streamkit.protocol.units import to_ms
 from streamkit.protocol.versions import fill
 from streamkit.records import BatchHeader, read_header
@@ -35,6 +36,7 @@ LOG_START_SINCE = 5
 CURRENT_LEADER_SINCE = 10
 ABORTABLE_SINCE = 11
 ATTRIBUTES_POSITION = 22
+TOO_LARGE = (ErrorCode.message_too_large, ErrorCode.record_list_too_large)
 TRANSACTIONAL = 0x10
 
 
@@ -187,7 +189,18 @@ def _append(
         verdict = verdicts.get(TopicPartition(partition.topic, data.index), UNVERIFIED)
     if isinstance(verdict, ApiError):
         raise verdict
-    info = partition.append(data.records, acks=request.acks, transaction=verdict)
+    counts = ctx.broker.metrics.topic(partition.topic)
+    counts.produce_requests += 1
+    try:
+        info = partition.append(data.records, acks=request.acks, transaction=verdict)
+    except ApiError as error:
+        counts.failed_produce_requests += 1
+        if error.code in TOO_LARGE:
+            counts.bytes_rejected += len(data.records)
+        raise
+    if not info.is_duplicate:
+        counts.messages_in += info.last_offset + 1 - info.base_offset
+        counts.bytes_in += len(data.records)
     into.base_offset = info.base_offset
     into.offset_end = info.last_offset + 1
     into.log_append_time = info.log_append_time
@@ -204,15 +217,24 @@ async def _wait_all(ctx: RequestContext, topics: list[Topic], timeout_ms: int) -
                 continue
             if partition.log.high_watermark >= appended.offset_end:
                 continue
+            started_ms = clock.monotonic_ms()
+            metrics = ctx.broker.metrics
+            metrics.delayed_produces.value += 1
             try:
-                remaining_ms = deadline - clock.monotonic_ms()
-                await partition.wait_committed(appended.offset_end, remaining_ms)
+                await partition.wait_committed(appended.offset_end, deadline - started_ms)
             except ApiError as error:
                 appended.error = error
+                metrics.expired_produces.value += error.code is ErrorCode.request_timed_out
+            finally:
+                metrics.delayed_produces.value -= 1
+            ctx.waited_ms += clock.monotonic_ms() - started_ms
 
 
 def _response(ctx: RequestContext, topics: list[Topic]) -> Message:
     version = ctx.api_version
+    if all(each.error is None for topic in topics for each in topic.partitions):
+        ctx.broker.metrics.produced.value += sum(len(topic.partitions) for topic in topics)
+        return produce_response(version, [(topic.key, topic.partitions) for topic in topics])
     name = "topic_id" if version >= TOPIC_IDS_SINCE else "name"
     responses = [
         {
