@@ -46,8 +46,16 @@ def live_cpu_s(pid: int) -> float:
 
 
 def resident_mb(pid: int) -> float:
+    return _status_mb(pid, "VmRSS:")
+
+
+def peak_resident_mb(pid: int) -> float:
+    return _status_mb(pid, "VmHWM:")
+
+
+def _status_mb(pid: int, name: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(name):
             return int(line.split()[1]) / 1000
     return 0.0
 

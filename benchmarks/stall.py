@@ -78,7 +78,7 @@ def make_load(bootstrap: str, megabytes: float) -> None:
         topic = create_topic(admin, f"stall-{size}-{batch}")
         records = int(megabytes * 1e6 / size)
         produce(server, topic, size, batch, records)
-        fetch(server, topic, size, batch, records)
+        fetch(server, topic, records)
 
 
 def main() -> None:
