@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from streamkit.broker.cleaner import LogCleaner
+from streamkit.broker.connection_limits import ConnectionLimits, limits_at_start
 from streamkit.broker.context import BrokerParts
 from streamkit.broker.coordination import (
     Coordinator,
@@ -50,7 +51,7 @@ from streamkit.broker.upkeep import LogUpkeep
 from streamkit.broker.verification import TransactionVerifier
 from streamkit.common.errors import StorageError, UsageError
 from streamkit.common.seams import Seams
-from streamkit.net.server import FrameServer, ServerLimits
+from streamkit.net.server import FrameServer
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +168,7 @@ class Node:
         quorum = self._quorum = Quorum(seams, settings.data_dir, properties, endpoints=(endpoint,))
         await quorum.start()
         metadata = ClusterMetadata(quorum, settings, seams.random, listener.name)
+        quorum.on_image(ConnectionLimits(self._server, settings, metadata.live_number).on_image)
         replicas = self._make_replicas(self._directory)
         groups = self._make_groups(metadata)
         elections = self._elections(OFFSETS_TOPIC, groups)
@@ -237,11 +239,7 @@ class Node:
 
     async def _listen(self, group: asyncio.TaskGroup) -> FrameServer:
         settings = self.settings
-        limits = ServerLimits(
-            frame_bytes_max=settings.socket_request_max_bytes,
-            connections_max=settings.max_connections,
-            idle_ms=settings.connections_max_idle_ms,
-        )
+        limits = limits_at_start(settings)
         server = FrameServer(self._seams, self.dispatcher.answer, group, limits)
         listener = settings.listener
         try:

@@ -8,6 +8,7 @@ says which topic config each one is the default of.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from pydantic import Field, field_validator, model_validator
 
@@ -44,7 +45,9 @@ class BrokerSettings(Settings):
     # Connections.
     socket_request_max_bytes: int = Field(104857600, ge=1)
     connections_max_idle_ms: int = 600000
-    max_connections: int = Field(INT_MAX, ge=1)
+    max_connections: int = Field(INT_MAX, ge=0)
+    max_connections_per_ip: int = Field(INT_MAX, ge=0)
+    max_connections_per_ip_overrides: str = ""
 
     # Operators. This key is our own: where metrics, health and readiness are asked for.
     metrics_listener: str | None = None
@@ -189,6 +192,20 @@ class BrokerSettings(Settings):
             raise ValueError(f"one of {', '.join(_MIGRATION_POLICIES)}")
         return value
 
+    @field_validator("max_connections_per_ip_overrides")
+    @classmethod
+    def _check_overrides(cls, value: str) -> str:
+        connections_of_host(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_connections(self) -> BrokerSettings:
+        if self.max_connections_per_ip == 0 and not self.max_connections_per_ip_overrides:
+            raise ValueError(
+                "max.connections.per.ip may be 0 only beside max.connections.per.ip.overrides"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_group_bounds(self) -> BrokerSettings:
         for name in _BOUNDED_GROUP_SETTINGS:
@@ -243,6 +260,21 @@ class Endpoint:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.name}://{host}:{self.port}"
+
+
+def connections_of_host(text: str) -> dict[str, int]:
+    """Read `address:count,address:count`. Raises ValueError, with the form that is wanted."""
+    found: dict[str, int] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        host, colon, count = part.rpartition(":")
+        try:
+            address = str(ip_address(host.strip("[]")))
+        except ValueError:
+            address = ""
+        if not colon or not count.isdigit() or not address:
+            raise ValueError(f"an override is written ADDRESS:COUNT, not {part!r}")
+        found[address] = int(count)
+    return found
 
 
 def settings_for(listen: str, data_dir: str, values: dict[str, str]) -> BrokerSettings:

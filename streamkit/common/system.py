@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl
 import threading
 import time
@@ -77,7 +78,11 @@ class SystemNetwork:
         tls: ssl.SSLContext | None = None,
     ) -> _Listener:
         loop = asyncio.get_running_loop()
-        return _Listener(await loop.create_server(factory, host, port, ssl=tls, backlog=50))
+        server = await loop.create_server(factory, host, port, ssl=tls, backlog=50)
+        for listening in server.sockets:
+            # What is accepted inherits it, so that peers which are gone are noticed in the end.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return _Listener(server)
 
     async def dial(
         self,

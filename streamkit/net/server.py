@@ -4,6 +4,9 @@ Bytes that arrive while a request is handled, or while its peer does not take th
 last that are read before the request is done. So a connection never holds more than two reads'
 worth of bytes and one answer, and a peer that waits for its answer is not paused at all: its
 going away is noticed, though as in Kafka its request is handled to the end.
+
+As in Kafka (ConnectionQuotas) a connection too many from one host is closed, and one too many in
+all waits, read once at most, until another one is closed.
 """
 
 from __future__ import annotations
@@ -11,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from streamkit.common.seams import Listener, Seams
@@ -26,6 +29,11 @@ _log = logging.getLogger(__name__)
 
 IDLE_SWEEPS: Final = 4
 """How many times within `idle_ms` the server looks for idle connections."""
+
+WAITING_MAX: Final = 50
+"""So many connections wait for another one to be closed; more are refused."""
+
+COUNT_MAX: Final = 2_147_483_647
 
 Frame = memoryview
 """One request: its header and body, without the size."""
@@ -50,7 +58,11 @@ class ServerLimits:
     """What one server takes on; the defaults are Kafka's."""
 
     frame_bytes_max: int = FRAME_BYTES_MAX
-    connections_max: int = 2_147_483_647
+    connections_max: int = COUNT_MAX
+    connections_per_host_max: int = COUNT_MAX
+    connections_of_host_max: Mapping[str, int] = field(default_factory=dict)
+    """The limit of single hosts, in place of the one above."""
+
     idle_ms: int = 600_000
     write_bytes_high: int = 1 << 20
 
@@ -73,6 +85,8 @@ class FrameServer:
         self._group = group
         self._on_closed = on_closed
         self._connections: dict[int, ServerConnection] = {}
+        self._of_host: Counter[str] = Counter()
+        self._queue: deque[ServerConnection] = deque()
         self._listener: Listener | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._next_id = 1
@@ -90,8 +104,13 @@ class FrameServer:
 
     @property
     def connection_count(self) -> int:
-        """How many connections are open."""
+        """How many connections are served."""
         return len(self._connections)
+
+    def update_limits(self, limits: ServerLimits) -> None:
+        """Take on more or fewer connections from now on; those that are open stay."""
+        self.limits = limits
+        self._admit_waiting()
 
     async def close(self) -> None:
         """Stop listening, close all connections and cancel what they do."""
@@ -99,29 +118,61 @@ class FrameServer:
             self._sweep.cancel()
         if self._listener is not None:
             await self._listener.close()
-        for connection in list(self._connections.values()):
+        for connection in [*self._queue, *self._connections.values()]:
             connection.abort()
+        self._queue.clear()
 
     def _accept(self) -> asyncio.Protocol:
         connection = ServerConnection(self, self._next_id)
         self._next_id += 1
         return connection
 
-    def admit(self, connection: ServerConnection) -> bool:
-        """Take the connection in unless the limit is reached."""
-        if len(self._connections) >= self.limits.connections_max:
-            _log.warning("connection refused: %d are open", len(self._connections))
-            return False
+    def admit(self, connection: ServerConnection) -> None:
+        """Take the connection in, let it wait for a place, or refuse it."""
+        if self._has_place():
+            self._take_in(connection)
+        elif len(self._queue) < WAITING_MAX:
+            _log.warning("%d connections are open: the next ones wait", len(self._connections))
+            self._queue.append(connection)
+        else:
+            self._refuse(connection, "too many wait for a place")
+
+    def forget(self, connection: ServerConnection) -> None:
+        """The connection is closed."""
+        if connection in self._queue:
+            self._queue.remove(connection)
+        if self._connections.pop(connection.id, None) is None:
+            return
+        host = connection.info.host
+        self._of_host[host] -= 1
+        if self._of_host[host] == 0:
+            del self._of_host[host]
+        if self._on_closed is not None:
+            self._on_closed(connection.info)
+        self._admit_waiting()
+
+    def _has_place(self) -> bool:
+        return len(self._connections) < self.limits.connections_max
+
+    def _admit_waiting(self) -> None:
+        while self._queue and self._has_place():
+            self._take_in(self._queue.popleft())
+
+    def _take_in(self, connection: ServerConnection) -> None:
+        host, limits = connection.info.host, self.limits
+        host_max = limits.connections_of_host_max.get(host, limits.connections_per_host_max)
+        if self._of_host[host] >= host_max:
+            self._refuse(connection, f"its host has {host_max}, as many as it may have")
+            return
+        self._of_host[host] += 1
         self._connections[connection.id] = connection
         connection.task = self._group.create_task(
             connection.serve(), name=f"connection-{connection.id}"
         )
-        return True
 
-    def forget(self, connection: ServerConnection) -> None:
-        """The connection is closed."""
-        if self._connections.pop(connection.id, None) and self._on_closed is not None:
-            self._on_closed(connection.info)
+    def _refuse(self, connection: ServerConnection, why: str) -> None:
+        _log.info("connection from %s refused: %s", connection.info.host, why)
+        connection.close()
 
     def _schedule_sweep(self) -> None:
         delay_s = self.limits.idle_ms / IDLE_SWEEPS / 1000
@@ -160,16 +211,14 @@ class ServerConnection(asyncio.Protocol):
         is_tls = transport.get_extra_info("ssl_object") is not None
         self.info = ConnectionInfo(self.id, str(peer[0]), int(peer[1]), is_tls)
         self._transport.set_write_buffer_limits(self._server.limits.write_bytes_high)
-        if not self._server.admit(self):
-            self._is_closed = True
-            transport.close()
+        self._server.admit(self)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
         self._active_ms = self._server.clock.monotonic_ms()
         if self._is_closed:
             return
-        if self._is_handling or self._waiting:
+        if self._is_handling or self._waiting or self.task is None:
             self._pause_reading()
         try:
             frames = self._frames.feed(data)
@@ -230,12 +279,17 @@ class ServerConnection(asyncio.Protocol):
             self.task.cancel()
 
     def close_if_idle(self, oldest_ms: float) -> None:
-        """Close when nothing came or was taken since then and nothing is being handled."""
+        """Close when nothing came or was taken since then and nothing is being handled.
+
+        What the peer did not take in all that time is dropped: it would keep the connection.
+        """
         if self._active_ms > oldest_ms:
             return
-        if self._writable is not None:
+        if self._writable is not None or self._is_closed:
             self._transport.abort()
         elif not self._is_handling:
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()
             self.close()
 
     async def _serve_one(self, request: Frame) -> None:

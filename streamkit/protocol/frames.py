@@ -1,7 +1,8 @@
 """Frames: an int32 size, then as many bytes.
 
-The splitter copies nothing when a frame arrives in one piece, and joins once when it does not.
-It never reserves memory for bytes that have only been announced.
+The splitter copies nothing when a frame arrives in one piece, and joins once when it does not;
+small pieces are gathered as they come, since each would cost more than it holds. It never reserves
+memory for bytes that have only been announced.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from streamkit.protocol.messages import Bytes, Chunks
 
 FRAME_BYTES_MAX: Final = 104_857_600
 """Kafka's socket.request.max.bytes."""
+
+PIECE_BYTES_MIN: Final = 4096
+"""A held piece of at least this size stays as it came."""
 
 _SIZE: Final = struct.Struct(">i")
 
@@ -37,13 +41,22 @@ class FrameBuffer:
     def feed(self, data: Bytes) -> list[memoryview]:
         """The frames that these bytes complete. Raises MalformedMessage on an absurd size."""
         if self._held:
-            self._held.append(data)
+            self._hold(data)
             self._held_size += len(data)
             if self._held_size < self._wanted:
                 return []
             data = b"".join(self._held)
             self._held.clear()
         return self._split(memoryview(data))
+
+    def _hold(self, data: Bytes) -> None:
+        last = self._held[-1]
+        if len(data) >= PIECE_BYTES_MIN:
+            self._held.append(memoryview(data))
+        elif isinstance(last, bytearray):
+            last += data
+        else:
+            self._held.append(bytearray(data))
 
     def _split(self, view: memoryview) -> list[memoryview]:
         frames: list[memoryview] = []

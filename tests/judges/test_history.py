@@ -27,7 +27,7 @@ def run(seed: int, seconds: float, directory: Path) -> None:
         assert verdict.figures.get(f"ok {kind}", 0) > 0, f"no {kind} succeeded: {story}"
 
 
-@pytest.mark.parametrize("seed", (41, 42, 43))
+@pytest.mark.parametrize("seed", [41, 42, 43])
 def test_clients_see_no_anomaly_through_kills(seed: int, tmp_path: Path) -> None:
     run(seed, 30, tmp_path)
 

@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 
 from streamkit.common.seams import Seams
+from streamkit.common.system import run_loop, system_seams
 from streamkit.net.errors import CloseConnection
-from streamkit.net.server import ConnectionInfo, Frame, FrameServer, Handler, ServerLimits
+from streamkit.net.server import (
+    WAITING_MAX,
+    ConnectionInfo,
+    Frame,
+    FrameServer,
+    Handler,
+    ServerLimits,
+)
 from streamkit.protocol.frames import FrameBuffer, frame
 from streamkit.protocol.messages import Chunks
 from streamkit.testing.simulation import until
@@ -179,23 +187,6 @@ def test_frame_beyond_the_limit_closes(world: Any) -> None:
     world.run(serving(echo, client, ServerLimits(frame_bytes_max=100)))
 
 
-def test_connection_beyond_the_limit_is_closed(world: Any) -> None:
-    async def client(seams: Seams, server: FrameServer) -> None:
-        first, first_transport = await dial(seams, server.port)
-        second, _ = await dial(seams, server.port)
-        third, _ = await dial(seams, server.port)
-        await until(lambda: third.is_lost, 0.001)
-        assert not first.is_lost
-        assert not second.is_lost
-        first_transport.close()
-        await until(lambda: server.connection_count == 1, 0.001)
-        fourth, transport = await dial(seams, server.port)
-        transport.writelines(frame([b"x"]))
-        await until(lambda: bool(fourth.frames), 0.001)
-
-    world.run(serving(echo, client, ServerLimits(connections_max=2)))
-
-
 def test_idle_connection_is_closed_and_a_busy_one_is_not(memory: Any) -> None:
     async def handler(request: Frame, info: ConnectionInfo) -> Chunks | None:
         await asyncio.sleep(3)
@@ -287,3 +278,117 @@ def test_closing_the_server_ends_what_it_does(world: Any) -> None:
 
     world.run(serving(handler, client))
     assert cancelled == [1]
+
+
+def test_connection_too_many_waits_for_a_place(world: Any) -> None:
+    async def client(seams: Seams, server: FrameServer) -> None:
+        first, first_transport = await dial(seams, server.port)
+        first_transport.writelines(frame([b"first"]))
+        await until(lambda: bool(first.frames), 0.001)
+        second, transport = await dial(seams, server.port)
+        transport.writelines(frame([b"second"]))
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert second.frames == []
+        assert not second.is_lost
+        assert server.connection_count == 1
+        first_transport.close()
+        await until(lambda: second.frames == [b"second"], 0.001)
+
+    world.run(serving(echo, client, ServerLimits(connections_max=1)))
+
+
+def test_connection_that_waits_is_hardly_read(world: Any) -> None:
+    async def client(seams: Seams, server: FrameServer) -> None:
+        _, first_transport = await dial(seams, server.port)
+        second, transport = await dial(seams, server.port)
+        for _ in range(200):
+            transport.writelines(frame([bytes(100_000)]))
+        await until(lambda: transport.get_write_buffer_size() > 0, 0.001)
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert transport.get_write_buffer_size() > 10_000_000
+        first_transport.close()
+        await until(lambda: len(second.frames) == 200, 0.001)
+
+    world.run(serving(echo, client, ServerLimits(connections_max=1)))
+
+
+def test_place_comes_free_when_the_limit_is_raised(world: Any) -> None:
+    async def client(seams: Seams, server: FrameServer) -> None:
+        await dial(seams, server.port)
+        second, transport = await dial(seams, server.port)
+        transport.writelines(frame([b"second"]))
+        await until(lambda: server.connection_count == 1, 0.001)
+        server.update_limits(ServerLimits(connections_max=2))
+        await until(lambda: second.frames == [b"second"], 0.001)
+
+    world.run(serving(echo, client, ServerLimits(connections_max=1)))
+
+
+def test_so_many_connections_wait_and_no_more(world: Any) -> None:
+    async def client(seams: Seams, server: FrameServer) -> None:
+        await dial(seams, server.port)
+        waiting = [await dial(seams, server.port) for _ in range(WAITING_MAX)]
+        refused, _ = await dial(seams, server.port)
+        await until(lambda: refused.is_lost, 0.001)
+        assert not any(peer.is_lost for peer, _ in waiting)
+
+    world.run(serving(echo, client, ServerLimits(connections_max=1)))
+
+
+def test_connection_that_left_while_it_waited_takes_no_place(world: Any) -> None:
+    async def client(seams: Seams, server: FrameServer) -> None:
+        _, first_transport = await dial(seams, server.port)
+        _, gone = await dial(seams, server.port)
+        third, transport = await dial(seams, server.port)
+        transport.writelines(frame([b"third"]))
+        gone.abort()
+        first_transport.close()
+        await until(lambda: third.frames == [b"third"], 0.001)
+
+    world.run(serving(echo, client, ServerLimits(connections_max=1)))
+
+
+def test_host_has_as_many_connections_as_it_may(world: Any) -> None:
+    async def client(seams: Seams, server: FrameServer) -> None:
+        first, first_transport = await dial(seams, server.port)
+        _, _ = await dial(seams, server.port)
+        third, _ = await dial(seams, server.port)
+        await until(lambda: third.is_lost, 0.001)
+        assert not first.is_lost
+        first_transport.close()
+        await until(lambda: server.connection_count == 1, 0.001)
+        fourth, transport = await dial(seams, server.port)
+        transport.writelines(frame([b"x"]))
+        await until(lambda: bool(fourth.frames), 0.001)
+
+    world.run(serving(echo, client, ServerLimits(connections_per_host_max=2)))
+
+
+def test_single_host_may_have_a_limit_of_its_own() -> None:
+    async def client(seams: Seams, server: FrameServer) -> None:
+        first, _ = await dial(seams, server.port)
+        second, _ = await dial(seams, server.port)
+        await until(lambda: second.is_lost, 0.001)
+        assert not first.is_lost
+
+    limits = ServerLimits(connections_per_host_max=9, connections_of_host_max={"127.0.0.1": 1})
+    run_loop(serving(echo, client, limits)(system_seams()))
+
+
+def test_peer_that_takes_no_answer_is_dropped_though_it_fits_the_buffer() -> None:
+    """It is below `write_bytes_high`, so the server is not waiting for it."""
+
+    async def handler(request: Frame, info: ConnectionInfo) -> Chunks | None:
+        return [bytes(30_000_000)]
+
+    async def client(seams: Seams, server: FrameServer) -> None:
+        _, transport = await dial(seams, server.port)
+        transport.pause_reading()
+        transport.writelines(frame([b"more"]))
+        await until(lambda: server.connection_count == 1, 0.001)
+        await until(lambda: server.connection_count == 0, 0.001)
+
+    limits = ServerLimits(idle_ms=100, write_bytes_high=100_000_000)
+    run_loop(serving(handler, client, limits)(system_seams()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -50,3 +51,17 @@ def test_size_beyond_the_limit_is_malformed(size: int) -> None:
 
 def test_frame_of_the_limit_passes() -> None:
     assert FrameBuffer(bytes_max=100).feed(framed(bytes(100))) == [bytes(100)]
+
+
+def test_frame_in_tiny_pieces_takes_little_more_than_its_bytes() -> None:
+    size = 200_000
+    buffer = FrameBuffer()
+    tracemalloc.start()
+    try:
+        buffer.feed(struct.pack(">i", size))
+        for _ in range(size - 1):
+            assert buffer.feed(bytes([7])) == []
+        assert tracemalloc.get_traced_memory()[1] < 3 * size
+    finally:
+        tracemalloc.stop()
+    assert buffer.feed(b"\x07") == [b"\x07" * size]
