@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import click
 import orjson
 
-from streamkit.cli.configuration import read_settings, settings_options
-from streamkit.cli.run import DEFAULT_LISTEN
+from streamkit.cli.configuration import DEFAULT_LISTEN, read_settings, settings_options
 from streamkit.client.admin import Admin
 from streamkit.client.settings import ClientSettings
 from streamkit.common.seams import Seams
@@ -63,9 +62,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns aligned, two blanks between them; numbers to the right."""
     texts = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(header))]
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
     right = [
-        bool(rows) and all(isinstance(row[column], int) or row[column] is None for row in rows)
-        for column in range(len(header))
+        any(isinstance(value, int) for value in column)
+        and all(isinstance(value, int) or value is None for value in column)
+        for column in columns
     ]
     lines = []
     for row in texts:

@@ -11,6 +11,9 @@ from streamkit.common.errors import StorageError, UsageError
 from streamkit.common.seams import Disk
 from streamkit.common.settings import parse_assignments, parse_properties
 
+DEFAULT_LISTEN = "127.0.0.1:9092"
+"""Where `run` and `broker start` listen, and where the other commands look for a cluster."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

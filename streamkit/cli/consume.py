@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import click
 import orjson
 
-from streamkit.cli.configuration import read_settings, settings_options
-from streamkit.cli.run import DEFAULT_LISTEN
+from streamkit.cli.configuration import DEFAULT_LISTEN, read_settings, settings_options
 from streamkit.cli.values import choice, shown
 from streamkit.client.consumer import Consumer
 from streamkit.client.records import ConsumerRecord

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from streamkit.cli.configuration import read_settings, settings_options
-from streamkit.cli.run import DEFAULT_LISTEN
+from streamkit.cli.configuration import DEFAULT_LISTEN, read_settings, settings_options
 from streamkit.cli.values import choice, encoded
 from streamkit.client.errors import UnknownTopicError
 from streamkit.client.producer import Producer

@@ -92,6 +92,11 @@ def test_table_aligns_names_left_and_numbers_right() -> None:
     )
 
 
+def test_empty_column_and_empty_table_are_aligned_left() -> None:
+    assert table(("A", "RACK"), [(7, None)]) == "A  RACK\n7  -"
+    assert table(("A", "B"), []) == "A  B"
+
+
 def test_list_shows_type_and_state(broker: Broker) -> None:
     at = ("--bootstrap", broker.bootstrap)
     rows = json.loads(streamkit("groups", "list", "--json", *at).stdout)
