@@ -25,6 +25,7 @@ class Channel(Enum):
 
     REQUEST = "request"
     FETCH = "fetch"
+    RESTORE = "restore"
     PRODUCE = "produce"
     COORDINATOR = "coordinator"
 

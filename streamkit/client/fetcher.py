@@ -59,7 +59,8 @@ class Fetcher:
             for batch in decode_fetched(event):
                 print(batch.offsets, batch.values)
 
-    `isolation.level` and the fetch sizes come from the settings.
+    `isolation.level` and the fetch sizes come from the settings. Two fetchers of one client have a
+    `channel` each: a broker answers the requests of one connection one after the other.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Fetcher:
         settings: ConsumerSettings,
         *,
         buffer_bytes_max: int = BUFFER_BYTES_MAX,
+        channel: Channel = Channel.FETCH,
     ) -> None:
         self._client = client
+        self._channel = channel
         self._settings = settings
         self._state = FetchState(
             FetchLimits(
@@ -91,6 +94,10 @@ class Fetcher:
     def assignment(self) -> tuple[TopicPartition, ...]:
         """The assigned partitions, in the order of their turns."""
         return tuple(self._state.partitions)
+
+    def is_assigned(self, tp: TopicPartition) -> bool:
+        """Whether it fetches this partition."""
+        return tp in self._state.partitions
 
     @property
     def held_bytes(self) -> int:
@@ -216,7 +223,7 @@ class Fetcher:
         await asyncio.sleep(delay / 1000)
 
     async def _fetch_once(self, node_id: int, node: _Node, wanted: Wanted) -> None:
-        connection = await self._client.connection(node_id, Channel.FETCH)
+        connection = await self._client.connection(node_id, self._channel)
         version = connection.version_of(ApiKey.FETCH) or 0
         by_id = version >= TOPIC_IDS_SINCE and all(
             target.topic_id is not None for target in wanted.targets.values()

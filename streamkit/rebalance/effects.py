@@ -11,15 +11,16 @@ from streamkit.rebalance.rules import StatusCode
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Close `revoke` (commit first), then run exactly `active` and `standby`; then `reconciled`.
+    """Close `revoke` (commit first), run exactly `active`, follow the others; then `reconciled`.
 
-    `active` and `standby` are the whole target. `revoke` are the owned active tasks that are not
-    in it; owned standbys that are not in it close too.
+    `active`, `standby` and `warmup` are the whole target. `revoke` are the owned active tasks that
+    are not in `active`; owned standbys and warm-ups that are not in the target close too.
     """
 
     revoke: frozenset[TaskId]
     active: frozenset[TaskId]
     standby: frozenset[TaskId]
+    warmup: frozenset[TaskId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

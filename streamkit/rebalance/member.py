@@ -186,7 +186,8 @@ class StreamsMember:
         if any(tasks is None for tasks in lists):
             return [*effects, *self._fatal("The coordinator sent only some of the task lists.")]
         target = Tasks(*(tasks_of(tasks or ()) for tasks in lists))
-        unknown = {task[0] for task in target.active | target.standby} - self._subtopology_ids
+        named = target.active | target.standby | target.warmup
+        unknown = {task[0] for task in named} - self._subtopology_ids
         if unknown:
             names = ", ".join(sorted(unknown))
             return [
@@ -219,9 +220,14 @@ class StreamsMember:
             return [MemberWarning(RetriableError(text))]
         return self._fatal(text)
 
-    def reconciled(self, active: Collection[TaskId], standby: Collection[TaskId]) -> None:
+    def reconciled(
+        self,
+        active: Collection[TaskId],
+        standby: Collection[TaskId],
+        warmup: Collection[TaskId] = (),
+    ) -> None:
         """The tasks now are exactly these: answers `Assign`, and with empty sets `TasksLost`."""
-        owned = Tasks(_tasks(active), _tasks(standby))
+        owned = Tasks(_tasks(active), _tasks(standby), _tasks(warmup))
         if self.state is MemberState.FENCED or self._is_stale:
             self._tasks_are_lost = owned.is_empty
             if self.state is MemberState.FENCED and owned.is_empty:
@@ -347,6 +353,7 @@ class StreamsMember:
                 revoke=_task_ids(self.owned.active - self.target.active),
                 active=_task_ids(self.target.active),
                 standby=_task_ids(self.target.standby),
+                warmup=_task_ids(self.target.warmup),
             )
         ]
 

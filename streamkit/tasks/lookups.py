@@ -60,11 +60,11 @@ class Lookups:
             task.number,
         )
 
-    async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
-        """Where a partition's log begins and ends."""
+    async def bounds(self, tp: TopicPartition) -> tuple[int, int, UUID]:
+        """Where a partition's log begins and ends, and its topic id."""
         starts = await self._offsets.start_offsets([tp])
         ends = await self._offsets.end_offsets([tp])
-        return starts[tp], ends[tp]
+        return starts[tp], ends[tp], self._topic_id(tp.topic)
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         """How many partitions each topic has. Raises FatalError for one that does not turn up."""

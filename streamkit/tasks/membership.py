@@ -78,7 +78,7 @@ class Membership:
 
     def on_reconciled(self, reconciled: Reconciled) -> None:
         """Processing has the tasks that it was told to have."""
-        self.member.reconciled(reconciled.active, reconciled.standby)
+        self.member.reconciled(reconciled.active, reconciled.standby, reconciled.warmup)
         self._poke.set()
 
     async def leave(self) -> None:
@@ -117,9 +117,11 @@ class Membership:
 
     def _apply(self, effect: Effect) -> None:
         match effect:
-            case Assign(revoke, active, standby):
+            case Assign(revoke, active, standby, warmup):
                 log.info("assigned %s", ", ".join(map(str, sorted(active))) or "nothing")
-                self._inbox.put(Assigned(revoke, active, standby))
+                if standby or warmup:
+                    log.info("standbys %s", ", ".join(map(str, sorted(standby | warmup))))
+                self._inbox.put(Assigned(revoke, active, standby, warmup))
             case MemberLost():
                 self._inbox.put(TasksLost())
             case FindCoordinator():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from uuid import UUID
 
 from streamkit.client.decode import Fetched
 from streamkit.common.errors import StreamkitError
@@ -21,11 +22,12 @@ Batches = list[tuple[TopicPartition, BatchBuilder]]
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Close `revoke` after a commit, then run exactly `active` and keep exactly `standby`."""
+    """Close `revoke` after a commit, then run exactly `active` and follow exactly the others."""
 
     revoke: frozenset[TaskId]
     active: frozenset[TaskId]
     standby: frozenset[TaskId]
+    warmup: frozenset[TaskId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,12 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class OutOfRange:
-    """A position lies outside the log, which is now [start, end)."""
+    """A position lies outside the log, which is now [start, end), of this topic id."""
 
     tp: TopicPartition
     start: int
     end: int
+    topic_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,10 @@ class CountPartitions:
 
 @dataclass(frozen=True, slots=True)
 class StartFetching:
-    """Fetch these partitions from these offsets."""
+    """Fetch these partitions from these offsets; changelogs have a fetcher of their own."""
 
     positions: Mapping[TopicPartition, int]
+    is_changelog: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,7 @@ class Reconciled:
 
     active: frozenset[TaskId]
     standby: frozenset[TaskId]
+    warmup: frozenset[TaskId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

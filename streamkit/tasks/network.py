@@ -66,6 +66,7 @@ class Network:
         self,
         client: Client,
         fetcher: Fetcher,
+        restorer: Fetcher,
         sender: BatchSender,
         offsets: Offsets,
         membership: Membership,
@@ -76,6 +77,8 @@ class Network:
     ) -> None:
         self._clock = client.seams.clock
         self._fetcher = fetcher
+        # Changelogs are fetched apart, so that those of standbys keep no input waiting.
+        self._restorer = restorer
         self._sender = sender
         self._offsets = offsets
         self._membership = membership
@@ -94,11 +97,13 @@ class Network:
         async with asyncio.TaskGroup() as group:
             heartbeats = group.create_task(self._membership.run(), name="heartbeats")
             purge = group.create_task(self._purger.run(), name="purge")
-            pump = group.create_task(self._pump(group), name="pump")
+            pumps = [
+                group.create_task(self._pump(fetcher, group), name="pump")
+                for fetcher in (self._fetcher, self._restorer)
+            ]
             await self._carry_out(group)
-            heartbeats.cancel()
-            pump.cancel()
-            purge.cancel()
+            for task in (heartbeats, purge, *pumps):
+                task.cancel()
 
     async def end(self) -> None:
         """Leave nothing open that others would have to wait for."""
@@ -117,15 +122,17 @@ class Network:
         match command:
             case Send(batches):
                 self._send(batches)
-            case StartFetching(positions):
-                self._fetcher.assign(positions)
-                self._fetcher.resume(positions)
+            case StartFetching(positions, is_changelog):
+                fetcher = self._restorer if is_changelog else self._fetcher
+                fetcher.assign(positions)
+                fetcher.resume(positions)
             case StopFetching(partitions):
                 self._fetcher.unassign(partitions)
+                self._restorer.unassign(partitions)
             case Pause(tp):
-                self._fetcher.pause([tp])
+                self._fetcher_of(tp).pause([tp])
             case Resume(tp):
-                self._fetcher.resume([tp])
+                self._fetcher_of(tp).resume([tp])
             case CommitOffsets():
                 group.create_task(self._commit(command), name=f"commit {command.number}")
             case RollBack():
@@ -153,11 +160,14 @@ class Network:
 
         return on_done
 
-    async def _pump(self, group: asyncio.TaskGroup) -> None:
+    def _fetcher_of(self, tp: TopicPartition) -> Fetcher:
+        return self._restorer if self._restorer.is_assigned(tp) else self._fetcher
+
+    async def _pump(self, fetcher: Fetcher, group: asyncio.TaskGroup) -> None:
         """Hand over what was fetched, as long as processing takes it."""
         while True:
             await self._inbox.wait_room()
-            for event in await self._fetcher.take():
+            for event in await fetcher.take():
                 if isinstance(event, Fetched):
                     self._inbox.put(Arrived(event))
                 elif isinstance(event.error, OffsetOutOfRangeError):
@@ -166,9 +176,9 @@ class Network:
                     raise event.error
 
     async def _out_of_range(self, tp: TopicPartition) -> None:
-        start, end = await self._lookups.bounds(tp)
+        start, end, topic_id = await self._lookups.bounds(tp)
         log.warning("%s: the position lies outside the log, %d to %d", tp, start, end)
-        self._inbox.put(OutOfRange(tp, start, end))
+        self._inbox.put(OutOfRange(tp, start, end, topic_id))
 
     async def _prepare(self, command: PrepareTask) -> None:
         deadline = self._clock.monotonic_ms() + COMMIT_TIMEOUT_MS

@@ -23,7 +23,7 @@ class PartitionQueue:
     """What is buffered of one input partition; `position` is the next offset to process."""
 
     __slots__ = (
-        "_batches", "_end", "_fetched", "batch", "buffered", "index",
+        "_batches", "_end", "_fetch_end", "_fetched", "batch", "buffered", "index",
         "is_paused", "position", "readable_end", "reads_committed", "source", "tp",
     )  # fmt: skip
 
@@ -47,6 +47,7 @@ class PartitionQueue:
         self._fetched: deque[Fetched] = deque()
         self._batches: Iterator[DecodedBatch] = iter(())
         self._end = start.offset
+        self._fetch_end: int | None = None
         source.partition_time = max(source.partition_time, start.partition_time)
 
     @property
@@ -55,11 +56,24 @@ class PartitionQueue:
         return self.position >= self.readable_end
 
     def add(self, fetched: Fetched) -> None:
-        """Buffer what was fetched."""
+        """Buffer what was fetched.
+
+        What does not follow on what was fetched before was meant for an earlier use of the
+        partition (its changelog was restored from it), and is left out: it comes again.
+        """
+        expected = self.position if self._fetch_end is None else self._fetch_end
+        if fetched.fetch_offset > expected:
+            return
+        self._fetch_end = fetched.next_offset
         end = fetched.last_stable_offset if self.reads_committed else fetched.high_watermark
         self.readable_end = max(self.readable_end, end)
         self.buffered += sum(header.count for header in fetched.batches)
         self._fetched.append(fetched)
+
+    def seek(self, position: int) -> None:
+        """Go on at another offset."""
+        self.position = position
+        self._fetch_end = None
 
     def has_record(self) -> bool:
         """Make the next record the current one; False when nothing is buffered."""
@@ -84,11 +98,26 @@ class PartitionQueue:
         batch = self.batch
         assert batch is not None, f"{self.tp} has no current batch"
         start = self.index
-        self.source.run(batch, start, stop)
-        self.index = stop
-        self.position = batch.offsets[stop - 1] + 1
-        self.buffered = max(self.buffered - (stop - start), 0)
+        try:
+            self.source.run(batch, start, stop)
+        except Exception:
+            # The failed record is the next one, unless it is passed over.
+            failed = bisect_left(batch.offsets, self.source.context.offset, start, stop - 1)
+            self._advance(failed)
+            raise
+        self._advance(stop)
         return stop - start
+
+    def pass_over(self) -> None:
+        """Go on behind the next record."""
+        self._advance(self.index + 1)
+
+    def _advance(self, index: int) -> None:
+        assert self.batch is not None, f"{self.tp} has no current batch"
+        self.buffered = max(self.buffered - (index - self.index), 0)
+        if index > self.index:
+            self.position = self.batch.offsets[index - 1] + 1
+        self.index = index
 
 
 class PartitionGroup:
@@ -99,6 +128,7 @@ class PartitionGroup:
         self._all = list(self.queues.values())
         self._idle_ms = idle_ms
         self._idle_since: float | None = None
+        self._current = self._all[0] if self._all else None
 
     def run(self, limit: int, now_ms: float) -> int:
         """Process up to `limit` records of the run that comes next; returns how many, 0 if none."""
@@ -113,6 +143,11 @@ class PartitionGroup:
             return 0
         return self._run_lowest(ready, limit)
 
+    def pass_over(self) -> None:
+        """Go on behind the record that failed."""
+        assert self._current is not None, "no record has failed"
+        self._current.pass_over()
+
     def _run_lowest(self, ready: list[PartitionQueue], limit: int) -> int:
         ready.sort(key=_head_timestamp)
         queue = ready[0]
@@ -121,6 +156,7 @@ class PartitionGroup:
         stop = min(queue.index + limit, len(batch.timestamps))
         if len(ready) > 1:
             stop = _end_of_run(batch.timestamps, queue.index, stop, _head_timestamp(ready[1]))
+        self._current = queue
         return queue.run(stop)
 
     def _may_go_on(self, ready: list[PartitionQueue], now_ms: float) -> bool:

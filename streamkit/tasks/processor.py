@@ -45,7 +45,9 @@ from streamkit.tasks.messages import (
     TaskPrepared,
     TasksLost,
 )
-from streamkit.tasks.task import StreamTask, TaskEnvironment, TaskPhase
+from streamkit.tasks.standby import StandbyTask
+from streamkit.tasks.standbys import Standbys
+from streamkit.tasks.task import KeptState, StreamTask, TaskEnvironment, TaskPhase
 from streamkit.topology.plan import Topology
 
 log = logging.getLogger(__name__)
@@ -103,7 +105,7 @@ class Processor:
         self._monotonic_ms = monotonic_ms
         self._commit = Commit()
         self._deliveries = Deliveries()
-        self._owners: dict[TopicPartition, StreamTask] = {}
+        self._owners: dict[TopicPartition, StreamTask | StandbyTask] = {}
         self._pending: Assigned | None = None
         self._is_draining = False
         self._slice = SLICE_RECORDS_MIN
@@ -112,6 +114,8 @@ class Processor:
         self._rollbacks = 0
         self._lookups = 0
         self._asked: dict[TaskId, int] = {}
+        self._did_process = False
+        self.standbys = Standbys(topology, environment, outbox, self._look_up)
 
     def run(self) -> None:
         """Step until the end; the body of the processing thread."""
@@ -141,7 +145,8 @@ class Processor:
         if self._commit.is_idle:
             self._maybe_reassign(now_ms)
         self._advance_tasks(now_ms)
-        did_work = self._commit.is_idle and self._process_slice(now_ms)
+        self.standbys.advance(now_ms, is_busy=self._did_process)
+        did_work = self._did_process = self._commit.is_idle and self._process_slice(now_ms)
         if self._monotonic_ms() - now_ms > LONG_STEP_MS:
             # The tasks may have been lost meanwhile: hear that before anything more is written.
             return 0.0
@@ -166,14 +171,20 @@ class Processor:
                 self._pending = event
             case TaskPrepared():
                 self._on_prepared(event)
-            case OutOfRange(tp, start, end):
-                task = self._owners.get(tp)
-                if task is not None:
-                    self._outbox.put(StartFetching(task.on_out_of_range(tp, start, end)))
+            case OutOfRange():
+                self._on_out_of_range(event)
             case TasksLost(reason):
                 self._lose_tasks(reason, now_ms)
             case Drain():
                 self._is_draining = True
+
+    def _on_out_of_range(self, event: OutOfRange) -> None:
+        task = self._owners.get(event.tp)
+        if task is None:
+            return
+        is_changelog = isinstance(task, StandbyTask) or not task.is_running
+        positions = task.on_out_of_range(event.tp, event.start, event.end, event.topic_id)
+        self._outbox.put(StartFetching(positions, is_changelog))
 
     def _on_acknowledged(self, event: Acknowledged, now_ms: float) -> None:
         if self._commit.is_rolling_back:
@@ -243,6 +254,8 @@ class Processor:
     def _is_commit_due(self, now_ms: float) -> bool:
         if now_ms - self._commit.last_ms >= self._settings.commit_interval_ms:
             return True
+        if any(task.context.wants_commit for task in self._running()):
+            return True
         limit = self._settings.uncommitted_bytes_max
         return limit >= 0 and sum(t.uncommitted_bytes for t in self._running()) > limit
 
@@ -282,24 +295,51 @@ class Processor:
             self._begin_commit(now_ms)
             if not self._commit.is_idle:
                 return
-        for task in leaving:
-            self._close(task)
         if self._is_draining:
+            self._close_all()
             self.is_ended = True
             self._outbox.put(Stopped())
             return
         assert self._pending is not None
-        self._create(self._pending)
+        self._reassign(self._pending, leaving)
         self._pending = None
 
-    def _create(self, assigned: Assigned) -> None:
+    def _reassign(self, assigned: Assigned, leaving: list[StreamTask]) -> None:
+        """Close, turn running tasks into standbys and back, create, and report."""
+        kept: dict[TaskId, KeptState] = {}
+        for task in leaving:
+            is_kept = task.id in assigned.standby | assigned.warmup
+            if is_kept and self.standbys.is_stateful(task.id):
+                state = self._give_up(task)
+                if state is not None:
+                    kept[task.id] = state
+            else:
+                self._close(task)
+        promoted: dict[TaskId, KeptState] = {}
+        for task_id in self.standbys.keep_only(assigned.standby, assigned.warmup):
+            self._stop_fetching(self._owned_by(self.standbys.tasks[task_id]))
+            if task_id not in assigned.active:
+                self.standbys.close(task_id)
+                continue
+            state = self.standbys.promote(task_id)
+            if state is not None:
+                promoted[task_id] = state
         for task_id in sorted(assigned.active):
             if task_id not in self.tasks:
                 subtopology = self._topology.subtopology(task_id.subtopology)
-                self.tasks[task_id] = StreamTask(task_id, subtopology, self._environment)
+                self.tasks[task_id] = StreamTask(
+                    task_id, subtopology, self._environment, promoted.get(task_id)
+                )
                 log.info("task %s: assigned", task_id)
+        self.standbys.create(kept)
         self._lock_retry_ms = 0.0
-        self._outbox.put(Reconciled(frozenset(self.tasks), assigned.standby))
+        self._outbox.put(Reconciled(frozenset(self.tasks), assigned.standby, assigned.warmup))
+
+    def _give_up(self, task: StreamTask) -> KeptState | None:
+        self._stop_fetching(self._owned_by(task))
+        del self.tasks[task.id]
+        log.info("task %s: runs no more, becomes a standby", task.id)
+        return task.give_up()
 
     def _advance_tasks(self, now_ms: float) -> None:
         """Bring tasks that do not run yet one step further."""
@@ -319,13 +359,20 @@ class Processor:
         self._outbox.put(replace(request, number=self._lookups))
 
     def _on_prepared(self, prepared: TaskPrepared) -> None:
-        task = self.tasks.get(prepared.task_id)
-        if task is None or self._asked.pop(prepared.task_id, None) != prepared.number:
+        task_id = prepared.task_id
+        if self._asked.get(task_id) != prepared.number:
             return
-        positions = task.on_prepared(prepared)
-        if positions:
-            log.info("task %s: restoring %d offsets", task.id, task.remaining)
-            self._fetch(task, positions)
+        del self._asked[task_id]
+        task = self.tasks.get(task_id)
+        if task is not None:
+            positions = task.on_prepared(prepared)
+            if positions:
+                log.info("task %s: restoring %d offsets", task.id, task.remaining)
+                self._fetch(task, positions, is_changelog=True)
+        elif task_id in self.standbys.tasks:
+            positions = self.standbys.on_prepared(prepared)
+            if positions:
+                self._fetch(self.standbys.tasks[task_id], positions, is_changelog=True)
 
     def _restore(self, task: StreamTask) -> None:
         done = task.restore_slice()
@@ -344,6 +391,7 @@ class Processor:
         done = 0
         for task in self._running():
             self.current = task
+            task.punctuate()
             done += self._process_task(task, now_ms)
             for tp in task.to_resume():
                 self._outbox.put(Resume(tp))
@@ -378,17 +426,23 @@ class Processor:
             self._deliveries.sent(tp, batch.size)
         self._outbox.put(Send(batches))
 
-    def _fetch(self, task: StreamTask, positions: dict[TopicPartition, int]) -> None:
+    def _fetch(
+        self,
+        task: StreamTask | StandbyTask,
+        positions: dict[TopicPartition, int],
+        *,
+        is_changelog: bool = False,
+    ) -> None:
         for tp in positions:
             self._owners[tp] = task
-        self._outbox.put(StartFetching(positions))
+        self._outbox.put(StartFetching(positions, is_changelog))
 
     def _stop_fetching(self, partitions: tuple[TopicPartition, ...]) -> None:
         for tp in partitions:
             self._owners.pop(tp, None)
         self._outbox.put(StopFetching(partitions))
 
-    def _owned_by(self, task: StreamTask) -> tuple[TopicPartition, ...]:
+    def _owned_by(self, task: StreamTask | StandbyTask) -> tuple[TopicPartition, ...]:
         return tuple(tp for tp, owner in self._owners.items() if owner is task)
 
     def _close(self, task: StreamTask) -> None:
@@ -412,6 +466,9 @@ class Processor:
             log.warning("all tasks are lost: %s", reason)
         for task in list(self.tasks.values()):
             self._close(task)
+        for task_id in self.standbys.keep_only(frozenset(), frozenset()):
+            self._stop_fetching(self._owned_by(self.standbys.tasks[task_id]))
+            self.standbys.close(task_id)
         # What was not sent yet will be made again by another; its changelogs are not ours now.
         self._collector.take()
         self._pending = None
@@ -428,16 +485,20 @@ class Processor:
         for task in self.tasks.values():
             task.close()
         self.tasks.clear()
+        for task_id in self.standbys.keep_only(frozenset(), frozenset()):
+            self.standbys.close(task_id)
 
     def _running(self) -> list[StreamTask]:
         return [task for task in self.tasks.values() if task.phase is TaskPhase.RUNNING]
 
     def _has_restore_work(self) -> bool:
-        return any(task.has_restore_work for task in self.tasks.values())
+        restoring = any(task.has_restore_work for task in self.tasks.values())
+        return restoring or self.standbys.has_work
 
     def _wait_ms(self, now_ms: float) -> float:
         due_ms = self._commit.last_ms + self._settings.commit_interval_ms - now_ms
-        return max(min(due_ms, self._settings.wait_max_ms), 1.0)
+        waits = [task.wait_ms(now_ms) for task in self._running()]
+        return max(min(due_ms, self._settings.wait_max_ms, *waits), 1.0)
 
 
 def _unexpected(error: Exception) -> FatalError:

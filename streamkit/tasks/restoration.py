@@ -1,7 +1,12 @@
-"""Restoring one task's stores from their changelogs, in bounded slices."""
+"""Bringing one task's stores up to their changelogs, in bounded slices.
+
+For a task that is to run, up to the end that the changelogs had when it was asked; for a standby,
+for ever. What a slice writes, it writes with the changelog offset that follows it.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +15,12 @@ from uuid import UUID
 from streamkit.client.decode import Fetched, decode_fetched
 from streamkit.common.model import TopicPartition
 from streamkit.records import DecodedBatch
+from streamkit.state.builders import StoreBuilder
+from streamkit.state.restore import plan_restore
 from streamkit.state.task_state import TaskState
+from streamkit.tasks.listeners import SuspendReason, Watch
+from streamkit.tasks.messages import TaskPrepared
+from streamkit.topology.plan import Subtopology
 
 SLICE_RECORDS = 2_000
 """Records that one slice writes at most."""
@@ -21,12 +31,19 @@ FETCHES_HELD_MAX = 4
 
 @dataclass(slots=True)
 class Restore:
-    """One store on its way from `position` to `end` of its changelog."""
+    """One store on its way from `position` to `end` of its changelog; with no end, for ever.
 
+    Nothing from `limit` on is read: a source topic that serves as changelog counts only as far as
+    it was processed.
+    """
+
+    tp: TopicPartition
     store: str
     topic_id: UUID
     position: int
-    end: int
+    end: int | None
+    log_end: int
+    limit: int | None = None
     restored: int = 0
     fetched: deque[Fetched] = field(default_factory=deque)
     batches: Iterator[DecodedBatch] | None = None
@@ -37,19 +54,95 @@ class Restore:
 
     @property
     def is_done(self) -> bool:
-        return self.position >= self.end
+        return self.end is not None and self.position >= self.end
+
+    @property
+    def stop(self) -> int | None:
+        """The first offset that is not read."""
+        return self.end if self.end is not None else self.limit
 
     @property
     def has_work(self) -> bool:
-        return not self.is_done and bool(self.fetched or self.batches is not None)
+        stop = self.stop
+        if stop is not None and self.position >= stop:
+            return False
+        return bool(self.fetched or self.batches is not None)
+
+    @property
+    def lag(self) -> int:
+        """Offsets between here and the end that is known."""
+        end = self.log_end if self.stop is None else min(self.stop, self.log_end)
+        return max(end - self.position, 0)
+
+
+def changelogs_of(
+    subtopology: Subtopology, application_id: str, partition: int
+) -> dict[TopicPartition, StoreBuilder]:
+    """The changelog partition of each logged store."""
+    return {
+        TopicPartition(changelog_topic(application_id, builder), partition): builder
+        for builder in subtopology.stores
+        if builder.logging_enabled
+    }
+
+
+def changelog_topic(application_id: str, builder: StoreBuilder) -> str:
+    """The topic that holds a store's changes."""
+    if builder.changelog_topic is not None:
+        return builder.changelog_topic
+    return f"{application_id}-{builder.name}-changelog"
+
+
+def plan_restores(
+    state: TaskState,
+    changelogs: Mapping[TopicPartition, StoreBuilder],
+    prepared: TaskPrepared,
+    *,
+    for_ever: bool = False,
+) -> dict[TopicPartition, Restore]:
+    """Where each store begins; one that cannot be used is wiped."""
+    restores = {}
+    for tp, builder in changelogs.items():
+        bounds = prepared.changelogs[tp]
+        plan = plan_restore(state.stored_offset(builder.name), bounds)
+        if plan.wipe is not None:
+            state.wipe(builder.name)
+        limit = prepared.positions[tp].offset if tp in prepared.positions else None
+        end = plan.end if limit is None else min(limit, plan.end)
+        restores[tp] = Restore(
+            tp,
+            builder.name,
+            bounds.topic_id,
+            plan.position,
+            None if for_ever else end,
+            plan.end,
+            limit,
+        )
+    return restores
 
 
 class Restoration:
     """All stores of one task that are behind their changelogs."""
 
-    def __init__(self, state: TaskState, restores: Mapping[TopicPartition, Restore]) -> None:
+    def __init__(
+        self,
+        state: TaskState,
+        restores: Mapping[TopicPartition, Restore],
+        watch: Watch | None = None,
+    ) -> None:
         self._state = state
         self._restores = dict(restores)
+        self._watch = watch
+        for restore in self._restores.values():
+            if watch is not None:
+                watch.began(restore)
+                if restore.is_done:
+                    watch.ended(restore)
+
+    @property
+    def restores(self) -> Mapping[TopicPartition, Restore]:
+        """The stores by their changelogs."""
+        return self._restores
 
     @property
     def is_done(self) -> bool:
@@ -58,7 +151,7 @@ class Restoration:
     @property
     def remaining(self) -> int:
         """Offsets still to read."""
-        return sum(max(each.end - each.position, 0) for each in self._restores.values())
+        return sum(each.lag for each in self._restores.values())
 
     @property
     def restored(self) -> int:
@@ -69,11 +162,30 @@ class Restoration:
         """Where to fetch from, for the stores that are not done."""
         return {tp: each.position for tp, each in self._restores.items() if not each.is_done}
 
-    def reset(self, tp: TopicPartition, start: int, end: int) -> None:
-        """The log was cut while it was read: wipe the store and begin at `start`."""
+    def reset(self, tp: TopicPartition, start: int, end: int, topic_id: UUID | None) -> None:
+        """The log was cut, or made anew, while it was read: wipe the store, begin at `start`."""
+        old = self._restores[tp]
+        self._state.wipe(old.store)
+        self._restores[tp] = Restore(
+            tp,
+            old.store,
+            topic_id or old.topic_id,
+            start,
+            None if old.end is None else end,
+            end,
+            old.limit,
+        )
+
+    def set_limit(self, tp: TopicPartition, limit: int) -> None:
+        """A source topic that serves as changelog was processed up to here."""
         restore = self._restores[tp]
-        self._state.wipe(restore.store)
-        self._restores[tp] = Restore(restore.store, restore.topic_id, start, end)
+        restore.limit = max(limit, restore.limit or 0)
+
+    def suspend(self, reason: SuspendReason) -> None:
+        """It is given up before its end."""
+        for restore in self._restores.values():
+            if self._watch is not None and not restore.is_done:
+                self._watch.suspended(restore, reason)
 
     @property
     def has_work(self) -> bool:
@@ -85,6 +197,7 @@ class Restoration:
         restore = self._restores.get(tp)
         if restore is None or restore.is_done:
             return False
+        restore.log_end = max(restore.log_end, fetched.last_stable_offset)
         restore.fetched.append(fetched)
         if restore.is_paused or len(restore.fetched) < FETCHES_HELD_MAX:
             return False
@@ -105,7 +218,13 @@ class Restoration:
         for tp, restore in self._restores.items():
             if restore.has_work:
                 self._run_slice(restore)
-                return [tp] if restore.is_done else []
+                if not restore.is_done:
+                    # The next slice is another store's.
+                    self._restores[tp] = self._restores.pop(tp)
+                    return []
+                if self._watch is not None:
+                    self._watch.ended(restore)
+                return [tp]
         return []
 
     def _run_slice(self, restore: Restore) -> None:
@@ -128,25 +247,37 @@ class Restoration:
         restore.batches = decode_fetched(fetched, restore.position)
 
     def _write_slice(self, restore: Restore, batch: DecodedBatch) -> None:
-        start, stop = restore.index, min(restore.index + SLICE_RECORDS, len(batch.offsets))
-        records = [
-            (batch.keys[i], batch.values[i], batch.timestamps[i])
-            for i in range(start, stop)
-            if restore.position <= batch.offsets[i] < restore.end
-        ]
-        restore.position = max(restore.position, batch.offsets[stop - 1] + 1)
-        restore.restored += len(records)
-        self._state.restore(
-            restore.store, records, min(restore.position, restore.end), restore.topic_id
-        )
+        stop = min(restore.index + SLICE_RECORDS, len(batch.offsets))
+        if restore.stop is not None:
+            stop = bisect_left(batch.offsets, restore.stop, restore.index, stop)
+        start = bisect_left(batch.offsets, restore.position, restore.index, stop)
+        records = list(
+            zip(batch.keys[start:stop], batch.values[start:stop], batch.timestamps[start:stop],
+                strict=True)
+        )  # fmt: skip
+        if stop > 0:
+            restore.position = max(restore.position, batch.offsets[stop - 1] + 1)
+        if stop < len(batch.offsets) and restore.stop is not None:
+            # What follows may lie beyond the stop, or behind a gap that reaches over it.
+            restore.position = max(restore.position, min(restore.stop, batch.offsets[stop]))
         restore.index = stop
         if stop == len(batch.offsets):
             restore.batch = None
+        self._write(restore, records)
 
     def _note_position(self, restore: Restore) -> None:
         """The fetched data may end in control batches, which have offsets but no records."""
-        if restore.fetched_end > restore.position:
-            restore.position = restore.fetched_end
-            self._state.restore(
-                restore.store, [], min(restore.position, restore.end), restore.topic_id
-            )
+        end = restore.fetched_end
+        if restore.stop is not None:
+            end = min(end, restore.stop)
+        if end > restore.position:
+            restore.position = end
+            self._write(restore, [])
+
+    def _write(
+        self, restore: Restore, records: list[tuple[bytes | None, bytes | None, int]]
+    ) -> None:
+        restore.restored += len(records)
+        self._state.restore(restore.store, records, restore.position, restore.topic_id)
+        if records and self._watch is not None:
+            self._watch.loaded(restore, len(records))

@@ -19,6 +19,7 @@ from streamkit.client.settings import (
     ProducerSettings,
 )
 from streamkit.common.errors import ConfigError
+from streamkit.topology.failures import Policies, policies_with
 
 PRODUCER_DEFAULTS = {"linger.ms": "100", "batch.size": "131072"}
 """Linger as Kafka Streams has it; larger batches, since here a batch costs, not a record."""
@@ -37,6 +38,9 @@ EXACTLY_ONCE_PRODUCER_CONTROLLED = ("transactional.id", "enable.idempotence", "a
 """Producer keys that the engine sets itself when each record counts once."""
 
 CONSUMER_DEFAULTS = {"auto.offset.reset": "earliest"}
+
+RESTORE_CONSUMER_DEFAULTS = CONSUMER_DEFAULTS | {"max.partition.fetch.bytes": "4194304"}
+"""Larger pieces than of input: nobody waits for the first record of a changelog."""
 
 CONTROLLED_BY_STREAMS = ("enable.auto.commit", "group.id", "group.protocol", "isolation.level")
 """Consumer keys that the engine sets itself."""
@@ -69,6 +73,10 @@ class StreamsSettings(ClientSettings):
     request_timeout_ms: int = Field(default=40_000, gt=0)
     default_key_serde: Any = None
     default_value_serde: Any = None
+    deserialization_exception_handler: Any = None
+    processing_exception_handler: Any = None
+    production_exception_handler: Any = None
+    errors_dead_letter_queue_topic_name: str | None = None
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
@@ -85,6 +93,7 @@ class StreamsSettings(ClientSettings):
                 f"commit.interval.ms={settings.commit_interval_ms}"
             )
         settings.consumer()
+        settings.restore_consumer()
         return settings
 
     @property
@@ -116,11 +125,30 @@ class StreamsSettings(ClientSettings):
             own["isolation.level"] = "read_committed"
         return ConsumerSettings.from_mapping(own, where="consumer.*")
 
+    def restore_consumer(self) -> ConsumerSettings:
+        """The settings of the fetcher of changelogs. Raises ConfigError."""
+        given = self.with_prefix("consumer.") | self.with_prefix("restore.consumer.")
+        _refuse(given, CONTROLLED_BY_STREAMS, "restore.consumer")
+        given.pop("max.poll.interval.ms", None)
+        own = RESTORE_CONSUMER_DEFAULTS | self._shared() | given
+        return ConsumerSettings.from_mapping(
+            own | {"isolation.level": "read_committed"}, where="restore.consumer.*"
+        )
+
     @property
     def poll_interval_max_ms(self) -> int:
         """`max.poll.interval.ms`, plain or as a consumer's setting."""
         given = self.with_prefix("consumer.", "main.consumer.")
         return int(given.get("max.poll.interval.ms", self.max_poll_interval_ms))
+
+    def policies(self, own: Policies) -> Policies:
+        """The program's error policies over those of the handlers. Raises ConfigError."""
+        handlers = {
+            "deserialization": self.deserialization_exception_handler,
+            "processing": self.processing_exception_handler,
+            "production": self.production_exception_handler,
+        }
+        return policies_with(own, handlers, self.errors_dead_letter_queue_topic_name)
 
     def topic_configs(self) -> dict[str, str]:
         """The `topic.` settings: configs of every internal topic."""

@@ -7,30 +7,39 @@ remembers beyond its last commit is dropped. Plain synchronous code: the process
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from streamkit.client.decode import Fetched
-from streamkit.common.errors import FatalError, StreamkitError
+from streamkit.common.errors import FatalError
 from streamkit.common.model import TaskId, TopicPartition
 from streamkit.state.backend import Backend
 from streamkit.state.builders import StoreBuilder
 from streamkit.state.cache import CacheBudget
 from streamkit.state.factory import Changelog, build_store
 from streamkit.state.formats import StoredOffset
-from streamkit.state.restore import plan_restore
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
-from streamkit.tasks.context import TaskContext, encode_partition_time
+from streamkit.tasks.context import NO_POLICIES, TaskContext, encode_partition_time
+from streamkit.tasks.listeners import NO_LISTENERS, Listeners, RestoreWatch, SuspendReason
 from streamkit.tasks.messages import PrepareTask, TaskPrepared
 from streamkit.tasks.partition_group import PartitionGroup, PartitionQueue
-from streamkit.tasks.restoration import Restoration, Restore
+from streamkit.tasks.restoration import (
+    Restoration,
+    Restore,
+    changelog_topic,
+    changelogs_of,
+    plan_restores,
+)
+from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.state_directory import Release, StateDirectory
+from streamkit.topology.failures import Policies
+from streamkit.topology.operators.guards import GuardNode
 from streamkit.topology.operators.node import Node, SourceNode
-from streamkit.topology.plan import LinkedTopology, NodeKind, Subtopology
+from streamkit.topology.plan import LinkedTopology, NodeKind, NodeSpec, Subtopology
 
 
 class TaskPhase(Enum):
@@ -66,32 +75,58 @@ class TaskEnvironment:
     buffered_max: int
     partition_count: Callable[[str], int]
     reads_committed: bool = False
+    policies: Policies = NO_POLICIES
+    savepoint: Savepoint | None = None
+    global_stores: Mapping[str, Any] = field(default_factory=dict)
+    listeners: Listeners = NO_LISTENERS
+
+    def open_state(self, task_id: TaskId, subtopology: Subtopology) -> TaskState:
+        """The state in a task's folder; the caller holds its lock."""
+        return TaskState(
+            subtopology.stores,
+            lambda families: self.open_database(
+                self.directory.database_path(task_id), list(families)
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptState:
+    """What a task hands over when it turns from running to standby, or back: lock and state."""
+
+    release: Release
+    state: TaskState | None
 
 
 class StreamTask:
     """One task; see the module."""
 
     def __init__(
-        self, task_id: TaskId, subtopology: Subtopology, environment: TaskEnvironment
+        self,
+        task_id: TaskId,
+        subtopology: Subtopology,
+        environment: TaskEnvironment,
+        kept: KeptState | None = None,
     ) -> None:
         self.id = task_id
         self.phase = TaskPhase.CREATED
         self.subtopology = subtopology
         self._environment = environment
         self.context = self._new_context()
-        self._release: Release | None = None
-        self._state: TaskState | None = None
+        self._release: Release | None = kept.release if kept is not None else None
+        self._state: TaskState | None = kept.state if kept is not None else None
         self._linked: LinkedTopology | None = None
         self._group: PartitionGroup | None = None
         self._restoration: Restoration | None = None
         self._prepared: TaskPrepared | None = None
         self._committed: dict[TopicPartition, int] = {}
         self._topic_ids: dict[str, UUID] = {}
+        self._has_punctuated = False
 
     @property
     def has_uncommitted(self) -> bool:
         """Whether anything was processed since the last commit."""
-        return any(
+        return self._has_punctuated or any(
             queue.position != self._committed.get(tp)
             for tp, queue in (self._group.queues.items() if self._group else ())
         )
@@ -109,11 +144,22 @@ class StreamTask:
     @property
     def changelogs(self) -> dict[TopicPartition, StoreBuilder]:
         """The changelog partition of each logged store."""
-        return {
-            TopicPartition(self._changelog_topic(builder), self.id.partition): builder
-            for builder in self.subtopology.stores
-            if builder.logging_enabled
-        }
+        return changelogs_of(self.subtopology, self._environment.application_id, self.id.partition)
+
+    @property
+    def state(self) -> TaskState | None:
+        """Its state, once it is open."""
+        return self._state
+
+    @property
+    def restores(self) -> Mapping[TopicPartition, Restore]:
+        """Where each store is in its changelog, while it restores."""
+        return self._restoration.restores if self._restoration is not None else {}
+
+    @property
+    def committed(self) -> Mapping[TopicPartition, int]:
+        """The input positions of the last commit, which is what its database holds."""
+        return self._committed
 
     @property
     def remaining(self) -> int:
@@ -141,7 +187,8 @@ class StreamTask:
 
     def try_prepare(self) -> PrepareTask | None:
         """Take the folder; then what to look up, or None while another process has it."""
-        self._release = self._environment.directory.lock_task(self.id)
+        if self._release is None:
+            self._release = self._environment.directory.lock_task(self.id)
         if self._release is None:
             return None
         self._to(TaskPhase.PREPARING)
@@ -183,23 +230,14 @@ class StreamTask:
         self._prepared = prepared
         environment = self._environment
         if self._state is None:
-            self._state = TaskState(
-                self.subtopology.stores,
-                lambda families: environment.open_database(
-                    environment.directory.database_path(self.id), list(families)
-                ),
-            )
+            self._state = environment.open_state(self.id, self.subtopology)
         for topic, count in prepared.partition_counts.items():
             environment.collector.writer(topic).set_count(count)
-        restores: dict[TopicPartition, Restore] = {}
-        for tp, builder in self.changelogs.items():
-            bounds = prepared.changelogs[tp]
-            self._topic_ids[builder.name] = bounds.topic_id
-            plan = plan_restore(self._state.stored_offset(builder.name), bounds)
-            if plan.wipe is not None:
-                self._state.wipe(builder.name)
-            restores[tp] = Restore(builder.name, bounds.topic_id, plan.position, plan.end)
-        self._restoration = Restoration(self._state, restores)
+        restores = plan_restores(self._state, self.changelogs, prepared)
+        self._topic_ids = {each.store: each.topic_id for each in restores.values()}
+        listener = environment.listeners.restore
+        watch = RestoreWatch(self.id, listener, environment.now_ms)
+        self._restoration = Restoration(self._state, restores, watch)
         return self._restoration.positions()
 
     def restore_slice(self) -> list[TopicPartition]:
@@ -223,7 +261,7 @@ class StreamTask:
         assert self._state is not None
         assert self._prepared is not None
         self._build_stores(self._state)
-        self._linked = self.subtopology.link(self.context)
+        self._linked = self.subtopology.link(self.context, self._guarded)
         self._linked.init()
         queues = {
             tp: PartitionQueue(
@@ -263,11 +301,13 @@ class StreamTask:
         return resumed
 
     def on_out_of_range(
-        self, tp: TopicPartition, start: int, end: int
+        self, tp: TopicPartition, start: int, end: int, topic_id: UUID | None = None
     ) -> dict[TopicPartition, int]:
         """Begin again where the log begins; returns the new positions. Raises FatalError."""
         if self._restoration is not None:
-            self._restoration.reset(tp, start, end)
+            self._restoration.reset(tp, start, end, topic_id)
+            if topic_id is not None:
+                self._topic_ids[self._restoration.restores[tp].store] = topic_id
             return {tp: start}
         assert self._group is not None
         queue = self._group.queues[tp]
@@ -277,24 +317,47 @@ class StreamTask:
                 f"task {self.id}: offset {queue.position} of {tp} lies outside the log, "
                 f"{start} to {end}, and offset_reset is none"
             )
-        queue.position = start if reset == "earliest" else end
+        queue.seek(start if reset == "earliest" else end)
         return {tp: queue.position}
 
     def process(self, limit: int, now_ms: float) -> int:
         """Process up to `limit` records; returns how many. Raises FatalError for a user's error."""
-        assert self._group is not None, f"task {self.id} is not running"
-        try:
-            return self._group.run(limit, now_ms)
-        except Exception as error:  # the task's edge: whatever user code raises
-            raise self._failure(error) from error
+        group, failures = self._group, self.context.failures
+        assert group is not None, f"task {self.id} is not running"
+        while now_ms >= failures.due_ms:
+            try:
+                done = group.run(limit, now_ms)
+            except Exception as error:  # the task's edge: whatever user code raises
+                if failures.on_record(error, now_ms):
+                    group.pass_over()
+                    return 1
+            else:
+                failures.settle()
+                return done
+        return 0
+
+    def punctuate(self) -> None:
+        """Run the punctuations by wall clock whose time has come."""
+        if self.context.punctuate_by_wall_clock():
+            self._has_punctuated = True
+            self.context.failures.settle()
+
+    def wait_ms(self, now_ms: float) -> float:
+        """How long there is nothing to do for it, as far as the clocks go."""
+        waits = [self.context.wall_clock_due_ms - self._environment.now_ms()]
+        if self.context.failures.due_ms > now_ms:
+            waits.append(self.context.failures.due_ms - now_ms)
+        return min(waits)
 
     def flush(self) -> None:
         """Make the caches pass on what they hold: to the stores, changelogs and downstream."""
+        failures = self.context.failures
         try:
             for store in self.context.stores.values():
                 store.flush()
         except Exception as error:  # the task's edge: downstream of the cache is user code
-            raise self._failure(error) from error
+            raise failures.fatal(error) from error
+        failures.settle()
 
     def offsets_to_commit(self) -> dict[TopicPartition, tuple[int, str]]:
         """The input positions that moved since the last commit, with their partition times."""
@@ -312,18 +375,30 @@ class StreamTask:
         written: Mapping[TopicPartition, int],
     ) -> None:
         """The commit is through: bring the state up to the changelog offsets written."""
+        self._has_punctuated = self.context.wants_commit = False
         if self._state is None:
             return
         for tp in self._group.queues if self._group is not None else ():
             if tp in offsets:
                 self._committed[tp] = offsets[tp][0]
+        # A source topic that serves as changelog is as far as it was processed.
+        ends = {**written, **{tp: offset for tp, (offset, _) in offsets.items()}}
         self._state.apply(
             {
-                builder.name: StoredOffset(written[tp], self._topic_ids[builder.name])
+                builder.name: StoredOffset(ends[tp], self._topic_ids[builder.name])
                 for tp, builder in self.changelogs.items()
-                if tp in written
+                if tp in ends
             }
         )
+
+    def give_up(self) -> KeptState | None:
+        """Close the operators only, and hand over lock and state; None when it has no lock yet."""
+        self._to(TaskPhase.CLOSED)
+        self._close_operators()
+        self._suspend_restore()
+        if self._state is not None:
+            self._state.discard()
+        return None if self._release is None else KeptState(self._release, self._state)
 
     def close(self) -> None:
         """Close; what was not committed is dropped, what was stays on disk."""
@@ -331,20 +406,35 @@ class StreamTask:
             return
         self._to(TaskPhase.CLOSED)
         self._close_operators()
+        self._suspend_restore()
         if self._state is not None:
             self._state.close()
         if self._release is not None:
             self._release()
 
+    def _suspend_restore(self) -> None:
+        if self._restoration is not None:
+            self._restoration.suspend(SuspendReason.MIGRATED)
+
     def _new_context(self) -> TaskContext:
         environment = self._environment
-        return TaskContext(
+        context = TaskContext(
             environment.application_id,
             self.id,
             environment.collector,
             environment.now_ms,
             environment.partition_count,
+            environment.policies,
+            environment.savepoint,
         )
+        context.global_stores = environment.global_stores
+        return context
+
+    def _guarded(self, spec: NodeSpec, node: Node) -> Node:
+        failures = self.context.failures
+        if not failures.guards(spec):
+            return node
+        return GuardNode(node, failures.at_operator, spec.kind is NodeKind.SINK)
 
     def _close_operators(self) -> None:
         if self._linked is not None:
@@ -358,8 +448,11 @@ class StreamTask:
         self.phase = phase
 
     def _build_stores(self, state: TaskState) -> None:
+        savepoint = self._environment.savepoint
+        for overlay in state.overlays.values():
+            overlay.journal = None if savepoint is None else savepoint.journal
         for builder in self.subtopology.stores:
-            topic = self._changelog_topic(builder)
+            topic = changelog_topic(self._environment.application_id, builder)
             append = None
             if builder.logging_enabled and topic not in self.subtopology.topics:
                 append = self._environment.collector.writer(topic).append
@@ -370,17 +463,3 @@ class StreamTask:
                 self._environment.budget,
                 self.context,
             )
-
-    def _changelog_topic(self, builder: StoreBuilder) -> str:
-        if builder.changelog_topic is not None:
-            return builder.changelog_topic
-        return f"{self._environment.application_id}-{builder.name}-changelog"
-
-    def _failure(self, error: Exception) -> StreamkitError:
-        context = self.context
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return FatalError(
-            f"task {self.id} failed at {context.topic}-{context.partition} offset "
-            f"{context.offset}: {type(error).__name__}: {error} "
-            f"(in {where.name}, {where.filename}:{where.lineno})"
-        )

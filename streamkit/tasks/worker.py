@@ -19,6 +19,7 @@ from uuid import UUID
 
 from streamkit.client.admin import Admin
 from streamkit.client.client import Client
+from streamkit.client.connections import Channel
 from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import Offsets
 from streamkit.client.sender import BatchSender
@@ -31,12 +32,14 @@ from streamkit.state.cache import CacheBudget
 from streamkit.state.rocks import BlockCache, RocksBackend
 from streamkit.tasks.collector import Collector
 from streamkit.tasks.group_topology import group_topology
+from streamkit.tasks.listeners import NO_LISTENERS, Listeners
 from streamkit.tasks.mailbox import Inbox, Outbox
 from streamkit.tasks.membership import Membership
 from streamkit.tasks.messages import Command, CountPartitions, Drain, Event
 from streamkit.tasks.network import COMMIT_TIMEOUT_MS, Network
 from streamkit.tasks.processor import Processor, ProcessorSettings
 from streamkit.tasks.purge import Purger
+from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
 from streamkit.tasks.task import TaskEnvironment
@@ -69,6 +72,7 @@ class Progress:
     running: int
     restoring: int
     is_ready: bool
+    standbys: int = 0
 
 
 Listener = Callable[[Progress], None]
@@ -97,6 +101,7 @@ class Worker:
         open_database: OpenDatabase | None = None,
         drain_deadline_ms: int = DRAIN_DEADLINE_MS,
         in_loop: bool = False,
+        listeners: Listeners = NO_LISTENERS,
     ) -> None:
         self._topology = topology
         self._settings = settings
@@ -104,6 +109,7 @@ class Worker:
         self._slot = slot
         self._process_id = process_id
         self._listener = listener
+        self._listeners = listeners
         self._drain_deadline_ms = drain_deadline_ms
         self._in_loop = in_loop
         self._inbox: Inbox[Event] = Inbox()
@@ -144,6 +150,7 @@ class Worker:
             sum(task.is_running for task in tasks),
             sum(task.remaining for task in tasks),
             self._membership is not None and self._membership.is_ready,
+            len(processor.standbys.tasks),
         )
 
     async def serve(self) -> int:
@@ -180,12 +187,19 @@ class Worker:
             )
             fetcher = Fetcher(client, self._settings.consumer())
             stack.callback(fetcher.close)
-            network = self._make_network(client, fetcher, self._membership, process_id)
+            restorer = Fetcher(client, self._settings.restore_consumer(), channel=Channel.RESTORE)
+            stack.callback(restorer.close)
+            network = self._make_network(client, fetcher, restorer, self._membership, process_id)
             log.info("worker %s: member %s", directory.path, member.member_id)
             return await self._run_both(network, processor, directory)
 
     def _make_network(
-        self, client: Client, fetcher: Fetcher, membership: Membership, process_id: UUID
+        self,
+        client: Client,
+        fetcher: Fetcher,
+        restorer: Fetcher,
+        membership: Membership,
+        process_id: UUID,
     ) -> Network:
         settings = self._settings.producer()
         purger = self._make_purger(client)
@@ -203,7 +217,7 @@ class Worker:
             )
             writer = TransactionalWriter(transactions, membership, purger)
         return Network(
-            client, fetcher, sender, Offsets(client), membership,
+            client, fetcher, restorer, sender, Offsets(client), membership,
             purger, self._inbox, self._outbox, writer,
         )  # fmt: skip
 
@@ -265,7 +279,7 @@ class Worker:
         cleaner = Cleaner(directory, self._settings.state_cleanup_delay_ms)
         while True:
             now = self._seams.clock.monotonic_ms()
-            for task_id in cleaner.clean(list(processor.tasks), now):
+            for task_id in cleaner.clean([*processor.tasks, *processor.standbys.tasks], now):
                 log.info("task %s: its state was not used any more and is deleted", task_id)
             await asyncio.sleep(cleaner.interval_ms / 1000)
 
@@ -309,21 +323,28 @@ class Worker:
     def _make_processor(self, directory: StateDirectory) -> Processor:
         settings = self._settings
         producer = settings.producer()
+        collector = Collector(
+            producer.batch_size,
+            COMPRESSIONS[producer.compression_type],
+            self._seams.random.randrange,
+            producer.max_request_size,
+        )
+        budget = CacheBudget(settings.statestore_cache_max_bytes)
+        policies = settings.policies(self._topology.policies)
         environment = TaskEnvironment(
             application_id=self._topology.application_id,
             directory=directory,
             open_database=self._open_database,
-            collector=Collector(
-                producer.batch_size,
-                COMPRESSIONS[producer.compression_type],
-                self._seams.random.randrange,
-            ),
-            budget=CacheBudget(settings.statestore_cache_max_bytes),
+            collector=collector,
+            budget=budget,
+            policies=policies,
+            savepoint=Savepoint(collector, budget) if policies.needs_savepoint else None,
             now_ms=self._seams.clock.now_ms,
             idle_ms=settings.max_task_idle_ms,
             buffered_max=settings.buffered_records_per_partition,
             partition_count=self._partition_count,
             reads_committed=settings.is_exactly_once,
+            listeners=self._listeners,
         )
         return Processor(
             self._topology,

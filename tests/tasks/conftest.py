@@ -19,6 +19,7 @@ from streamkit.state.restore import ChangelogBounds
 from streamkit.tasks import messages as m
 from streamkit.tasks.collector import Collector
 from streamkit.tasks.context import decode_partition_time
+from streamkit.tasks.listeners import Listeners
 from streamkit.tasks.mailbox import Inbox, Outbox
 from streamkit.tasks.processor import Processor, ProcessorSettings
 from streamkit.tasks.state_directory import StateDirectory
@@ -203,6 +204,7 @@ class Worker:
             options.get("buffered", 1000),
             lambda topic: cluster.partitions,
             reads_committed=self.transactional,
+            listeners=options.get("listeners", Listeners()),
         )
         settings = ProcessorSettings(
             options.get("commit_ms", 100), 5, 1 << 20, options.get("uncommitted", 1 << 26),
@@ -215,10 +217,11 @@ class Worker:
     def open_database(self, path: str, families: list[str]) -> MemoryBackend:
         return self.databases.setdefault(path, MemoryBackend(families))
 
-    def assign(self, *tasks: str) -> None:
+    def assign(self, *tasks: str, standby: tuple[str, ...] = ()) -> None:
         target = frozenset(TaskId.parse(task) for task in tasks)
         revoke = frozenset(self.processor.tasks) - target
-        self.inbox.put(m.Assigned(revoke, target, frozenset()))
+        others = frozenset(TaskId.parse(task) for task in standby)
+        self.inbox.put(m.Assigned(revoke, target, others))
 
     def step(self, ms: float = 1.0) -> None:
         self.now += ms

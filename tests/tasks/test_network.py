@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 
@@ -19,6 +20,7 @@ from streamkit.tasks.purge import Purger
 
 TP = TopicPartition("orders", 7)
 TASK = TaskId(3, 7)
+TOPIC_ID = UUID(int=4_711)
 
 
 class FakeFetcher:
@@ -26,10 +28,18 @@ class FakeFetcher:
 
     def __init__(self):
         self.calls = []
+        self.assigned = set()
         self.events = asyncio.Queue()
 
     def __getattr__(self, name):
         return lambda argument: self.calls.append((name, argument))
+
+    def assign(self, positions):
+        self.assigned.update(positions)
+        self.calls.append(("assign", positions))
+
+    def is_assigned(self, tp):
+        return tp in self.assigned
 
     async def take(self):
         return [await self.events.get()]
@@ -94,15 +104,17 @@ class Shell:
     def __init__(self):
         self.inbox, self.outbox = Inbox(limit=3), Outbox()
         self.outbox.attach(asyncio.get_running_loop())
-        self.fetcher, self.sender = FakeFetcher(), FakeSender()
+        self.fetcher, self.restorer, self.sender = FakeFetcher(), FakeFetcher(), FakeSender()
         self.offsets, self.membership = FakeOffsets(), FakeMembership()
         self.now = 1_000.0
         clock = SimpleNamespace(monotonic_ms=lambda: self.now)
-        client = SimpleNamespace(seams=SimpleNamespace(clock=clock))
+        client = SimpleNamespace(
+            seams=SimpleNamespace(clock=clock), view=SimpleNamespace(topic_id=lambda _: TOPIC_ID)
+        )
         self.admin = FakeAdmin()
         purger = Purger(lambda: self.admin, ["orders"], 1)
         self.network = Network(
-            client, self.fetcher, self.sender, self.offsets, self.membership,
+            client, self.fetcher, self.restorer, self.sender, self.offsets, self.membership,
             purger, self.inbox, self.outbox,
         )  # fmt: skip
         self.running = asyncio.ensure_future(self.network.run())
@@ -137,6 +149,17 @@ def test_fetching_follows_the_commands():
             ("assign", {TP: 42}), ("resume", {TP: 42}), ("pause", [TP]), ("resume", [TP]),
             ("unassign", (TP,)),
         ]  # fmt: skip
+
+    scenario(body)
+
+
+def test_changelogs_are_fetched_apart_from_the_input():
+    async def body(shell):
+        await shell.do(m.StartFetching({TP: 42}, is_changelog=True), m.Pause(TP), m.Resume(TP))
+        assert shell.restorer.calls == [
+            ("assign", {TP: 42}), ("resume", {TP: 42}), ("pause", [TP]), ("resume", [TP]),
+        ]  # fmt: skip
+        assert shell.fetcher.calls == []
 
     scenario(body)
 
@@ -186,7 +209,7 @@ def test_member_outside_the_group_does_not_commit():
 def test_position_outside_the_log_is_answered_with_its_bounds():
     async def body(shell):
         shell.fetcher.events.put_nowait(FetchFailed(TP, 5, OffsetOutOfRangeError("gone")))
-        assert await shell.do() == [m.OutOfRange(TP, 20, 90)]
+        assert await shell.do() == [m.OutOfRange(TP, 20, 90, TOPIC_ID)]
 
     scenario(body)
 

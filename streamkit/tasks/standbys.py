@@ -1,0 +1,131 @@
+"""All standby and warm-up tasks of one worker, and what they make of their changelogs.
+
+While tasks that run have records to process, one standby at a time writes one slice a step, so
+that following changelogs costs those tasks little and never stops them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from streamkit.common.model import TaskId, TopicPartition
+from streamkit.tasks.mailbox import Outbox
+from streamkit.tasks.messages import Command, PrepareTask, Resume, TaskPrepared
+from streamkit.tasks.standby import StandbyPhase, StandbyTask
+from streamkit.tasks.task import KeptState, TaskEnvironment
+from streamkit.topology.plan import Topology
+
+log = logging.getLogger(__name__)
+
+LOCK_RETRY_MS: Final = 100.0
+LIMIT_INTERVAL_MS: Final = 2_000.0
+"""How often a standby asks how far a source topic was processed that serves as changelog."""
+
+SLICES_IDLE: Final = 8
+"""Slices in one step while no task processes records."""
+
+
+class Standbys:
+    """The standbys by task; `warmups` are those that are to become running tasks."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        environment: TaskEnvironment,
+        outbox: Outbox[Command],
+        look_up: Callable[[PrepareTask], None],
+    ) -> None:
+        self.tasks: dict[TaskId, StandbyTask] = {}
+        self.standbys: frozenset[TaskId] = frozenset()
+        self.warmups: frozenset[TaskId] = frozenset()
+        self._topology = topology
+        self._environment = environment
+        self._outbox = outbox
+        self._look_up = look_up
+        self._lock_retry_ms = 0.0
+        self._limits_due_ms = 0.0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether changelog data waits to be written."""
+        return any(task.has_work for task in self.tasks.values())
+
+    def keep_only(self, standbys: frozenset[TaskId], warmups: frozenset[TaskId]) -> list[TaskId]:
+        """Note what is to be followed; returns those that are not any more."""
+        self.standbys, self.warmups = standbys, warmups
+        self._lock_retry_ms = 0.0
+        return [task_id for task_id in self.tasks if task_id not in standbys | warmups]
+
+    def create(self, kept: Mapping[TaskId, KeptState]) -> None:
+        """Make those that are missing; `kept` is what tasks handed over that ran until now."""
+        for task_id in sorted(self.standbys | self.warmups):
+            if task_id in self.tasks:
+                continue
+            subtopology = self._topology.subtopology(task_id.subtopology)
+            if not any(builder.logging_enabled for builder in subtopology.stores):
+                # Nothing to follow: being named is enough.
+                assert task_id not in kept, f"task {task_id} keeps no state for a standby"
+                continue
+            task = StandbyTask(task_id, subtopology, self._environment, kept.get(task_id))
+            self.tasks[task_id] = task
+            log.info("task %s: standby", task_id)
+
+    def is_stateful(self, task_id: TaskId) -> bool:
+        """Whether a standby of this task has something to follow."""
+        stores = self._topology.subtopology(task_id.subtopology).stores
+        return any(builder.logging_enabled for builder in stores)
+
+    def promote(self, task_id: TaskId) -> KeptState | None:
+        """Give up a standby that becomes a running task here; what it held, None for nothing."""
+        task = self.tasks.pop(task_id, None)
+        if task is None:
+            return None
+        log.info("task %s: standby takes over, %d offsets behind", task_id, task.lag)
+        return task.give_up()
+
+    def close(self, task_id: TaskId) -> None:
+        """Follow this one no more."""
+        self.tasks.pop(task_id).close()
+        log.info("task %s: standby closed", task_id)
+
+    def on_prepared(self, prepared: TaskPrepared) -> dict[TopicPartition, int]:
+        """What was looked up for a standby; returns what to fetch from where."""
+        task = self.tasks[prepared.task_id]
+        positions = task.on_prepared(prepared)
+        if positions:
+            log.info("task %s: standby follows, %d offsets behind", task.id, task.lag)
+        return positions
+
+    def advance(self, now_ms: float, *, is_busy: bool) -> None:
+        """Bring the standbys one step further."""
+        for task in self.tasks.values():
+            if task.phase is StandbyPhase.CREATED and now_ms >= self._lock_retry_ms:
+                self._try_prepare(task, now_ms)
+        if now_ms >= self._limits_due_ms:
+            self._limits_due_ms = now_ms + LIMIT_INTERVAL_MS
+            for task in self.tasks.values():
+                if task.has_limits:
+                    self._look_up(task.lookups())
+        for _ in range(1 if is_busy else SLICES_IDLE):
+            if not self._update_one():
+                return
+
+    def _try_prepare(self, task: StandbyTask, now_ms: float) -> None:
+        request = task.try_prepare()
+        if request is None:
+            self._lock_retry_ms = now_ms + LOCK_RETRY_MS
+        else:
+            self._look_up(request)
+
+    def _update_one(self) -> bool:
+        """One slice of the standby whose turn it is; False when none has work."""
+        task = next((each for each in self.tasks.values() if each.has_work), None)
+        if task is None:
+            return False
+        task.update()
+        for tp in task.to_resume():
+            self._outbox.put(Resume(tp))
+        self.tasks[task.id] = self.tasks.pop(task.id)
+        return True
