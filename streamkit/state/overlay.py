@@ -2,8 +2,8 @@
 
 A dictionary with sorted keys on demand. Reads see the overlay first and the backend below;
 scans merge both, deletes included, as they are when the scan is opened. `take_changes` hands the
-changes to a commit; `discard` forgets them. With a `journal` each put can be undone. Compiled by Cython; runs the same uncompiled.
-Its types for mypy stand in `overlay.pyi`.
+changes to a commit; `discard` forgets them. With a `journal` each put can be undone. Compiled by
+Cython; runs the same uncompiled. Its types for mypy stand in `overlay.pyi`.
 """
 
 from __future__ import annotations

@@ -6,13 +6,17 @@ import base64
 import binascii
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamkit.common.errors import TopologyError
-from streamkit.common.model import TaskId
+from streamkit.common.model import Headers, TaskId
 from streamkit.tasks.collector import Collector, TopicWriter
-from streamkit.topology.operators.node import ProcessorContext
+from streamkit.tasks.failures import Failures
+from streamkit.tasks.punctuation import Punctuation, PunctuationQueue, first_mark
+from streamkit.tasks.savepoint import Savepoint
+from streamkit.topology.failures import Policies
+from streamkit.topology.operators.node import Node, ProcessorContext
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +24,9 @@ _METADATA = struct.Struct(">bq")
 _METADATA_VERSION = 2
 DROPS_LOGGED = 10
 """Dropped records that a task logs one by one; the rest is only counted."""
+
+
+NO_POLICIES = Policies()
 
 
 class TaskContext(ProcessorContext):
@@ -32,20 +39,28 @@ class TaskContext(ProcessorContext):
         collector: Collector,
         now_ms: Callable[[], int],
         partition_count: Callable[[str], int],
+        policies: Policies = NO_POLICIES,
+        savepoint: Savepoint | None = None,
     ) -> None:
         super().__init__(application_id, task_id)
         self.stores: dict[str, Any] = {}
-        self.dropped = 0
+        self.global_stores: Mapping[str, Any] = {}
+        self.savepoint = savepoint
+        self.failures = Failures(self, policies, savepoint)
+        self.wants_commit = False
+        self._drops = 0
+        self._by_stream_time = PunctuationQueue()
+        self._by_wall_clock = PunctuationQueue()
         self._collector = collector
         self._now_ms = now_ms
         self._find_count = partition_count
 
     def store(self, name: str) -> Any:
         """The store of that name. Raises TopologyError when the sub-topology has none."""
-        try:
-            return self.stores[name]
-        except KeyError:
-            raise TopologyError(f"task {self.task_id} has no store {name!r}") from None
+        found = self.stores.get(name, self.global_stores.get(name))
+        if found is None:
+            raise TopologyError(f"task {self.task_id} has no store {name!r}")
+        return found
 
     def sink(self, topic: str) -> TopicWriter:
         writer = self._collector.writer(topic)
@@ -56,9 +71,15 @@ class TaskContext(ProcessorContext):
     def partition_count(self, topic: str) -> int:
         return self.sink(topic).count
 
+    @property
+    def dropped(self) -> int:
+        """How many records were dropped or skipped."""
+        return self.failures.dropped
+
     def drop(self, reason: str) -> None:
-        self.dropped += 1
-        if self.dropped <= DROPS_LOGGED:
+        self.failures.on_dropped(reason)
+        self._drops += 1
+        if self._drops <= DROPS_LOGGED:
             log.warning(
                 "task %s: dropped %s-%d offset %d: %s",
                 self.task_id, self.topic, self.partition, self.offset, reason,
@@ -66,6 +87,71 @@ class TaskContext(ProcessorContext):
 
     def wall_time_ms(self) -> int:
         return self._now_ms()
+
+    def request_commit(self) -> None:
+        self.wants_commit = True
+
+    def schedule(
+        self,
+        node: Node,
+        interval_ms: int,
+        callback: Callable[[int], object],
+        *,
+        by_wall_clock: bool = False,
+        start_ms: int | None = None,
+    ) -> Punctuation:
+        """Raises TopologyError for an interval below 1 ms and a start before the epoch."""
+        where = f"processor {node.name}"
+        first = first_mark(
+            interval_ms, self._now_ms(), start_ms, by_wall_clock=by_wall_clock, where=where
+        )
+        made = Punctuation(node, callback, interval_ms, first)
+        (self._by_wall_clock if by_wall_clock else self._by_stream_time).add(made)
+        self.punctuate_at = self._by_stream_time.next_ms
+        return made
+
+    def punctuate(self) -> None:
+        if self.stream_time >= 0:
+            self._by_stream_time.run(self.stream_time, self._call)
+        self.punctuate_at = self._by_stream_time.next_ms
+
+    @property
+    def wall_clock_due_ms(self) -> int:
+        """When a punctuation by wall clock is due."""
+        return self._by_wall_clock.next_ms
+
+    def punctuate_by_wall_clock(self) -> bool:
+        """Run the punctuations whose time has come; whether there were any."""
+        return self._by_wall_clock.run(self._now_ms(), self._call)
+
+    def attempt_change(
+        self, node: Node, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
+    ) -> None:
+        mark = self.failures.mark()
+        try:
+            node.forward_change(key, new, old, timestamp, headers)
+        except Exception as error:  # downstream of the cache is user code
+            self.failures.on_call(error, mark)
+
+    def _call(self, due: Punctuation, now_ms: int) -> None:
+        """Punctuate: outside of any record, at the time given."""
+        before = (
+            self.topic, self.partition, self.offset, self.timestamp, self.headers,
+            self.raw_key, self.raw_value, self.current,
+        )  # fmt: skip
+        self.topic, self.partition, self.offset = "", -1, -1
+        self.timestamp, self.headers = now_ms, ()
+        self.raw_key = self.raw_value = None
+        self.current = due.node
+        mark = self.failures.mark()
+        try:
+            due.callback(now_ms)
+        except Exception as error:  # the callback is user code
+            self.failures.on_call(error, mark)
+        (
+            self.topic, self.partition, self.offset, self.timestamp, self.headers,
+            self.raw_key, self.raw_value, self.current,
+        ) = before  # fmt: skip
 
 
 def encode_partition_time(partition_time: int) -> str:

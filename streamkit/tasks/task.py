@@ -344,7 +344,7 @@ class StreamTask:
 
     def wait_ms(self, now_ms: float) -> float:
         """How long there is nothing to do for it, as far as the clocks go."""
-        waits = [self.context.wall_clock_due_ms - self._environment.now_ms()]
+        waits: list[float] = [self.context.wall_clock_due_ms - self._environment.now_ms()]
         if self.context.failures.due_ms > now_ms:
             waits.append(self.context.failures.due_ms - now_ms)
         return min(waits)

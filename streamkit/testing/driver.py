@@ -29,6 +29,7 @@ from streamkit.state.plain import PlainStore
 from streamkit.state.restore import ChangelogBounds
 from streamkit.tasks.collector import Collector, TopicWriter
 from streamkit.tasks.messages import StartPosition, TaskPrepared
+from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import StateDirectory
 from streamkit.tasks.task import StreamTask, TaskEnvironment
@@ -76,16 +77,21 @@ class TopologyTestDriver:
         self._now_ms = now_ms
         self._partitions = partitions
         self._collector = RecordingCollector(self)
+        budget = CacheBudget(settings.statestore_cache_max_bytes)
+        policies = settings.policies(topology.policies)
+        savepoint = Savepoint(self._collector, budget) if policies.needs_savepoint else None
         self._environment = TaskEnvironment(
             topology.application_id,
             StateDirectory(MemoryDisk(), "/state", topology.application_id),
             open_database or (lambda path, families: MemoryBackend(families)),
             self._collector,
-            CacheBudget(settings.statestore_cache_max_bytes),
+            budget,
             lambda: self._now_ms,
             0,
             1000,
             lambda topic: self._partitions,
+            policies=policies,
+            savepoint=savepoint,
         )
         self._waiting: dict[TopicPartition, deque[Written]] = {}
         self._order = TimeOrder[TopicPartition](lambda tp: self._waiting[tp][0].timestamp)
@@ -164,6 +170,10 @@ class TopologyTestDriver:
     def advance(self, *, minutes: float = 0, seconds: float = 0, ms: int = 0) -> None:
         """Move the wall clock; it never moves by itself."""
         self._now_ms += round(minutes * _MINUTE_MS + seconds * 1000) + ms
+        for task in self.tasks:
+            self._run(task)
+            if task.context.punctuate_by_wall_clock():
+                self._commit(task)
         self._settle()
 
     def read(self, topic: Topic[Any, Any] | str) -> list[Record[Any, Any]]:
@@ -271,7 +281,15 @@ class TopologyTestDriver:
         offset = self._offsets.get(record.tp, 0)
         self._offsets[record.tp] = offset + 1
         task.add(_fetched(record, offset))
-        task.process(1, self._now_ms)
+        self._run(task)
+
+    def _run(self, task: StreamTask) -> None:
+        """Process what the task has; nothing while a failed record waits for its next attempt."""
+        while task.process(1, self._now_ms):
+            self._commit(task)
+            self._collect()
+
+    def _commit(self, task: StreamTask) -> None:
         task.flush()
         offsets = task.offsets_to_commit()
         task.on_committed(offsets, {})

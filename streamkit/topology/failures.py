@@ -77,7 +77,7 @@ class ErrorPolicy:
 
     def delay_ms(self, attempt: int) -> int:
         """The wait after a failed attempt."""
-        return min(self.backoff_ms * 2 ** min(attempt - 1, 30), BACKOFF_MAX_MS)
+        return min(self.backoff_ms << min(attempt - 1, 30), BACKOFF_MAX_MS)
 
 
 FAIL = ErrorPolicy()
@@ -98,8 +98,8 @@ def skip(*, attempts: int = 1, backoff: Duration = "0ms") -> ErrorPolicy:
 def dead_letter(topic: object, *, attempts: int = 1, backoff: Duration = "0ms") -> ErrorPolicy:
     """Write the record to a topic as it was read, with headers that say why, and go on.
 
-    The headers are those of KIP-1034, `__streams.errors.` and exception, message, stacktrace, topic,
-    partition, offset. The topic must exist.
+    The headers are those of KIP-1034: `__streams.errors.` and exception, message, stacktrace,
+    topic, partition, offset. The topic must exist.
 
     >>> dead_letter("orders.dlq", attempts=3, backoff="1s").delay_ms(2)
     2000

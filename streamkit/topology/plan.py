@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from streamkit.state.builders import StoreBuilder
+from streamkit.topology.failures import Policies
 from streamkit.topology.operators.node import Node, ProcessorContext, SourceNode
 
 NodeFactory = Callable[[str], Node]
@@ -23,6 +24,9 @@ class NodeKind(Enum):
     SOURCE = "Source"
     PROCESSOR = "Processor"
     SINK = "Sink"
+
+
+Guarded = Callable[["NodeSpec", Node], Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,14 @@ class Subtopology:
         """All topics that its tasks read, repartition topics included."""
         return self.source_topics + tuple(topic.name for topic in self.repartition_sources)
 
-    def link(self, context: ProcessorContext) -> LinkedTopology:
-        """Make the operators for one task and link them; `init` on the result starts them."""
+    def link(self, context: ProcessorContext, guarded: Guarded | None = None) -> LinkedTopology:
+        """Make the operators for one task and link them; `init` on the result starts them.
+
+        `guarded` gives what stands in an operator's place for those that forward to it.
+        """
         made: dict[str, list[Node]] = {}
         sources: dict[str, SourceNode] = {}
+        fronts: list[Node] = []
         for spec in self.nodes:
             if spec.kind is NodeKind.SOURCE:
                 readers = {topic: spec.make(topic) for topic in spec.topics}
@@ -90,10 +98,16 @@ class Subtopology:
                     sources[topic] = reader
             else:
                 made[spec.name] = [spec.make("")]
+            first = made[spec.name][0]
+            front = first if guarded is None else guarded(spec, first)
+            fronts.append(front)
             for parent in spec.parents:
                 for node in made[parent]:
-                    node.add_child(made[spec.name][0])
+                    node.add_child(front)
         nodes = tuple(node for group in made.values() for node in group)
+        guards = [front for front in fronts if front not in nodes]
+        for guard in guards:
+            guard.init(context)
         return LinkedTopology(context, sources, nodes)
 
 
@@ -126,6 +140,7 @@ class Topology:
 
     application_id: str
     subtopologies: tuple[Subtopology, ...]
+    policies: Policies = field(default_factory=Policies)
 
     def subtopology(self, number: int) -> Subtopology:
         """The sub-topology of a task id's first number."""

@@ -11,7 +11,7 @@ import pytest
 
 import streamkit as sk
 from streamkit.common.errors import FatalError, TopologyError
-from streamkit.testing.time_order import TimeOrder
+from streamkit.common.time_order import TimeOrder
 
 
 def word_count() -> sk.App:

@@ -1,7 +1,7 @@
-"""Which of several queues goes first: the one whose first element has the lowest time.
+"""Which of several goes first: the one with the lowest time.
 
-A binary heap that treats equal times as `java.util.PriorityQueue` does, so that a test driver
-takes records in the order in which Kafka Streams' test driver takes them.
+A binary heap that treats equal times as `java.util.PriorityQueue` does, so that punctuations, and
+records in a test driver, come in the order in which Kafka Streams takes them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class TimeOrder(Generic[T]):
-    """Queues by the time of their first element, which does not change while they are in here."""
+    """Things by their time, which does not change while they are in here."""
 
     def __init__(self, time_of: Callable[[T], int]) -> None:
         self._time_of = time_of
@@ -31,6 +31,10 @@ class TimeOrder(Generic[T]):
             heap[here] = heap[parent]
             here = parent
         heap[here] = item
+
+    def peek(self) -> T | None:
+        """The first; None when there is none."""
+        return self._heap[0] if self._heap else None
 
     def pop(self) -> T | None:
         """Take the first; None when there is none."""
