@@ -21,6 +21,7 @@ from streamkit.client.decode import Fetched
 from streamkit.common.errors import SerializationError, TopologyError
 from streamkit.common.model import Headers, Record, TaskId, TopicPartition
 from streamkit.common.partitioner import partition_for
+from streamkit.common.time_order import TimeOrder
 from streamkit.records import encode, scan
 from streamkit.serdes import Serde
 from streamkit.state.backend import Backend, MemoryBackend
@@ -34,7 +35,6 @@ from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import StateDirectory
 from streamkit.tasks.task import StreamTask, TaskEnvironment
 from streamkit.testing.disk import MemoryDisk
-from streamkit.testing.time_order import TimeOrder
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.operators.node import SinkNode
 from streamkit.topology.plan import Topology
