@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamkit.state.interfaces import KeyValueStore as KeyValueStore
     from streamkit.topology.dsl.cogrouped import CogroupedStream as CogroupedStream
     from streamkit.topology.dsl.context import Context as Context
+    from streamkit.topology.dsl.global_tables import GlobalTable as GlobalTable
     from streamkit.topology.dsl.grouped import GroupedStream as GroupedStream
     from streamkit.topology.dsl.grouped_table import GroupedTable as GroupedTable
     from streamkit.topology.dsl.options import Materialized as Materialized
@@ -37,6 +38,7 @@ _PLACES = {
     "Broker": "streamkit.broker.embedded",
     "CogroupedStream": "streamkit.topology.dsl.cogrouped",
     "Context": "streamkit.topology.dsl.context",
+    "GlobalTable": "streamkit.topology.dsl.global_tables",
     "GroupedStream": "streamkit.topology.dsl.grouped",
     "GroupedTable": "streamkit.topology.dsl.grouped_table",
     "KeyValue": "streamkit.state.interfaces",
@@ -62,6 +64,7 @@ __all__ = [
     "Broker",
     "CogroupedStream",
     "Context",
+    "GlobalTable",
     "GroupedStream",
     "GroupedTable",
     "KeyValue",

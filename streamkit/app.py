@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl.decorator import ProcessorEnd, ProcessorInto, RekeyingInto
+from streamkit.topology.dsl.global_tables import GlobalTable, global_table
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import Side, said
@@ -214,6 +215,57 @@ class App:
         choice = materialized(name, store)
         made, rows = table_of_topic(self._scope, topic_name, how, choice, node)
         return Table(self._scope, made, how.key, how.value, rows, rows.kept_in)
+
+    @overload
+    def global_table(
+        self,
+        topic: Topic[K, V],
+        *,
+        name: str | None = None,
+        store: Materialized | None = None,
+        timestamp: TimestampChoice = None,
+        node: str | None = None,
+    ) -> GlobalTable[K, V]: ...
+
+    @overload
+    def global_table(
+        self,
+        topic: str,
+        *,
+        key: type[K] | Serde[K],
+        value: type[V] | Serde[V],
+        name: str | None = None,
+        store: Materialized | None = None,
+        timestamp: TimestampChoice = None,
+        node: str | None = None,
+    ) -> GlobalTable[K, V]: ...
+
+    @overload
+    def global_table(
+        self,
+        topic: str,
+        *,
+        name: str | None = None,
+        store: Materialized | None = None,
+        timestamp: TimestampChoice = None,
+        node: str | None = None,
+    ) -> GlobalTable[Any, Any]: ...
+
+    def global_table(
+        self,
+        topic: TopicOrName,
+        *,
+        key: Any = None,
+        value: Any = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        timestamp: TimestampChoice = None,
+        node: str | None = None,
+    ) -> GlobalTable[Any, Any]:
+        """Read a topic as a table that every worker has all rows of; `name` names its store."""
+        how = consumed([topic], key, value, timestamp, None)
+        (topic_name,) = _names_of([topic])
+        return global_table(self._scope, topic_name, how, materialized(name, store), node)
 
     @overload
     def processor(

@@ -8,7 +8,7 @@ import click
 
 from streamkit.broker.child import start_broker
 from streamkit.cli import program as programs
-from streamkit.cli.configuration import read_settings, settings_options
+from streamkit.cli.configuration import DEFAULT_LISTEN, read_settings, settings_options
 from streamkit.cli.variant import codec_variant
 from streamkit.cli.worker import (
     WorkerCommand,
@@ -26,7 +26,6 @@ from streamkit.tasks.settings import StreamsSettings
 from streamkit.topology.plan import NodeKind, Topology
 
 DEFAULT_DATA = ".streamkit"
-DEFAULT_LISTEN = "127.0.0.1:9092"
 
 
 @click.command(name="run")
@@ -86,7 +85,7 @@ def topics_of(topology: Topology) -> list[str]:
     internal = {name for part in topology.subtopologies for name in part.repartition_sinks}
     named = {
         topic
-        for part in topology.subtopologies
+        for part in topology.parts
         for node in part.nodes
         if node.kind in {NodeKind.SOURCE, NodeKind.SINK}
         for topic in node.topics

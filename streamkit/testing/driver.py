@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from streamkit.client.decode import Fetched
+from streamkit.client.decode import Fetched, decode_fetched
 from streamkit.common.errors import SerializationError, TopologyError
 from streamkit.common.model import Headers, Record, TaskId, TopicPartition
 from streamkit.common.partitioner import partition_for
@@ -29,6 +29,7 @@ from streamkit.state.cache import CacheBudget, CachedStore, TimestampedStore
 from streamkit.state.plain import PlainStore
 from streamkit.state.restore import ChangelogBounds
 from streamkit.tasks.collector import Collector, TopicWriter
+from streamkit.tasks.global_state import GlobalState
 from streamkit.tasks.messages import StartPosition, TaskPrepared
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
@@ -77,6 +78,9 @@ class TopologyTestDriver:
         self._now_ms = now_ms
         self._partitions = partitions
         self._collector = RecordingCollector(self)
+        self._globals = GlobalState(
+            topology.application_id, topology.globals, MemoryBackend, lambda: self._now_ms
+        )
         budget = CacheBudget(settings.statestore_cache_max_bytes)
         policies = settings.policies(topology.policies)
         savepoint = Savepoint(self._collector, budget) if policies.needs_savepoint else None
@@ -92,6 +96,7 @@ class TopologyTestDriver:
             lambda topic: self._partitions,
             policies=policies,
             savepoint=savepoint,
+            global_stores=self._globals.stores,
         )
         self._waiting: dict[TopicPartition, deque[Written]] = {}
         self._order = TimeOrder[TopicPartition](lambda tp: self._waiting[tp][0].timestamp)
@@ -117,6 +122,7 @@ class TopologyTestDriver:
         """Close the tasks and forget their state."""
         for task in self.tasks:
             task.close()
+        self._globals.close()
 
     @property
     def now_ms(self) -> int:
@@ -161,7 +167,7 @@ class TopologyTestDriver:
         if partition is None:
             partition = 0 if key is None else partition_for(key, self._partitions)
         tp = TopicPartition(topic, partition)
-        if tp not in self._owners:
+        if tp not in self._owners and self._globals.source(topic) is None:
             raise TopologyError(f"no source of the topology reads {topic}, partition {partition}")
         time = self._now_ms if at is None else at
         self._enqueue(Written(tp, key, value, time, headers))
@@ -208,16 +214,24 @@ class TopologyTestDriver:
 
     def state_store(self, name: str, partition: int = 0) -> Any:
         """A store as operators see it, of one partition. Raises TopologyError."""
+        if name in self._globals.stores:
+            return self._globals.stores[name]
         for task in self.tasks:
             if name in task.context.stores and task.id.partition == partition:
                 return task.context.stores[name]
-        known = sorted({store for task in self.tasks for store in task.context.stores})
+        known = self.store_names
         raise TopologyError(f"there is no store {name!r}; there are {', '.join(known) or 'none'}")
+
+    @property
+    def store_names(self) -> list[str]:
+        """The names of all stores, those of global tables included."""
+        of_tasks = {store for task in self.tasks for store in task.context.stores}
+        return sorted(of_tasks | self._globals.stores.keys())
 
     @property
     def dropped(self) -> int:
         """How many records were dropped."""
-        return sum(task.context.dropped for task in self.tasks)
+        return sum(task.context.dropped for task in self.tasks) + self._globals.dropped
 
     def written_with(self, topic: str) -> tuple[Serde[Any] | None, Serde[Any] | None]:
         """The serdes of the first sink that names the topic, else of one with a topic function."""
@@ -251,13 +265,16 @@ class TopologyTestDriver:
         return tasks
 
     def _read_with(self, topic: str) -> tuple[Serde[Any] | None, Serde[Any] | None]:
-        for task in self.tasks:
-            source = task.source(topic)
+        readers = [task.source(topic) for task in self.tasks]
+        for source in (*readers, self._globals.source(topic)):
             if source is not None:
                 return source.key_serde, source.value_serde
         raise TopologyError(f"no source of the topology reads {topic}")
 
     def _enqueue(self, record: Written) -> None:
+        if self._globals.source(record.tp.topic) is not None:
+            self._fill_global(record)
+            return
         queue = self._waiting.setdefault(record.tp, deque())
         queue.append(record)
         if len(queue) == 1:
@@ -294,12 +311,18 @@ class TopologyTestDriver:
         offsets = task.offsets_to_commit()
         task.on_committed(offsets, {})
 
+    def _fill_global(self, record: Written) -> None:
+        """Global tables take a record at once."""
+        fetched = _fetched(record, 0)
+        for batch in decode_fetched(fetched, 0):
+            self._globals.process(record.tp, batch, 0, len(batch.offsets))
+
     def _collect(self) -> None:
         """Give back to the tasks what they wrote for each other."""
         while self._seen < len(self.written):
             record = self.written[self._seen]
             self._seen += 1
-            if record.tp in self._owners:
+            if record.tp in self._owners or self._globals.source(record.tp.topic) is not None:
                 self._enqueue(record)
 
 

@@ -18,7 +18,10 @@ from streamkit.topology.plan import InternalTopicSpec, NodeKind, NodeSpec, Subto
 def to_text(topology: Topology) -> str:
     """What Kafka Streams prints."""
     names = _ShortNames(topology)
-    parts = [_describe_part(part, names) for part in topology.subtopologies]
+    parts = [
+        _describe_global(part, names) if part in topology.globals else _describe_part(part, names)
+        for part in topology.parts
+    ]
     return "Topologies:\n " + "".join(f"  {part}" for part in parts)
 
 
@@ -27,6 +30,7 @@ def to_json(topology: Topology) -> str:
     document = {
         "application_id": topology.application_id,
         "subtopologies": [_part_document(part) for part in topology.subtopologies],
+        "globals": [_part_document(part) for part in topology.globals],
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
 
@@ -38,7 +42,7 @@ def to_mermaid(topology: Topology) -> str:
     ids = _Ids()
     for topic in _all_topics(topology, names):
         lines.append(f'  {ids.of("topic " + topic)}{{{{"{topic}"}}}}')
-    for part in topology.subtopologies:
+    for part in topology.parts:
         lines.append(f'  subgraph sub{part.id}["Sub-topology {part.id}"]')
         lines += [f'    {ids.of(node.name)}["{node.name}"]' for node in part.nodes]
         lines += [f'    {ids.of("store " + store.name)}[("{store.name}")]' for store in part.stores]
@@ -55,7 +59,7 @@ def to_dot(topology: Topology) -> str:
     names = _ShortNames(topology)
     for topic in _all_topics(topology, names):
         lines.append(f'  "topic {topic}" [shape=hexagon, label="{topic}"];')
-    for part in topology.subtopologies:
+    for part in topology.parts:
         lines.append(f"  subgraph cluster_{part.id} {{")
         lines.append(f'    label="Sub-topology {part.id}";')
         lines += [f'    "{node.name}";' for node in part.nodes]
@@ -113,6 +117,14 @@ def _describe_part(part: Subtopology, names: _ShortNames) -> str:
     ordered = sorted(nodes.values(), key=lambda node: (-node.size, node.spec.name))
     body = "".join(f"    {_describe_node(node, names)}\n" for node in ordered)
     return f"Sub-topology: {part.id}\n{body}\n"
+
+
+def _describe_global(part: Subtopology, names: _ShortNames) -> str:
+    source, processor = (_Node(spec) for spec in part.nodes)
+    source.successors.add(processor)
+    processor.predecessors.add(source)
+    body = "".join(f"    {_describe_node(node, names)}\n" for node in (source, processor))
+    return f"Sub-topology: {part.id} for global store (will not generate tasks)\n{body}"
 
 
 def _grow(node: _Node, by: int) -> None:
@@ -196,7 +208,7 @@ class _Ids:
 def _all_topics(topology: Topology, names: _ShortNames) -> list[str]:
     topics = {
         names(topic): None
-        for part in topology.subtopologies
+        for part in topology.parts
         for spec in part.nodes
         for topic in _topics_of(spec)
     }

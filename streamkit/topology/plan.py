@@ -141,6 +141,13 @@ class Topology:
     application_id: str
     subtopologies: tuple[Subtopology, ...]
     policies: Policies = field(default_factory=Policies)
+    globals: tuple[Subtopology, ...] = ()
+    """Source and store of each global table; they make no tasks."""
+
+    @property
+    def parts(self) -> tuple[Subtopology, ...]:
+        """Sub-topologies and global tables by their numbers."""
+        return tuple(sorted(self.subtopologies + self.globals, key=lambda part: part.id))
 
     def subtopology(self, number: int) -> Subtopology:
         """The sub-topology of a task id's first number."""

@@ -172,7 +172,7 @@ class _Run:
         return topic.startswith(prefix) and _INTERNAL.fullmatch(topic) is not None
 
     def stores(self) -> dict[str, list[Any]]:
-        names = sorted({name for task in self.driver.tasks for name in task.context.stores})
+        names = self.driver.store_names
         wanted = self.case.get("read", {}).get("stores")
         shown = {}
         for name in names if wanted is None else wanted:

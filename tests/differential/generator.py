@@ -315,6 +315,37 @@ def join_streams(builder: Builder, sides: dict[str, str]) -> None:
     builder.streams.append(builder.add(kind, **sides, fn=fn, **fields))
 
 
+def global_joins(seed: int) -> Case:
+    """Streams that look rows up in global tables, which topics of the program may fill, too."""
+    builder = Builder(seed)
+    chance = builder.chance
+    globals_ = []
+    for _ in range(chance.randint(1, 2)):
+        builder.topics.append(f"in-{len(builder.topics)}")
+        fields: dict[str, Any] = {"topic": builder.topics[-1], **builder.named()}
+        if chance.random() < 0.4:
+            fields["store"] = {"name": f"all-{len(globals_)}", "kind": builder.kind()}
+        globals_.append(builder.add("global_table", **fields))
+    builder.source_stream()
+    if chance.random() < 0.4:
+        builder.source_table()
+    for _ in range(chance.randint(1, 4)):
+        of = rekeyed(builder, chance.choice(builder.streams))
+        selector = chance.choice(["key", "value | mod:3 | text", "key | null_on:c", "const:a"])
+        fields = {"of": of, "with": chance.choice(globals_), "key_fn": selector}
+        fn = chance.choice(["sum", "subtract", "first", "last", "key_pair | length"])
+        kind = chance.choice(["join", "left_join"])
+        builder.streams.append(builder.add(kind, **fields, fn=fn, **builder.named(0.3)))
+    if chance.random() < 0.4:
+        group = builder.add("group_by_key", of=builder.streams[-1], **builder.named())
+        builder.tables.append(builder.add("count", of=group, **builder.store()))
+    for of in builder.streams:
+        if chance.random() < 0.7:
+            topic_ = chance.choice([f"out-{of}"] * 4 + builder.topics[: len(globals_)])
+            builder.add("to", of=of, topic=topic_)
+    return builder.case()
+
+
 def suppressions(seed: int) -> Case:
     """Tables, windowed and not, whose changes are held back."""
     builder = Builder(seed)
@@ -413,6 +444,7 @@ FAMILIES: dict[str, Callable[[int], Case]] = {
     "cogroups": cogroups,
     "stream_joins": stream_joins,
     "suppressions": suppressions,
+    "global_joins": global_joins,
 }
 
 

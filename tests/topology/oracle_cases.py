@@ -192,6 +192,11 @@ def table(app: sk.App, op: Op, _: dict[str, Any]) -> object:
     return app.table(op["topic"], **sides(op), **stored(op), **reading(op))
 
 
+def global_table(app: sk.App, op: Op, _: dict[str, Any]) -> object:
+    options = {key: value for key, value in reading(op).items() if key == "timestamp"}
+    return app.global_table(op["topic"], **sides(op), **stored(op), **options)
+
+
 def add_state_store(_: object, op: Op, results: dict[str, Any]) -> object:
     store = op["store"]
     results[f"store {store['name']}"] = (type_of(store["key"]), type_of(store["value"]))
@@ -343,6 +348,9 @@ def join(of: Any, op: Op, results: dict[str, Any]) -> object:
     other, combine = results[op["with"]], combiner(op["fn"])
     if isinstance(of, sk.Stream) and isinstance(other, sk.Stream):
         return join_streams(of, op, other)
+    if isinstance(other, sk.GlobalTable):
+        options = {"on": expression(op["key_fn"]), "with_key": True, **named(op)}
+        return getattr(of, op["op"])(other, combine, **options)
     if not isinstance(other, sk.Table) or "grace_ms" in op or "foreign_key" in op:
         raise NotInScopeError("join of this kind")
     if isinstance(of, sk.Table):
@@ -502,6 +510,7 @@ def to_stream(of: Any, op: Op, _: dict[str, Any]) -> object:
 OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "stream": stream,
     "table": table,
+    "global_table": global_table,
     "add_state_store": add_state_store,
     "filter": on_both("filter", predicate),
     "filter_not": on_both("filter_not", predicate),

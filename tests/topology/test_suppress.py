@@ -37,9 +37,9 @@ def test_full_buffer_sends_the_oldest_on() -> None:
     table = app.table("in", key=str, value=int)
     table.suppress("1h", max_records=2).to_stream().to("out")
     with app.test() as t:
-        for key in "abca":
-            t.pipe("in", key, 7, at=77)
-        assert [r.key for r in t.read("out")] == ["a", "b"]
+        for time, key in enumerate("bcab"):
+            t.pipe("in", key, 7, at=time)
+        assert [r.key for r in t.read("out")] == ["b", "c"]
 
 
 def test_full_buffer_may_end_the_worker() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.global_tables import GlobalTable
 from streamkit.topology.dsl.options import Materialized
 from streamkit.topology.dsl.rows import Found, Rows, View, view_of_store
 from streamkit.topology.dsl.scope import Place, Scope
@@ -36,6 +37,7 @@ class Join:
     keeps_left: bool
     keeps_right: bool
     name: str | None
+    on: Callable[[Any, Any], Any] | None = None
 
     @property
     def of_key(self) -> Callable[[Any, Any, Any], Any]:
@@ -65,6 +67,26 @@ def stream_table_node(
 
     node = GraphNode(node_name, write, keeps_null_keys=keeps_left)
     return scope.graph.add(node, stream)
+
+
+def stream_global_node(
+    scope: Scope,
+    stream: GraphNode,
+    table: GlobalTable[Any, Any],
+    how: Join,
+    selector: Callable[[Any, Any], Any],
+) -> GraphNode:
+    """The logical node of `stream.join(global_table)`."""
+    name = scope.graph.name_or_new(how.name, "KSTREAM-LEFTJOIN-")
+    view, joiner, keeps_left = table.view, how.of_key, how.keeps_left
+
+    def make(_: str) -> Node:
+        return StreamTableJoinNode(name, view.open, joiner, keeps_left, selector)
+
+    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+        builder.add_node(NodeSpec(name, NodeKind.PROCESSOR, parents, make))
+
+    return scope.graph.add(GraphNode(name, write, keeps_null_keys=keeps_left), stream)
 
 
 @dataclass(frozen=True, slots=True)

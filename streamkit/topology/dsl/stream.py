@@ -15,8 +15,9 @@ from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.branches import Branches
+from streamkit.topology.dsl.global_tables import GlobalTable
 from streamkit.topology.dsl.grouped import GroupedStream
-from streamkit.topology.dsl.joins import Join, stream_table_node
+from streamkit.topology.dsl.joins import Join, stream_global_node, stream_table_node
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.processing import process_node
 from streamkit.topology.dsl.repartition import Partitioner, Through, repartition_node
@@ -358,11 +359,36 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K, R]: ...
 
+    @overload
     def join(
         self,
-        other: Table[K, V2] | Stream[K, V2],
+        other: GlobalTable[K2, V2],
+        joiner: Callable[[V, V2], R],
+        *,
+        on: Callable[[K, V], K2 | None],
+        with_key: Literal[False] = False,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    @overload
+    def join(
+        self,
+        other: GlobalTable[K2, V2],
+        joiner: Callable[[K, V, V2], R],
+        *,
+        on: Callable[[K, V], K2 | None],
+        with_key: Literal[True],
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    def join(
+        self,
+        other: Table[K, V2] | Stream[K, V2] | GlobalTable[K2, V2],
         joiner: Callable[..., R],
         *,
+        on: Callable[[K, V], K2 | None] | None = None,
         with_key: bool = False,
         within: Duration | None = None,
         before: Duration | None = None,
@@ -375,12 +401,13 @@ class Stream(Generic[K, V]):
         """Each record with its partners: `joiner(value, other)`, or the key before them.
 
         With a table that is the row of its key; with a stream, all records of its key `within` a
-        time of it, or from `before` it to `after` it, which may come as late as `grace`. Records
-        without a partner drop out. `name` names the operators and their repartition topics,
-        `store` says how the streams' records are kept; its name begins their stores' names.
+        time of it, or from `before` it to `after` it, which may come as late as `grace`; with a
+        global table the row of the key that `on(key, value)` gives. Records without a partner
+        drop out. `name` names the operators and their repartition topics, `store` says how the
+        streams' records are kept; its name begins their stores' names.
         """
         time = Within(within, before, after, grace)
-        how = Join(joiner, with_key, False, False, name)
+        how = Join(joiner, with_key, False, False, name, on)
         return self._join(other, how, time, store, value)
 
     @overload
@@ -415,11 +442,36 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K, R]: ...
 
+    @overload
     def left_join(
         self,
-        other: Table[K, V2] | Stream[K, V2],
+        other: GlobalTable[K2, V2],
+        joiner: Callable[[V, V2 | None], R],
+        *,
+        on: Callable[[K, V], K2 | None],
+        with_key: Literal[False] = False,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    @overload
+    def left_join(
+        self,
+        other: GlobalTable[K2, V2],
+        joiner: Callable[[K, V, V2 | None], R],
+        *,
+        on: Callable[[K, V], K2 | None],
+        with_key: Literal[True],
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, R]: ...
+
+    def left_join(
+        self,
+        other: Table[K, V2] | Stream[K, V2] | GlobalTable[K2, V2],
         joiner: Callable[..., R],
         *,
+        on: Callable[[K, V], K2 | None] | None = None,
         with_key: bool = False,
         within: Duration | None = None,
         before: Duration | None = None,
@@ -431,7 +483,7 @@ class Stream(Generic[K, V]):
     ) -> Stream[K, R]:
         """Like `join`; without a partner, in its time, `joiner` gets None for it."""
         time = Within(within, before, after, grace)
-        how = Join(joiner, with_key, True, False, name)
+        how = Join(joiner, with_key, True, False, name, on)
         return self._join(other, how, time, store, value)
 
     @overload
@@ -529,7 +581,7 @@ class Stream(Generic[K, V]):
 
     def _join(
         self,
-        other: Table[K, Any] | Stream[K, Any],
+        other: Table[K, Any] | Stream[K, Any] | GlobalTable[Any, Any],
         how: Join,
         within: Within,
         store: Materialized | None,
@@ -540,6 +592,13 @@ class Stream(Generic[K, V]):
             return self._join_stream(other, how, within, store, result)
         if within.is_given or store is not None:
             raise TopologyError("join(): within= and store= are for joins of two streams")
+        if isinstance(other, GlobalTable):
+            if how.on is None:
+                raise TopologyError("join(): say which row of the global table: on=lambda k, v: …")
+            node = stream_global_node(self._scope, self._node, other, how, how.on)
+            return Stream(self._scope, node, self._key, result, is_rekeyed=self._is_rekeyed)
+        if how.on is not None:
+            raise TopologyError("join(): on= is for joins with global tables: re-key the stream")
         parent = self._through_for_join(how.name) if self._is_rekeyed else self._node
         node = stream_table_node(self._scope, parent, other, how)
         return Stream(self._scope, node, self._key, result)

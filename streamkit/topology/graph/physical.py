@@ -53,6 +53,7 @@ class PhysicalBuilder:
         self._source_topics: dict[str, str] = {}
         self._patterns: dict[str, str] = {}
         self._resets: dict[str, str] = {}
+        self._global_sources: set[str] = set()
         self._copartitioned: list[tuple[str, ...]] = []
         self.null_keys_pass: set[str] = set()
         """Nodes above which records without a key must go on."""
@@ -79,6 +80,13 @@ class PhysicalBuilder:
         """Add a processor or a sink after all of its parents."""
         full = tuple(self._full(topic) for topic in spec.topics)
         self._add(replace(spec, topics=full))
+
+    def add_global(self, source: NodeSpec, processor: NodeSpec, store: StoreBuilder) -> None:
+        """Add a global table: its source, and the processor that fills its store."""
+        self.add_source(source, None)
+        self._global_sources.add(source.name)
+        self.add_node(processor)
+        self.add_store(store, processor.name)
 
     def add_store(self, store: StoreBuilder, node: str) -> None:
         """Give a node a store; the same store may be given to several."""
@@ -109,7 +117,11 @@ class PhysicalBuilder:
         for spec in self._nodes.values():
             members.setdefault(self._groups.root(spec.name), []).append(spec)
         parts = [self._subtopology(number, nodes) for number, nodes in enumerate(members.values())]
-        return Topology(self._application_id, tuple(parts))
+        globals_ = [
+            part for part in parts if any(spec.name in self._global_sources for spec in part.nodes)
+        ]
+        tasks = tuple(part for part in parts if part not in globals_)
+        return Topology(self._application_id, tasks, globals=tuple(globals_))
 
     def _subtopology(self, number: int, nodes: list[NodeSpec]) -> Subtopology:
         internal = {self._full(topic.name): topic for topic in self._internal.values()}

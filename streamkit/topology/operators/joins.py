@@ -17,15 +17,22 @@ class StreamTableJoinNode(Node):
     """Joins each record of a stream with the row of its key as it is now.
 
     `joiner(key, value, row)`; without a row a left join gives it None, an inner join drops out.
+    For a global table `selector(key, value)` gives the row's key.
     """
 
     def __init__(
-        self, name: str, open_rows: Open, joiner: Callable[[Any, Any, Any], Any], keeps_left: bool
+        self,
+        name: str,
+        open_rows: Open,
+        joiner: Callable[[Any, Any, Any], Any],
+        keeps_left: bool,
+        selector: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         super().__init__(name)
         self._open = open_rows
         self._joiner = joiner
         self._keeps_left = keeps_left
+        self._selector = selector
         self._find: Callable[[Any], Any] = _nothing
 
     def init(self, context: ProcessorContext) -> None:
@@ -34,10 +41,11 @@ class StreamTableJoinNode(Node):
         self._find = self._open(context)
 
     def process(self, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
-        if value is None or (key is None and not self._keeps_left):
+        row_key = key if self._selector is None else self._selector(key, value)
+        if value is None or (row_key is None and not self._keeps_left):
             self.context.drop(f"{self.name}: null key or value")
             return
-        row = None if key is None else self._find(key)
+        row = None if row_key is None else self._find(row_key)
         if row is not None or self._keeps_left:
             joined = self._joiner(key, value, None if row is None else row[0])
             self.forward(key, joined, timestamp, headers)
