@@ -31,6 +31,7 @@ from streamkit.state.backend import Backend
 from streamkit.state.cache import CacheBudget
 from streamkit.state.rocks import BlockCache, RocksBackend
 from streamkit.tasks.collector import Collector
+from streamkit.tasks.group_config import configure_group
 from streamkit.tasks.group_topology import group_topology
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners
 from streamkit.tasks.mailbox import Inbox, Outbox
@@ -175,6 +176,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(Client(self._settings.client(), self._seams))
             self._is_connected = True
+            await configure_group(client, self._settings, self._topology.application_id)
             processor = self._processor = self._make_processor(directory)
             member = self._make_member(process_id)
             self._membership = Membership(
