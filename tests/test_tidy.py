@@ -47,6 +47,7 @@ PURE = (
     "broker/kraft/image.py", "broker/kraft/controller/", "broker/kraft/config_def.py",
     "broker/kraft/topic_config.py", "broker/kraft/group_config.py",
     "broker/fetch_sessions.py", "broker/coordinators/group/streams/",
+    "broker/coordinators/group/consumer/",
     "broker/coordinators/transaction/model.py", "broker/coordinators/transaction/rules.py",
     "broker/coordinators/transaction/queries.py", "broker/coordinators/transaction/shard.py",
 )  # fmt: skip

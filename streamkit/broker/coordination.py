@@ -7,7 +7,7 @@ metadata says so, and gets a log for each.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -72,6 +72,17 @@ class ImageTopics:
 
     def __init__(self, image: MetadataImage) -> None:
         self._image = image
+
+    @property
+    def version(self) -> int:
+        return self._image.offset
+
+    def topic_name(self, topic_id: UUID) -> str | None:
+        found = self._image.topics_by_id.get(topic_id)
+        return None if found is None else found.name
+
+    def topic_names(self) -> Iterable[str]:
+        return self._image.topics
 
     def partition_count(self, topic: str) -> int | None:
         found = self._image.topics.get(topic)

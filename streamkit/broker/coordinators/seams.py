@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Protocol
 from uuid import UUID
 
@@ -52,3 +60,15 @@ class TopicsView(Protocol):
 
     def partition_racks(self, topic: str) -> Sequence[Sequence[str]]:
         """For each partition the racks of its replicas, sorted; empty without racks."""
+
+
+class TopicCatalog(TopicsView, Protocol):
+    """The same topics by id as well, and all of their names."""
+
+    @property
+    def version(self) -> int:
+        """Which image this is; higher in newer ones."""
+
+    def topic_name(self, topic_id: UUID) -> str | None: ...
+
+    def topic_names(self) -> Iterable[str]: ...

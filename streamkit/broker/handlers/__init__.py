@@ -102,6 +102,10 @@ SERVED = _served(
     ServedApi(
         ApiKey.DESCRIBE_TOPIC_PARTITIONS, "streamkit.broker.handlers.describe_topic_partitions"
     ),
+    ServedApi(
+        ApiKey.CONSUMER_GROUP_HEARTBEAT, "streamkit.broker.handlers.consumer_group_heartbeat"
+    ),
+    ServedApi(ApiKey.CONSUMER_GROUP_DESCRIBE, "streamkit.broker.handlers.consumer_group_describe"),
     ServedApi(ApiKey.STREAMS_GROUP_HEARTBEAT, "streamkit.broker.handlers.streams_group_heartbeat"),
     ServedApi(ApiKey.STREAMS_GROUP_DESCRIBE, "streamkit.broker.handlers.streams_group_describe"),
 )

@@ -13,11 +13,14 @@ from types import MappingProxyType
 METADATA_VERSION = "metadata.version"
 KRAFT_VERSION = "kraft.version"
 TRANSACTION_VERSION = "transaction.version"
+GROUP_VERSION = "group.version"
 
 METADATA_VERSION_MIN = 7
 """3.3-IV3, the first with KRaft for all."""
 METADATA_VERSION_LATEST = 30
 """4.3-IV0."""
+GROUP_VERSION_LATEST = 1
+"""Consumer groups (KIP-848)."""
 KRAFT_VERSION_LATEST = 1
 """Dynamic quorums (KIP-853)."""
 TRANSACTION_VERSION_LATEST = 2
@@ -40,7 +43,7 @@ FEATURES: Mapping[str, Feature] = MappingProxyType(
         ),
         KRAFT_VERSION: Feature(0, KRAFT_VERSION_LATEST, KRAFT_VERSION_LATEST),
         "eligible.leader.replicas.version": Feature(0, 0, 0),
-        "group.version": Feature(0, 0, 0),
+        GROUP_VERSION: Feature(0, GROUP_VERSION_LATEST, GROUP_VERSION_LATEST),
         "share.version": Feature(0, 0, 0),
         "streams.version": Feature(0, 1, 1),
         TRANSACTION_VERSION: Feature(0, TRANSACTION_VERSION_LATEST, TRANSACTION_VERSION_LATEST),

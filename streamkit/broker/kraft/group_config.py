@@ -1,6 +1,7 @@
-"""The configurations of groups: those of streams groups, within the broker's bounds.
+"""The configurations of groups: those of consumer and streams groups, within the broker's bounds.
 
-A group's own value stands before the broker's `group.streams.*` (GroupConfig, KIP-848, KIP-1071).
+A group's own value stands before the broker's `group.consumer.*` and `group.streams.*`
+(GroupConfig, KIP-848, KIP-1071).
 """
 
 from __future__ import annotations
@@ -12,20 +13,16 @@ from streamkit.broker.kraft.config_def import ConfigKey, ConfigType, at_least
 from streamkit.common.errors import ConfigError
 
 _KEYS = tuple(
-    ConfigKey(
-        f"streams.{name}",
-        ConfigType.INT,
-        default,
-        doc,
-        at_least(minimum),
-        ((f"group.streams.{name}", 1),),
-    )
+    ConfigKey(name, ConfigType.INT, default, doc, at_least(minimum), ((f"group.{name}", 1),))
     for name, default, minimum, doc in (
-        ("session.timeout.ms", "45000", 1, "How long a member may stay silent."),
-        ("heartbeat.interval.ms", "5000", 1, "How often a member sends heartbeats."),
-        ("num.standby.replicas", "0", 0, "Standby copies of each stateful task."),
-        ("initial.rebalance.delay.ms", "3000", 0, "The wait for more members of a new group."),
-        ("assignment.interval.ms", "1000", 0, "The least time between two assignments."),
+        ("consumer.session.timeout.ms", "45000", 1, "How long a member may stay silent."),
+        ("consumer.heartbeat.interval.ms", "5000", 1, "How often a member sends heartbeats."),
+        ("consumer.assignment.interval.ms", "1000", 0, "The least time between two assignments."),
+        ("streams.session.timeout.ms", "45000", 1, "How long a member may stay silent."),
+        ("streams.heartbeat.interval.ms", "5000", 1, "How often a member sends heartbeats."),
+        ("streams.num.standby.replicas", "0", 0, "Standby copies of each stateful task."),
+        ("streams.initial.rebalance.delay.ms", "3000", 0, "A new group's wait for more members."),
+        ("streams.assignment.interval.ms", "1000", 0, "The least time between two assignments."),
     )
 )
 
@@ -33,15 +30,15 @@ GROUP_CONFIGS: Mapping[str, ConfigKey] = MappingProxyType({key.name: key for key
 """Every group configuration by name."""
 
 _BOUNDS = (
-    (
-        "streams.session.timeout.ms",
-        "group.streams.min.session.timeout.ms",
-        "group.streams.max.session.timeout.ms",
-    ),
-    (
-        "streams.heartbeat.interval.ms",
-        "group.streams.min.heartbeat.interval.ms",
-        "group.streams.max.heartbeat.interval.ms",
+    *(
+        (f"{kind}.{name}", f"group.{kind}.min.{name}", f"group.{kind}.max.{name}")
+        for kind, name in (
+            ("consumer", "session.timeout.ms"),
+            ("consumer", "heartbeat.interval.ms"),
+            ("consumer", "assignment.interval.ms"),
+            ("streams", "session.timeout.ms"),
+            ("streams", "heartbeat.interval.ms"),
+        )
     ),
     ("streams.num.standby.replicas", None, "group.streams.max.standby.replicas"),
 )
@@ -63,7 +60,8 @@ def validate_group_configs(values: Mapping[str, str], broker: Mapping[str, objec
     for name, low, high in _BOUNDS:
         if name in typed:
             _check_bounds(name, typed[name], low, high, broker)
-    _check_interval(typed, broker)
+    for kind in ("consumer", "streams"):
+        _check_interval(kind, typed, broker)
 
 
 def _check_bounds(
@@ -75,17 +73,13 @@ def _check_bounds(
         raise ConfigError(f"{name} must be at most {high} ({_number(broker, high)})")
 
 
-def _check_interval(typed: Mapping[str, int], broker: Mapping[str, object]) -> None:
+def _check_interval(kind: str, typed: Mapping[str, int], broker: Mapping[str, object]) -> None:
+    names = (f"{kind}.session.timeout.ms", f"{kind}.heartbeat.interval.ms")
     session, heartbeat = (
-        typed[name] if name in typed else _number(broker, f"group.{name}")
-        for name in ("streams.session.timeout.ms", "streams.heartbeat.interval.ms")
+        typed[name] if name in typed else _number(broker, f"group.{name}") for name in names
     )
-    is_set = "streams.session.timeout.ms" in typed or "streams.heartbeat.interval.ms" in typed
-    if is_set and session <= heartbeat:
-        raise ConfigError(
-            f"streams.session.timeout.ms ({session}) must be above "
-            f"streams.heartbeat.interval.ms ({heartbeat})"
-        )
+    if not typed.keys().isdisjoint(names) and session <= heartbeat:
+        raise ConfigError(f"{names[0]} ({session}) must be above {names[1]} ({heartbeat})")
 
 
 def _number(broker: Mapping[str, object], key: str) -> int:

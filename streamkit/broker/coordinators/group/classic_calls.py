@@ -25,7 +25,12 @@ from streamkit.broker.coordinators.group.classic.messages import (
 )
 from streamkit.broker.coordinators.group.classic.model import ClassicGroup, ClassicState
 from streamkit.broker.coordinators.group.classic.rebalance import prepare, start_session
+from streamkit.broker.coordinators.group.consumer import classic_members
+from streamkit.broker.coordinators.group.consumer.environment import (
+    Environment as ConsumerEnvironment,
+)
 from streamkit.broker.coordinators.group.effects import Outcome, Ticket
+from streamkit.broker.coordinators.group.requests import CommitRequest
 from streamkit.broker.coordinators.group.state import GroupShard
 from streamkit.broker.coordinators.runtime import Result, Runtime
 from streamkit.broker.settings import BrokerSettings
@@ -43,18 +48,13 @@ class ClassicCalls:
         settings: BrokerSettings,
         runtime: Runtime[GroupShard],
         partition_of: PartitionOf,
-        now_ms: Callable[[], int],
-        make_id: Callable[[], str],
+        consumer_env: ConsumerEnvironment,
     ) -> None:
         self._settings = settings
         self._runtime = runtime
         self._partition_of = partition_of
-        self._env = Environment(
-            now_ms,
-            make_id,
-            settings.group_initial_rebalance_delay_ms,
-            settings.group_max_size,
-        )
+        self._consumer_env = consumer_env
+        self._env = consumer_env.classic
 
     async def join(self, request: JoinRequest) -> JoinAnswer:
         """Answered when the group's barrier opens. Raises ApiError."""
@@ -65,6 +65,9 @@ class ClassicCalls:
             raise ApiError(ErrorCode.invalid_session_timeout, f"it must be within {low}..{high} ms")
 
         def operation(shard: GroupShard, ticket: Ticket) -> Outcome:
+            group = shard.consumer.get(request.group_id)
+            if group is not None and group.members:
+                return classic_members.join(group, request, self._consumer_env, ticket)
             if request.group_id not in shard.classic and shard.has_members(request.group_id):
                 raise ApiError(ErrorCode.inconsistent_group_protocol, "another type of group")
             return join(shard, request, self._env, ticket)
@@ -77,6 +80,9 @@ class ClassicCalls:
         _check_group_id(request.group_id)
 
         def operation(shard: GroupShard, ticket: Ticket) -> Outcome:
+            consumer = shard.consumer.get(request.group_id)
+            if consumer is not None:
+                return classic_members.sync(consumer, request, self._consumer_env, ticket)
             group = _group_or_raise(shard, request.group_id)
             return members.sync(group, request, self._env, ticket)
 
@@ -88,8 +94,12 @@ class ClassicCalls:
         _check_group_id(request.group_id)
 
         def operation(shard: GroupShard) -> Result[GroupShard, ErrorCode]:
-            group = _group_or_raise(shard, request.group_id)
-            out, error = members.heartbeat(group, request, self._env)
+            consumer = shard.consumer.get(request.group_id)
+            if consumer is not None:
+                out, error = classic_members.heartbeat(consumer, request, self._consumer_env)
+            else:
+                group = _group_or_raise(shard, request.group_id)
+                out, error = members.heartbeat(group, request, self._env)
             return out.result(error)
 
         try:
@@ -105,6 +115,10 @@ class ClassicCalls:
         _check_group_id(group_id)
 
         def operation(shard: GroupShard) -> Result[GroupShard, Sequence[LeaverAnswer]]:
+            consumer = shard.consumer.get(group_id)
+            if consumer is not None:
+                out, answers = classic_members.leave(consumer, leavers, self._consumer_env)
+                return out.result(answers)
             group = shard.classic.get(group_id)
             if group is None:
                 unknown = ErrorCode.unknown_member_id
@@ -122,6 +136,16 @@ class ClassicCalls:
             )
         except ApiError as error:
             return described_error(group_id, error.code, error.message)
+
+    def committed(self, shard: GroupShard, request: CommitRequest) -> Sequence[Any]:
+        """A member that commits lives: its session counts anew."""
+        out = Outcome()
+        group = shard.classic.get(request.group_id)
+        member = None if group is None else group.members.get(request.member_id)
+        states = (ClassicState.STABLE, ClassicState.PREPARING)
+        if group is not None and member is not None and group.state in states:
+            start_session(group, member, self._env, out)
+        return out.effects
 
     def loaded(self, shard: GroupShard) -> Sequence[Any]:
         """The timers of the members that were loaded."""
@@ -151,6 +175,15 @@ class ClassicCalls:
         return await ticket
 
 
+def classic_environment(
+    settings: BrokerSettings, now_ms: Callable[[], int], make_id: Callable[[], str]
+) -> Environment:
+    """What operations on classic groups need to know."""
+    return Environment(
+        now_ms, make_id, settings.group_initial_rebalance_delay_ms, settings.group_max_size
+    )
+
+
 def _check_group_id(group_id: str) -> None:
     if not group_id:
         raise ApiError(ErrorCode.invalid_group_id, "the group id is empty")
@@ -167,7 +200,7 @@ def _described(shard: GroupShard, group_id: str) -> dict[str, object]:
     group = shard.classic.get(group_id)
     if group is not None:
         return describe(group)
-    if group_id not in shard.streams and shard.offsets.has_group(group_id):
+    if not shard.is_typed(group_id) and shard.offsets.has_group(group_id):
         return describe(ClassicGroup(group_id, ClassicState.EMPTY))
     message = f"Group {group_id} not found."
     return described_error(group_id, ErrorCode.group_id_not_found, message)

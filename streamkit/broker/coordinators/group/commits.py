@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from streamkit.broker.coordinators.group import records as rec
 from streamkit.broker.coordinators.group.classic.model import ClassicGroup, ClassicState
+from streamkit.broker.coordinators.group.consumer.commits import check_commit, check_fetch
 from streamkit.broker.coordinators.group.offsets import (
     commit_records,
     is_without_membership,
@@ -53,8 +54,11 @@ def _check_commit(shard: GroupShard, request: CommitRequest) -> None:
         return
     group = shard.streams.get(request.group_id)
     classic = shard.classic.get(request.group_id)
+    consumer = shard.consumer.get(request.group_id)
     if group is not None:
         _check_streams_commit(group, request)
+    elif consumer is not None:
+        check_commit(consumer, request)
     elif classic is not None:
         _check_classic_commit(classic, request)
     else:
@@ -74,6 +78,12 @@ def _for_transaction(error: ApiError) -> ApiError:
 
 def fetch(shard: GroupShard, request: FetchRequest) -> FetchAnswer:
     """Fetch offsets; a wrong member is an error of the group."""
+    consumer = shard.consumer.get(request.group_id)
+    if consumer is not None:
+        try:
+            check_fetch(consumer, request)
+        except ApiError as error:
+            return FetchAnswer(request.group_id, error=error.code)
     group = shard.streams.get(request.group_id)
     has_member = request.member_id is not None or request.member_epoch > NO_EPOCH
     if group is not None and has_member:
@@ -96,7 +106,7 @@ def clean_up(shard: GroupShard, now_ms: int, retention_ms: int) -> Result[GroupS
         found += tombstones(group_id, expired)
         if len(expired) == len(shard.offsets.by_group[group_id]):
             found += _maybe_remove_group(shard, group_id)
-    for group_id in sorted({*shard.streams, *shard.classic}):
+    for group_id in sorted({*shard.streams, *shard.classic, *shard.consumer}):
         if not shard.offsets.has_group(group_id):
             found += _maybe_remove_group(shard, group_id)
     return Result(None, found)
@@ -154,6 +164,8 @@ def _is_subscribed(shard: GroupShard, group_id: str, topic: str) -> bool:
     classic, streams = shard.classic.get(group_id), shard.streams.get(group_id)
     if classic is not None:
         return classic.is_subscribed(topic)
+    if group_id in shard.consumer:
+        return topic in shard.consumer[group_id].subscribed_topics
     if streams is None or not streams.members or streams.topology is None:
         return False
     return topic in streams.topology.source_topics

@@ -14,7 +14,13 @@ from typing import Any
 
 from streamkit.broker.coordinators.group import commits
 from streamkit.broker.coordinators.group import records as rec
-from streamkit.broker.coordinators.group.classic_calls import ClassicCalls
+from streamkit.broker.coordinators.group.classic_calls import (
+    ClassicCalls,
+    classic_environment,
+)
+from streamkit.broker.coordinators.group.consumer.config import ConsumerConfig, consumer_config
+from streamkit.broker.coordinators.group.consumer.environment import Environment
+from streamkit.broker.coordinators.group.consumer_calls import ConsumerCalls
 from streamkit.broker.coordinators.group.effects import Answer
 from streamkit.broker.coordinators.group.listing import ListedGroup, list_groups
 from streamkit.broker.coordinators.group.offsets import tombstones, with_topic_ids
@@ -51,7 +57,7 @@ from streamkit.broker.coordinators.seams import (
     PartitionLog,
     StartTask,
     Timers,
-    TopicsView,
+    TopicCatalog,
 )
 from streamkit.broker.settings import BrokerSettings
 from streamkit.common.errors import StreamkitError
@@ -97,7 +103,7 @@ class GroupCoordinator:
         timers: Timers,
         start_task: StartTask,
         *,
-        topics: TopicsView,
+        topics: TopicCatalog,
         create_internal_topics: CreateInternalTopics,
         group_configs: GroupConfigs,
         make_id: Callable[[], str],
@@ -111,9 +117,17 @@ class GroupCoordinator:
         self._group_configs = group_configs
         self._being_created: set[str] = set()
         self._runtime: Runtime[GroupShard] = Runtime(self, clock, timers, start_task)
-        self.classic = ClassicCalls(
-            settings, self._runtime, self.partition_for, clock.now_ms, make_id
+        self._new_topics_version = topics.version
+        env = Environment(
+            clock.now_ms,
+            make_id,
+            self._consumer_config,
+            lambda: self._topics,
+            lambda: self._new_topics_version,
+            classic_environment(settings, clock.now_ms, make_id),
         )
+        self.classic = ClassicCalls(settings, self._runtime, self.partition_for, env)
+        self.consumer = ConsumerCalls(self._runtime, self.partition_for, self._consumer_config, env)
 
     def partition_for(self, group_id: str) -> int:
         """The partition of `__consumer_offsets` that a group lives on."""
@@ -131,12 +145,13 @@ class GroupCoordinator:
         """This node leads a partition no more: forget its groups."""
         self._runtime.on_resigned(partition, leader_epoch)
 
-    def on_metadata(self, topics: TopicsView, changed: Iterable[str] | None = None) -> None:
+    def on_metadata(self, topics: TopicCatalog, changed: Iterable[str] | None = None) -> None:
         """The image moved on; `changed` names the topics made, deleted or resized, None: any."""
         self._topics = topics
         names = None if changed is None else frozenset(changed)
         for partition, shard in self._runtime.active():
             self._mark_stale(shard, names)
+            self.consumer.mark_stale(shard, names)
             gone = frozenset(name for name in names or () if topics.topic_id(name) is None)
             if gone:
                 self._start_task(self._drop_offsets(partition, gone))
@@ -148,10 +163,12 @@ class GroupCoordinator:
         names = {partition.topic for partition in request.offsets}
         known = with_topic_ids(request, {name: self._topics.topic_id(name) for name in names})
         metadata_max = self._settings.offset_metadata_max_bytes
-        return await self._runtime.write(
-            self.partition_for(request.group_id),
-            lambda shard: commits.commit(shard, known, self._clock.now_ms(), metadata_max),
-        )
+
+        def operation(shard: GroupShard) -> Result[GroupShard, Mapping[TopicPartition, ErrorCode]]:
+            result = commits.commit(shard, known, self._clock.now_ms(), metadata_max)
+            return Result(result.response, result.records, self.classic.committed(shard, known))
+
+        return await self._runtime.write(self.partition_for(request.group_id), operation)
 
     async def commit_in_transaction(
         self, request: CommitRequest, transaction: WithinTransaction
@@ -250,6 +267,7 @@ class GroupCoordinator:
                     effects.append(
                         rebalance_timer(group_id, member.member_id, member.epoch, timeout_ms)
                     )
+        effects += self.consumer.loaded(state)
         effects += self.classic.loaded(state)
         return effects
 
@@ -289,6 +307,9 @@ class GroupCoordinator:
             if known == partition and effect.group_id in shard.streams:
                 told = {name: (text, until_ms) for name, text in errors.items()}
                 shard.soft_of(effect.group_id).creation_errors.update(told)
+
+    def _consumer_config(self, group_id: str) -> ConsumerConfig:
+        return consumer_config(self._settings, self._group_configs(group_id))
 
     def _streams_config(self, group_id: str) -> StreamsConfig:
         return streams_config(self._settings, self._group_configs(group_id))

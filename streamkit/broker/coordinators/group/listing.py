@@ -39,9 +39,11 @@ def list_groups(
 def _all(shard: GroupShard) -> Iterator[ListedGroup]:
     for group_id, classic in shard.classic.items():
         yield ListedGroup(group_id, classic.protocol_type or "", classic.state.value, CLASSIC)
+    for group_id, consumer in shard.consumer.items():
+        yield ListedGroup(group_id, "consumer", consumer.state.value, CONSUMER)
     for group_id, streams in shard.streams.items():
         yield ListedGroup(group_id, "streams", streams.state.value, STREAMS)
     for group_id in shard.offsets.by_group:
-        if group_id not in shard.classic and group_id not in shard.streams:
+        if not shard.is_typed(group_id):
             # A simple group: it has offsets and nothing else.
             yield ListedGroup(group_id, "", EMPTY, CLASSIC)

@@ -154,6 +154,177 @@ class GroupMetadataValue:
     members: tuple[ClassicMember, ...]
 
 
+@_key(3)
+class ConsumerGroupMetadataKey:
+    """A consumer group."""
+
+    group_id: str = field(metadata=_as("string"))
+
+
+@_value(3)
+class ConsumerGroupMetadataValue:
+    """A consumer group's epoch and the hash of the topics it was computed from (KIP-1101)."""
+
+    epoch: int = field(metadata=_as("int32"))
+    metadata_hash: int = field(metadata=_as("int64", tag=0), default=0)
+
+
+@_key(4)
+class ConsumerGroupPartitionMetadataKey:
+    """The topics of a consumer group, by which Kafka before 4.1 saw that they changed."""
+
+    group_id: str = field(metadata=_as("string"))
+
+
+@_nested
+class PartitionRacks:
+    """The racks of one partition."""
+
+    partition: int = field(metadata=_as("int32"))
+    racks: tuple[str, ...] = field(metadata=_as("string"))
+
+
+@_nested
+class SubscribedTopic:
+    """One topic of a consumer group."""
+
+    topic_id: UUID | None = field(metadata=_as("uuid"))
+    topic_name: str = field(metadata=_as("string"))
+    num_partitions: int = field(metadata=_as("int32"))
+    partition_metadata: tuple[PartitionRacks, ...]
+
+
+@_value(4)
+class ConsumerGroupPartitionMetadataValue:
+    """Never written; the first heartbeat after it was read removes it."""
+
+    topics: tuple[SubscribedTopic, ...]
+
+
+@_key(5)
+class ConsumerGroupMemberMetadataKey:
+    """What a member of a consumer group says of itself."""
+
+    group_id: str = field(metadata=_as("string"))
+    member_id: str = field(metadata=_as("string"))
+
+
+@_nested
+class ClassicProtocol:
+    """One assignor of a classic member, with the subscription it sent for it."""
+
+    name: str = field(metadata=_as("string"))
+    metadata: bytes = field(metadata=_as("bytes"))
+
+
+@_nested
+class ClassicMemberMetadata:
+    """What is known of a member that speaks the classic protocol."""
+
+    session_timeout_ms: int = field(metadata=_as("int32"))
+    supported_protocols: tuple[ClassicProtocol, ...]
+
+
+@_value(5)
+class ConsumerGroupMemberMetadataValue:
+    """What a member of a consumer group says of itself."""
+
+    instance_id: str | None = field(metadata=_as("string"), default=None)
+    rack_id: str | None = field(metadata=_as("string"), default=None)
+    client_id: str = field(metadata=_as("string"), default="")
+    client_host: str = field(metadata=_as("string"), default="")
+    subscribed_topic_names: tuple[str, ...] = field(metadata=_as("string"), default=())
+    subscribed_topic_regex: str | None = field(metadata=_as("string"), default=None)
+    rebalance_timeout_ms: int = field(metadata=_as("int32"), default=-1)
+    server_assignor: str | None = field(metadata=_as("string"), default=None)
+    classic_member_metadata: ClassicMemberMetadata | None = field(
+        metadata=MappingProxyType({"tag": 0}), default=None
+    )
+
+
+@_key(6)
+class ConsumerGroupTargetAssignmentMetadataKey:
+    """A consumer group's target assignment as a whole."""
+
+    group_id: str = field(metadata=_as("string"))
+
+
+@_value(6)
+class ConsumerGroupTargetAssignmentMetadataValue:
+    """For which group epoch, and when, the target was computed (KIP-1263)."""
+
+    assignment_epoch: int = field(metadata=_as("int32"))
+    assignment_timestamp: int = field(metadata=_as("int64", tag=0), default=0)
+
+
+@_key(7)
+class ConsumerGroupTargetAssignmentMemberKey:
+    """A consumer's target."""
+
+    group_id: str = field(metadata=_as("string"))
+    member_id: str = field(metadata=_as("string"))
+
+
+@_nested
+class TargetPartitions:
+    """Partitions of one topic."""
+
+    topic_id: UUID | None = field(metadata=_as("uuid"))
+    partitions: tuple[int, ...] = field(metadata=_as("int32"))
+
+
+@_value(7)
+class ConsumerGroupTargetAssignmentMemberValue:
+    """The partitions a consumer shall have."""
+
+    topic_partitions: tuple[TargetPartitions, ...]
+
+
+@_key(8)
+class ConsumerGroupCurrentMemberAssignmentKey:
+    """A consumer's assignment."""
+
+    group_id: str = field(metadata=_as("string"))
+    member_id: str = field(metadata=_as("string"))
+
+
+@_nested
+class CurrentPartitions:
+    """Partitions of one topic and the epochs at which they were given (KIP-1251)."""
+
+    topic_id: UUID | None = field(metadata=_as("uuid"))
+    partitions: tuple[int, ...] = field(metadata=_as("int32"))
+    assignment_epochs: tuple[int, ...] | None = field(metadata=_as("int32", tag=0), default=None)
+
+
+@_value(8)
+class ConsumerGroupCurrentMemberAssignmentValue:
+    """The partitions a consumer has, or has to give back."""
+
+    member_epoch: int = field(metadata=_as("int32"))
+    previous_member_epoch: int = field(metadata=_as("int32"))
+    state: int = field(metadata=_as("int8"))
+    assigned_partitions: tuple[CurrentPartitions, ...]
+    partitions_pending_revocation: tuple[CurrentPartitions, ...]
+
+
+@_key(16)
+class ConsumerGroupRegularExpressionKey:
+    """A regular expression that members of a consumer group subscribe to."""
+
+    group_id: str = field(metadata=_as("string"))
+    regular_expression: str = field(metadata=_as("string"))
+
+
+@_value(16)
+class ConsumerGroupRegularExpressionValue:
+    """The topics it matched, in which metadata image, and when."""
+
+    topics: tuple[str, ...] = field(metadata=_as("string"))
+    version: int = field(metadata=_as("int64"))
+    timestamp: int = field(metadata=_as("int64"))
+
+
 @_nested
 class KeyValue:
     """A config or a tag."""

@@ -100,6 +100,15 @@ def read_subscription(data: bytes) -> Subscription:
     return Subscription(version, topics, user_data, owned, generation, rack)
 
 
+def read_assignment(data: bytes) -> tuple[dict[str, tuple[int, ...]], bytes]:
+    """Partitions by topic, and the assignor's user data. Raises MalformedSubscriptionError."""
+    reader = _Reader(data)
+    version = reader.int16()
+    if version < 0:
+        raise MalformedSubscriptionError(f"version {version}")
+    return reader.partitions(), reader.nullable_bytes() or b""
+
+
 def write_assignment(version: int, partitions: Mapping[str, Iterable[int]]) -> bytes:
     """An assignment as the members' leader writes it, without user data."""
     parts = [struct.pack(">hi", min(max(version, 0), NEWEST), len(partitions))]

@@ -20,6 +20,8 @@ class StreamsConfig:
     initial_delay_ms: int
     assignment_interval_ms: int
     size_max: int
+    unsettled_interval_ms: int = 0
+    """The heartbeat interval of a member that waits for others or for topics; 0: the usual one."""
 
     @property
     def assignment_configs(self) -> Mapping[str, str]:
@@ -66,4 +68,5 @@ def streams_config(settings: BrokerSettings, own: Mapping[str, str]) -> StreamsC
             ASSIGNMENT_INTERVAL_MAX_MS,
         ),
         size_max=settings.group_streams_max_size,
+        unsettled_interval_ms=settings.group_streams_unsettled_heartbeat_interval_ms,
     )

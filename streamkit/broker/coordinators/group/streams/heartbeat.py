@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from streamkit.broker.coordinators.group.state import GroupShard
 
 NOT_VALIDATED = -1
+_PASSING = (StatusCode.MISSING_INTERNAL_TOPICS, StatusCode.ASSIGNMENT_DELAYED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class _Round:
                 raise _not_found(f"Streams group {group_id} not found.")
             return group
         if group is None:
-            if self.state.has_members(group_id):
+            if self.state.has_members(group_id) or group_id in self.state.consumer:
                 raise _not_found(f"Group {group_id} is not a streams group.")
             self.records += self.state.empty_tombstones(group_id)
             return StreamsGroup(group_id, self.state.soft_of(group_id))
@@ -368,7 +369,7 @@ class _Round:
         return response(
             member_id=member.member_id,
             member_epoch=i32(member.epoch),
-            heartbeat_interval=duration(self.context.config.heartbeat_interval_ms),
+            heartbeat_interval=duration(self._interval_ms(member)),
             status=tuple(
                 rs.Status(status_code=i8(code), status_detail=detail)
                 for code, detail in self.statuses
@@ -376,6 +377,16 @@ class _Round:
             endpoint_information_epoch=i32(self.soft.endpoint_epoch),
             **lists,
         )
+
+
+    def _interval_ms(self, member: Member) -> int:
+        """Nobody can call a member that waits for tasks or topics, so it asks more often."""
+        config = self.context.config
+        is_passing = any(status in _PASSING for status, _ in self.statuses)
+        is_waiting = member.state is MemberState.UNRELEASED_TASKS or is_passing
+        if not is_waiting or not config.unsettled_interval_ms:
+            return config.heartbeat_interval_ms
+        return min(config.unsettled_interval_ms, config.heartbeat_interval_ms)
 
 
 def initial_delay_timer(

@@ -1,8 +1,7 @@
-"""The target assignment of a streams group, and the hash that says when its topics changed."""
+"""The target assignment of a streams group."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 from streamkit.broker.coordinators.group.records import Record
@@ -11,6 +10,7 @@ from streamkit.broker.coordinators.group.streams.translate import (
     target_metadata_record,
     target_record,
 )
+from streamkit.broker.coordinators.group.topics_hash import topics_hash
 from streamkit.broker.coordinators.seams import TopicsView
 from streamkit.rebalance.assignor import EMPTY_TASKS, AssignmentMember, Tasks, assign
 from streamkit.rebalance.rules import ConfiguredTopology, GroupTopology
@@ -49,15 +49,5 @@ def target_records(
 
 
 def metadata_hash(topology: GroupTopology, topics: TopicsView) -> int:
-    """A signed 64-bit hash of the topology's topics: id, partition count and racks of each."""
-    digest = hashlib.blake2b(digest_size=8)
-    found = False
-    for name in topology.required_topics:
-        count = topics.partition_count(name)
-        if count is None:
-            continue
-        found = True
-        racks = [list(each) for each in topics.partition_racks(name)]
-        digest.update(repr((name, str(topics.topic_id(name)), count, racks)).encode())
-    # Kafka's hash of no topics is 0, and so is that of a new group: nothing changed.
-    return int.from_bytes(digest.digest(), "big", signed=True) if found else 0
+    """The hash of the topology's topics."""
+    return topics_hash(topology.required_topics, topics)

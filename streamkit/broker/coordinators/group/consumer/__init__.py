@@ -1,0 +1,1 @@
+"""Consumer groups (KIP-848): state, heartbeat, target assignment, reconciliation, describe."""
