@@ -16,6 +16,14 @@ from streamkit.common.seams import Bytes
 IOV_MAX = 1024
 """The most buffers that one writev takes."""
 
+PIECE_BYTES = 64 * 1024
+"""Large appends are written in pieces that end at multiples of this.
+
+For one large write Linux takes large folios, of memory that nobody used lately. On a virtual
+machine whose free memory goes back to its host, each page of those is a fault in the host: 2 ms
+for 1 MB in place of 0.2 ms.
+"""
+
 
 class SystemFile:
     """One open file; `append` goes to the end that this object knows, in one system call."""
@@ -28,21 +36,31 @@ class SystemFile:
     def append(self, chunks: Sequence[Bytes]) -> int:
         wanted = sum(len(chunk) for chunk in chunks)
         try:
-            if len(chunks) == 1:
-                written = os.pwrite(self._descriptor, chunks[0], self._size)
+            if wanted > 2 * PIECE_BYTES:
+                self._write_pieces(chunks, self._size)
+            elif len(chunks) == 1:
+                self._finish(chunks, os.pwrite(self._descriptor, chunks[0], self._size), wanted)
             else:
                 written = os.pwritev(self._descriptor, chunks[:IOV_MAX], self._size)
-            if written != wanted:
-                self._finish(b"".join(chunks), written)
+                self._finish(chunks, written, wanted)
         except OSError as error:
             self._cut_back()
             raise StorageError(f"cannot append to {self._path}: {error.strerror}") from error
         self._size += wanted
         return wanted
 
-    def _finish(self, data: bytes, written: int) -> None:
-        while written < len(data):
-            written += os.pwrite(self._descriptor, data[written:], self._size + written)
+    def _finish(self, chunks: Sequence[Bytes], written: int, wanted: int) -> None:
+        if written != wanted:
+            self._write_pieces((b"".join(chunks)[written:],), self._size + written)
+
+    def _write_pieces(self, chunks: Sequence[Bytes], position: int) -> None:
+        for chunk in chunks:
+            view = memoryview(chunk).cast("B")
+            while view:
+                size = PIECE_BYTES - position % PIECE_BYTES
+                written = os.pwrite(self._descriptor, view[:size], position)
+                view = view[written:]
+                position += written
 
     def _cut_back(self) -> None:
         """Drop what a failed append left, so that the file ends where this object believes."""
