@@ -24,9 +24,16 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens at, nor at the next, where Kafka's controller will."""
+    while True:
+        with socket.socket() as probe, socket.socket() as following:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            try:
+                following.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
 
 
 def pinned(core: int, argv: list[str]) -> list[str]:
@@ -73,14 +80,18 @@ class RunningBroker:
 
 @contextmanager
 def broker(kind: str, config: Mapping[str, str] | None = None) -> Iterator[RunningBroker]:
-    """A `streamkit` or `kafka` broker pinned to the broker's core."""
+    """A `streamkit` or `kafka` broker pinned to the broker's core.
+
+    It has a session of its own: Linux shares a busy core between sessions, so that a program of
+    many threads does not get more of it than one of a single thread.
+    """
     directory = tempfile.mkdtemp(prefix=f"bench-{kind}-")
     port = free_port()
     started = time.monotonic()
     if kind == "kafka":
         settings = [f"{key}={value}" for key, value in (config or {}).items()]
         argv = [str(KAFKA), "start", directory, str(port), *settings]
-        subprocess.run(pinned(BROKER_CORE, argv), check=True)
+        subprocess.run(pinned(BROKER_CORE, argv), check=True, start_new_session=True)
         pid = int(Path(directory, "pid").read_text())
     else:
         pid = _start_streamkit(directory, port, config or {})
@@ -100,7 +111,7 @@ def _start_streamkit(directory: str, port: int, config: Mapping[str, str]) -> in
     argv += ["--ready-file", str(ready)]
     for key, value in config.items():
         argv += ["--set", f"{key}={value}"]
-    process = subprocess.Popen(pinned(BROKER_CORE, argv), cwd=ROOT)
+    process = subprocess.Popen(pinned(BROKER_CORE, argv), cwd=ROOT, start_new_session=True)
     while not ready.exists():
         if process.poll() is not None:
             raise RuntimeError("the broker ended before it was ready")
