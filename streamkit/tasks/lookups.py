@@ -60,6 +60,18 @@ class Lookups:
             task.number,
         )
 
+    async def globals(self, topics: tuple[str, ...]) -> dict[TopicPartition, StartPosition]:
+        """Where every partition of these topics begins and ends."""
+        counts = await self.partition_counts(topics)
+        tps = tuple(
+            TopicPartition(topic, number)
+            for topic, count in counts.items()
+            for number in range(count)
+        )
+        starts = await self._offsets.start_offsets(tps)
+        ends = await self._offsets.end_offsets(tps, read_committed=self._reads_committed)
+        return {tp: StartPosition(starts[tp], ends[tp]) for tp in tps}
+
     async def bounds(self, tp: TopicPartition) -> tuple[int, int, UUID]:
         """Where a partition's log begins and ends, and its topic id."""
         starts = await self._offsets.start_offsets([tp])

@@ -105,8 +105,16 @@ class RolledBack:
     error: StreamkitError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class GlobalsPrepared:
+    """The answer to `PrepareGlobals`: where each partition of the global topics begins and ends."""
+
+    positions: Mapping[TopicPartition, StartPosition]
+
+
 Event = (
     Assigned
+    | GlobalsPrepared
     | TasksLost
     | TaskPrepared
     | Arrived
@@ -128,6 +136,13 @@ class PrepareTask:
     topics: tuple[str, ...]
     resets: Mapping[str, str] = field(default_factory=dict)
     number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareGlobals:
+    """Look up where all partitions of the global topics begin and end."""
+
+    topics: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +232,7 @@ class Stopped:
 
 Command = (
     PrepareTask
+    | PrepareGlobals
     | CountPartitions
     | StartFetching
     | StopFetching

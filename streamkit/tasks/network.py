@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from streamkit.client import offsets as group_offsets
 from streamkit.client.client import Client
@@ -37,8 +38,10 @@ from streamkit.tasks.messages import (
     CountPartitions,
     Event,
     Failed,
+    GlobalsPrepared,
     OutOfRange,
     Pause,
+    PrepareGlobals,
     PrepareTask,
     Reconciled,
     Resume,
@@ -51,6 +54,8 @@ from streamkit.tasks.messages import (
 )
 from streamkit.tasks.purge import Purger
 from streamkit.tasks.transactional import TransactionalWriter
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +144,8 @@ class Network:
                 self._begin_roll_back(command, group)
             case PrepareTask():
                 group.create_task(self._prepare(command), name=f"prepare {command.task_id}")
+            case PrepareGlobals(topics):
+                group.create_task(self._prepare_globals(topics), name="prepare globals")
             case CountPartitions():
                 group.create_task(self._count(command), name=f"count {command.topic}")
             case Reconciled():
@@ -181,17 +188,22 @@ class Network:
         self._inbox.put(OutOfRange(tp, start, end, topic_id))
 
     async def _prepare(self, command: PrepareTask) -> None:
+        what = f"task {command.task_id}"
+        self._inbox.put(await self._retried(lambda: self._lookups.prepare(command), what))
+
+    async def _prepare_globals(self, topics: tuple[str, ...]) -> None:
+        found = await self._retried(lambda: self._lookups.globals(topics), "global tables")
+        self._inbox.put(GlobalsPrepared(found))
+
+    async def _retried(self, look_up: Callable[[], Awaitable[T]], what: str) -> T:
         deadline = self._clock.monotonic_ms() + COMMIT_TIMEOUT_MS
         while True:
             try:
-                prepared = await self._lookups.prepare(command)
+                return await look_up()
             except RetriableError as error:
                 if self._clock.monotonic_ms() >= deadline:
                     raise
-                log.info("task %s waits: %s", command.task_id, error)
-            else:
-                self._inbox.put(prepared)
-                return
+                log.info("%s: waiting: %s", what, error)
             await asyncio.sleep(COMMIT_RETRY_MS / 1000)
 
     async def _count(self, command: CountPartitions) -> None:

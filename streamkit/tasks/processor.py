@@ -19,6 +19,7 @@ from streamkit.common.errors import (
 )
 from streamkit.common.model import TaskId, TopicPartition
 from streamkit.tasks.commit import Commit, CommitPhase, Deliveries
+from streamkit.tasks.global_reader import GlobalReader
 from streamkit.tasks.mailbox import Inbox, Outbox
 from streamkit.tasks.messages import (
     Acknowledged,
@@ -31,6 +32,7 @@ from streamkit.tasks.messages import (
     Drain,
     Event,
     Failed,
+    GlobalsPrepared,
     OutOfRange,
     Pause,
     PrepareTask,
@@ -89,6 +91,7 @@ class Processor:
         inbox: Inbox[Event],
         outbox: Outbox[Command],
         monotonic_ms: Callable[[], float],
+        globals_: GlobalReader | None = None,
     ) -> None:
         self.tasks: dict[TaskId, StreamTask] = {}
         self.records = 0
@@ -115,6 +118,9 @@ class Processor:
         self._lookups = 0
         self._asked: dict[TaskId, int] = {}
         self._did_process = False
+        self._globals = globals_
+        if globals_ is not None:
+            globals_.begin()
         self.standbys = Standbys(topology, environment, outbox, self._look_up)
 
     def run(self) -> None:
@@ -159,6 +165,11 @@ class Processor:
 
     def _handle(self, event: Event, now_ms: float) -> None:
         match event:
+            case Arrived(data) if self._globals is not None and self._globals.owns(data.tp):
+                self._globals.add(data)
+            case GlobalsPrepared(positions):
+                assert self._globals is not None, "nobody else asks"
+                self._globals.on_prepared(positions)
             case Arrived(data):
                 task = self._owners.get(data.tp)
                 if task is not None and task.add(data):
@@ -179,6 +190,9 @@ class Processor:
                 self._is_draining = True
 
     def _on_out_of_range(self, event: OutOfRange) -> None:
+        if self._globals is not None and self._globals.owns(event.tp):
+            self._globals.on_out_of_range(event.tp, event.start)
+            return
         task = self._owners.get(event.tp)
         if task is None:
             return
@@ -375,12 +389,12 @@ class Processor:
                 self._fetch(self.standbys.tasks[task_id], positions, is_changelog=True)
 
     def _restore(self, task: StreamTask) -> None:
-        done = task.restore_slice()
+        done = task.restore_slice(is_busy=self._did_process)
         for tp in task.to_resume():
             self._outbox.put(Resume(tp))
         if done:
             self._stop_fetching(tuple(done))
-        if task.is_restored:
+        if task.is_restored and (self._globals is None or self._globals.is_ready):
             restored = task.restored
             self._fetch(task, task.start())
             log.info("task %s: running, %d records restored", task.id, restored)
@@ -482,6 +496,9 @@ class Processor:
 
     def _close_all(self) -> None:
         """Close without commit, at the end."""
+        if self._globals is not None:
+            self._globals.close()
+            self._globals = None
         for task in self.tasks.values():
             task.close()
         self.tasks.clear()

@@ -69,6 +69,11 @@ class StateDirectory:
         """Where the task's RocksDB is."""
         return f"{self.path}/{task_id}/rocksdb"
 
+    def global_path(self, slot: int) -> str:
+        """Where one worker of this directory keeps the rows of its global tables."""
+        self._disk.make_dirs(f"{self.path}/global/{slot}")
+        return f"{self.path}/global/{slot}/rocksdb"
+
     def tasks(self) -> list[TaskId]:
         """The tasks that have a folder here."""
         found = []

@@ -31,6 +31,8 @@ from streamkit.state.backend import Backend
 from streamkit.state.cache import CacheBudget
 from streamkit.state.rocks import BlockCache, RocksBackend
 from streamkit.tasks.collector import Collector
+from streamkit.tasks.global_reader import GlobalReader
+from streamkit.tasks.global_state import GlobalState
 from streamkit.tasks.group_config import configure_group
 from streamkit.tasks.group_topology import group_topology
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners
@@ -333,6 +335,7 @@ class Worker:
         )
         budget = CacheBudget(settings.statestore_cache_max_bytes)
         policies = settings.policies(self._topology.policies)
+        globals_ = self._make_globals(directory)
         environment = TaskEnvironment(
             application_id=self._topology.application_id,
             directory=directory,
@@ -347,6 +350,7 @@ class Worker:
             partition_count=self._partition_count,
             reads_committed=settings.is_exactly_once,
             listeners=self._listeners,
+            global_stores={} if globals_ is None else globals_.stores,
         )
         return Processor(
             self._topology,
@@ -361,6 +365,18 @@ class Worker:
             self._inbox,
             self._outbox,
             self._seams.clock.monotonic_ms,
+            None if globals_ is None else GlobalReader(globals_, self._outbox),
+        )
+
+    def _make_globals(self, directory: StateDirectory) -> GlobalState | None:
+        if not self._topology.globals:
+            return None
+        path = directory.global_path(self._slot)
+        return GlobalState(
+            self._topology.application_id,
+            self._topology.globals,
+            lambda families: self._open_database(path, list(families)),
+            self._seams.clock.now_ms,
         )
 
     def _partition_count(self, topic: str) -> int:
