@@ -3,6 +3,7 @@
 In the changelog a key is as Kafka Streams writes it: key, start, sequence number for windows;
 key, end, start for sessions. In the store the number of its segment comes first, so that what
 has expired lies at the front and a key's windows lie together within each segment.
+Compiled by Cython; runs the same uncompiled.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Window and session stores: rows by key and time, which expire.
 
+Compiled by Cython; runs the same uncompiled.
+
 `WindowRows` is the store of a table whose keys are windowed; a `CachedStore` may lie over it.
 `WindowStore` adds time: what is older than the retention is neither taken nor found, and is
 deleted, a bounded number at a time, with each flush.
@@ -72,11 +74,15 @@ class WindowRows(TimestampedStore):
         """The bytes of a key without its window."""
         return self.inner.serialize(self.topic, key, ()) or b""
 
-    def key_bytes(self, key: Windowed[Any]) -> bytes:
+    def key_bytes(self, key: Windowed[Any] | bytes) -> bytes:
+        """The bytes of a key, which may be given as such."""
+        return key if isinstance(key, bytes) else self.place(key.key, key.start, key.end)
+
+    def place(self, key: Any, start: int, end: int) -> bytes:
+        """The bytes of a key and its window."""
         keys = self.keys
-        number = keys.time(key.start, key.end) // keys.segment_ms
-        logged = keys.logged(self.inner_bytes(key.key), key.start, key.end)
-        return segment_prefix(number) + logged
+        number = keys.time(start, end) // keys.segment_ms
+        return segment_prefix(number) + keys.logged(self.inner_bytes(key), start, end)
 
     def key_object(self, data: bytes) -> Windowed[Any]:
         key, start, end = self.keys.parts(data[SEGMENT_SIZE:])
@@ -116,6 +122,7 @@ class WindowStore:
         self._table = table
         self._context = context
         self._keys = rows.keys
+        self.place = rows.place
         self.expiry = Expiry(
             rows.store,
             rows.keys.segment_ms,
@@ -125,19 +132,26 @@ class WindowStore:
 
     def get(self, key: Windowed[Any]) -> ValueAndTimestamp | None:
         """The row of a window, unless it has expired."""
-        if self._keys.time(key.start, key.end) < self.expiry.first_live:
-            return None
-        return self._table.get(key)
+        place = self._rows.place(key.key, key.start, key.end)
+        return self.get_at(place, self._keys.time(key.start, key.end))
 
     def put(self, key: Windowed[Any], value: Any, timestamp: int, headers: Headers = ()) -> None:
         """Set the row of a window, or with None delete it; one that has expired is dropped."""
-        time = self._keys.time(key.start, key.end)
+        place = self._rows.place(key.key, key.start, key.end)
+        self.put_at(place, self._keys.time(key.start, key.end), value, timestamp, headers)
+
+    def get_at(self, place: bytes, time: int) -> ValueAndTimestamp | None:
+        """As `get`: by what `place` gave, and the time by which the row expires."""
+        return None if time < self.expiry.first_live else self._table.get(place)
+
+    def put_at(self, place: bytes, time: int, value: Any, timestamp: int, headers: Headers) -> None:
+        """As `put`: by what `place` gave, and the time by which the row expires."""
         if not self.expiry.try_take(time):
             self._context.drop(f"{self.name}: the window has expired")
             data = None if value is None else self._rows.value_bytes(value)
-            self._rows.log(self._rows.key_bytes(key), data, timestamp)
+            self._rows.log(place, data, timestamp)
             return
-        self._table.put(key, value, timestamp, headers)
+        self._table.put(place, value, timestamp, headers)
 
     def fetch(
         self, key: Any, time_from: int, time_to: int | None, *, reverse: bool = False
