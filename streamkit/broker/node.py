@@ -3,7 +3,9 @@
 Start: take the data directory, recover its logs, replay the metadata, register, lead; then the
 first request is answered. Connections are taken from the moment the port is known, since the
 registration says which one it is. Stop: the other way round, and the logs are marked as closed
-cleanly. All background work runs in one task group; a failure of it ends the node.
+cleanly. All background work runs in one task group; a failure of it ends the node. So does an error
+of the one log directory, as in Kafka (LogDirFailureHandler): those who wait are told
+KAFKA_STORAGE_ERROR, then the node serves nobody any more.
 """
 
 from __future__ import annotations
@@ -49,15 +51,18 @@ from streamkit.broker.server import Dispatcher
 from streamkit.broker.settings import BrokerSettings, Endpoint
 from streamkit.broker.upkeep import LogUpkeep
 from streamkit.broker.verification import TransactionVerifier
-from streamkit.common.errors import StorageError, UsageError
+from streamkit.common.errors import FatalError, StorageError, UsageError
 from streamkit.common.seams import Seams
 from streamkit.net.server import FrameServer
+from streamkit.protocol.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
 PLAINTEXT = 0
 SESSION_IDS = 2**31 - 1
 MARKER_TIMEOUT_MS = 30_000
+HALT_GRACE_S = 0.2
+"""So long those who wait for a failed disk have to be told."""
 
 
 class Node:
@@ -67,6 +72,9 @@ class Node:
         self.settings = settings
         self.metrics = BrokerMetrics()
         self.endpoint: OperatorEndpoint | None = None
+        self.failure: StorageError | None = None
+        """The first error of the log directory."""
+
         self.dispatcher = Dispatcher()
         self._seams = seams
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,6 +82,8 @@ class Node:
         self._server: FrameServer | None = None
         self._directory: LogDirectory | None = None
         self._quorum: Quorum | None = None
+        self._replicas: Replicas | None = None
+        self._has_halted = asyncio.Event()
         self._membership: Membership | None = None
         self._advertised = settings.listener
         self._static = static_layer(settings)
@@ -95,6 +105,26 @@ class Node:
         except BaseException:
             await self.stop(clean=False)
             raise
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Serve until told to stop, then stop in order.
+
+        Raises FatalError when the log directory or background work failed.
+        """
+        try:
+            await _either(stop, self._has_halted)
+        except asyncio.CancelledError:
+            # The task group cancels the one who entered it when one of its tasks fails.
+            try:
+                await self.stop(clean=False)
+            except BaseExceptionGroup as failed:
+                logger.exception("background work failed")
+                raise FatalError(f"the broker stops: {failed.exceptions[0]!r}") from failed
+            raise
+        await self.stop(clean=self.failure is None)
+        if self.failure is not None:
+            data = self.settings.data_dir
+            raise FatalError(f"the broker stops, its log directory {data} failed: {self.failure}")
 
     async def stop(self, *, clean: bool = True) -> None:
         """Stop in order; without `clean` the logs are not marked as closed cleanly."""
@@ -126,8 +156,22 @@ class Node:
             if self._membership is not None:
                 await self._membership.leave()
             await quorum.stop()
-        except StorageError as error:
+        except (StorageError, ApiError) as error:
             logger.error("leaving the cluster: %s", error)
+
+    def _on_disk_error(self, error: StorageError) -> None:
+        if self.failure is not None:
+            return
+        self.failure = error
+        for partition in self._replicas or ():
+            partition.go_offline()
+        self._start_task(self._halt())
+
+    async def _halt(self) -> None:
+        await asyncio.sleep(HALT_GRACE_S)
+        if self._server is not None:
+            await self._server.close()
+        self._has_halted.set()
 
     async def _end_tasks(self) -> None:
         group, self._group = self._group, None
@@ -165,11 +209,17 @@ class Node:
             settings.data_dir,
             NodeIdentity(settings.node_id, settings.cluster_id, (endpoint,)),
         )
-        quorum = self._quorum = Quorum(seams, settings.data_dir, properties, endpoints=(endpoint,))
+        quorum = self._quorum = Quorum(
+            seams,
+            settings.data_dir,
+            properties,
+            endpoints=(endpoint,),
+            on_disk_error=self._on_disk_error,
+        )
         await quorum.start()
         metadata = ClusterMetadata(quorum, settings, seams.random, listener.name)
         quorum.on_image(ConnectionLimits(self._server, settings, metadata.live_number).on_image)
-        replicas = self._make_replicas(self._directory)
+        replicas = self._replicas = self._make_replicas(self._directory)
         groups = self._make_groups(metadata)
         elections = self._elections(OFFSETS_TOPIC, groups)
         markers = MarkerWriter(metadata, replicas, groups, seams.clock, MARKER_TIMEOUT_MS)
@@ -221,7 +271,13 @@ class Node:
         settings, seams = self.settings, self._seams
         number = metadata.live_number
         upkeep = LogUpkeep(
-            directory, replicas, settings, number, seams.clock, seams.spawn.in_thread
+            directory,
+            replicas,
+            settings,
+            number,
+            seams.clock,
+            seams.spawn.in_thread,
+            self._on_disk_error,
         )
         self._start_task(upkeep.run())
         if settings.log_cleaner_enable:
@@ -256,6 +312,7 @@ class Node:
             self._seams.clock,
             self._seams.spawn.in_thread,
             self._start_task,
+            self._on_disk_error,
         )
 
     def _make_groups(self, metadata: ClusterMetadata) -> GroupCoordinator:
@@ -306,6 +363,16 @@ class Node:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 def _try_on_disk(what: str, work: Callable[[], None]) -> None:

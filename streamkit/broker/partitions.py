@@ -4,7 +4,7 @@ Invariants: records below the high watermark are all that consumers see and all 
 acknowledged; it never moves back while this node leads. With one replica it follows the log's
 end, at once, or after the flush when the topic asks for a flush on every `flush.messages`
 records. A disk error takes the partition offline: from then on each request for it gets
-KAFKA_STORAGE_ERROR.
+KAFKA_STORAGE_ERROR. It is passed on, since the directory that failed holds every other log too.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ACKS_ALL = -1
 
 StartTask = Callable[[Coroutine[None, None, None]], object]
 InThread = Callable[[Callable[[], None]], Awaitable[None]]
+OnDiskError = Callable[[StorageError], None]
 
 
 class Leadership(NamedTuple):
@@ -45,6 +46,7 @@ class Partition:
         "_clock",
         "_in_thread",
         "_is_flushing",
+        "_on_disk_error",
         "_start_task",
         "index",
         "insync_count",
@@ -61,7 +63,7 @@ class Partition:
 
     def __init__(
         self, log: Log, topic: str, index: int, topic_id: UUID, clock: Clock, in_thread: InThread,
-        start_task: StartTask,
+        start_task: StartTask, on_disk_error: OnDiskError,
     ) -> None:  # fmt: skip
         self.log = log
         self.topic = topic
@@ -77,6 +79,7 @@ class Partition:
         self._clock = clock
         self._in_thread = in_thread
         self._start_task = start_task
+        self._on_disk_error = on_disk_error
         self._is_flushing = False
 
     def __str__(self) -> str:
@@ -191,10 +194,15 @@ class Partition:
         """Take the partition offline; returns the error that requests get."""
         if not self.is_offline:
             logger.error("%s is offline: %s", self, error)
-            self.is_offline = True
-            self.log.has_failed = True
-            self.watch.wake()
+            self.go_offline()
+            self._on_disk_error(error)
         return ApiError(ErrorCode.kafka_storage_error, str(error))
+
+    def go_offline(self) -> None:
+        """Serve nothing any more; those who wait are told."""
+        self.is_offline = True
+        self.log.has_failed = True
+        self.watch.wake()
 
     def is_flush_due(self, now_ms: int) -> bool:
         """Whether `flush.ms` is over, or a finished segment or a new file is not durable yet."""

@@ -21,7 +21,13 @@ from streamkit.broker.kraft.image import (
 )
 from streamkit.broker.log.directory import LogDirectory
 from streamkit.broker.log.settings import LogSettings
-from streamkit.broker.partitions import InThread, Leadership, Partition, StartTask
+from streamkit.broker.partitions import (
+    InThread,
+    Leadership,
+    OnDiskError,
+    Partition,
+    StartTask,
+)
 from streamkit.common.errors import StorageError
 from streamkit.common.seams import Clock
 from streamkit.protocol.errors import ApiError, ErrorCode
@@ -60,6 +66,7 @@ class Replicas:
         clock: Clock,
         in_thread: InThread,
         start_task: StartTask,
+        on_disk_error: OnDiskError,
     ) -> None:
         self._node_id = node_id
         self._directory = directory
@@ -67,6 +74,7 @@ class Replicas:
         self._clock = clock
         self._in_thread = in_thread
         self._start_task = start_task
+        self._on_disk_error = on_disk_error
         self._by_key: dict[tuple[UUID | str | None, int], Partition] = {}
         self._image = MetadataImage()
         self._listeners: list[LeaderListener] = []
@@ -148,9 +156,17 @@ class Replicas:
             log = self._directory.get_or_create(topic.name, index, topic.id, settings.log)
         except StorageError as error:
             logger.error("the log of %s-%s cannot be made: %s", topic.name, index, error)
+            self._on_disk_error(error)
             return None
         partition = Partition(
-            log, topic.name, index, topic.id, self._clock, self._in_thread, self._start_task
+            log,
+            topic.name,
+            index,
+            topic.id,
+            self._clock,
+            self._in_thread,
+            self._start_task,
+            self._on_disk_error,
         )
         partition.min_insync_replicas = settings.min_insync_replicas
         self._by_key[topic.name, index] = partition
@@ -191,5 +207,6 @@ class Replicas:
                 await self._in_thread(remove)
             except StorageError as error:
                 logger.error("the files of deleted %s: %s", partition, error)
+                self._on_disk_error(error)
 
         self._start_task(remove_off_the_loop())

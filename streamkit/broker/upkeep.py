@@ -2,7 +2,7 @@
 
 Flushes by time and of finished segments, checkpoints, retention, silent producers. Decisions are
 made on the event loop, where the logs live; whatever waits for the disk runs in a thread. A disk
-error takes the partition offline that it belongs to, and nothing else.
+error is passed on: the directory that failed holds all logs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from streamkit.broker.log.directory import LogDirectory
 from streamkit.broker.log.segment import RetiredSegment
-from streamkit.broker.partitions import InThread, Partition
+from streamkit.broker.partitions import InThread, OnDiskError, Partition
 from streamkit.broker.replicas import Replicas
 from streamkit.broker.settings import BrokerSettings
 from streamkit.common.errors import StorageError
@@ -36,6 +36,7 @@ class LogUpkeep:
         number: Callable[[str], int],
         clock: Clock,
         in_thread: InThread,
+        on_disk_error: OnDiskError,
     ) -> None:
         self._directory = directory
         self._replicas = replicas
@@ -43,6 +44,7 @@ class LogUpkeep:
         self._number = number
         self._clock = clock
         self._in_thread = in_thread
+        self._on_disk_error = on_disk_error
         self._written: Mapping[str, bytes] = {}
         now = clock.monotonic_ms()
         self._retention_due = now + settings.log_initial_task_delay_ms
@@ -105,8 +107,8 @@ class LogUpkeep:
         try:
             await self._in_thread(lambda: self._directory.write_files(changed))
         except StorageError as error:
-            # They save work at the next start; what they say can be found without them.
             logger.error("checkpoints of %s: %s", self._directory.path, error)
+            self._on_disk_error(error)
             return
         self._written = files
 

@@ -64,5 +64,4 @@ async def _serve(node: Node, seams: Seams, ready_file: str | None, quiet: bool) 
         seams.disk.write_atomic(ready_file, node.bootstrap.encode())
     if not quiet:
         click.echo(f"streamkit: broker on {node.bootstrap}, data in {node.settings.data_dir}")
-    await stop.wait()
-    await node.stop()
+    await node.run_until(stop)

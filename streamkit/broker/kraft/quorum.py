@@ -2,7 +2,8 @@
 
 One change at a time is appended, flushed and, when it is committed, replayed into the image;
 what is not committed is never seen. Each start begins a new leader epoch. NoOp records are not
-written: they let followers and brokers measure how far they lag, and alone nobody does.
+written: they let followers and brokers measure how far they lag, and alone nobody does. After a
+disk error nothing is appended any more: what is on disk is not known.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Quorum:
         *,
         endpoints: tuple[VoterEndpoint, ...] = (),
         snapshot_bytes: int = SNAPSHOT_BYTES,
+        on_disk_error: Callable[[StorageError], None] | None = None,
     ) -> None:
         self.image = MetadataImage()
         """The newest committed image; only replaced, never changed."""
@@ -86,6 +88,8 @@ class Quorum:
         self._data_dir = data_dir
         self._endpoints = endpoints
         self._snapshot_bytes = snapshot_bytes
+        self._on_disk_error = on_disk_error
+        self._failure: StorageError | None = None
         self._listeners: list[ImageListener] = []
         self._changing = asyncio.Lock()
         self._quorum = QuorumChange()
@@ -161,13 +165,14 @@ class Quorum:
         """Close the log; there is nobody to tell."""
         async with self._changing:
             if self._metadata is not None:
-                self._metadata.log.close()
+                self._metadata.log.close(clean=self._failure is None)
                 self._metadata = None
 
     async def append(self, records: Sequence[MetadataRecord]) -> int:
         """Append records that take effect together; their last offset, once they are committed.
 
-        Raises ApiError NOT_CONTROLLER when this node does not lead.
+        Raises ApiError NOT_CONTROLLER when this node does not lead, KAFKA_STORAGE_ERROR when the
+        disk fails.
         """
         async with self._changing:
             return await self._append(records)
@@ -266,6 +271,17 @@ class Quorum:
         return VoterSet.of(Voter(self.local, endpoints), *others)
 
     async def _append(self, records: Sequence[MetadataRecord]) -> int:
+        if self._failure is None:
+            try:
+                return await self._try_append(records)
+            except StorageError as error:
+                logger.error("the metadata log: %s", error)
+                self._failure = error
+                if self._on_disk_error is not None:
+                    self._on_disk_error(error)
+        raise ApiError(ErrorCode.kafka_storage_error, f"the metadata log: {self._failure}")
+
+    async def _try_append(self, records: Sequence[MetadataRecord]) -> int:
         raft = self.raft
         if not raft.is_leader:
             raise ApiError(ErrorCode.not_controller, f"the controller is {raft.leader_id}")

@@ -8,7 +8,6 @@ import pytest
 
 from streamkit.common.errors import UsageError
 from streamkit.protocol.apis import ApiKey
-from streamkit.protocol.errors import ErrorCode
 from streamkit.records import decode, scan
 
 
@@ -58,27 +57,6 @@ def test_flushed_records_outlive_a_crash(world: Any, seed: int) -> None:
     offsets, fetched = world.simulation.run(main())
     assert offsets == list(range(20 + seed))
     assert values_of(fetched.records)[: 20 + seed] == [f"v{i}" for i in range(20 + seed)]
-
-
-def test_failing_disk_takes_the_partition_offline(world: Any) -> None:
-    async def scenario(asker: Any) -> list[int]:
-        topic = await asker.create("orders", 2)
-        codes = [(await asker.produce(topic, "a")).error_code]
-        world.disk.bytes_max = 0
-        codes.append((await asker.produce(topic, "b")).error_code)
-        world.disk.bytes_max = None
-        codes.append((await asker.produce(topic, "c")).error_code)
-        codes.append((await asker.fetch(topic, 0)).error_code)
-        codes.append((await asker.produce(topic, "d", partition=1)).error_code)
-        return codes
-
-    assert world.run(scenario) == [
-        ErrorCode.none,
-        ErrorCode.kafka_storage_error,
-        ErrorCode.kafka_storage_error,
-        ErrorCode.kafka_storage_error,
-        ErrorCode.none,
-    ]
 
 
 def test_directory_of_another_cluster_is_one_clear_line(world: Any) -> None:
