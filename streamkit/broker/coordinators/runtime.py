@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
@@ -130,7 +130,7 @@ class Owner(Protocol[S]):
 class _Phase(Enum):
     LOADING = "loading"
     ACTIVE = "active"
-    CLOSED = "closed"
+    CLOSED = "failed"
 
 
 _REFUSALS = {
@@ -193,6 +193,10 @@ class Runtime(Generic[S]):
     def is_loading(self) -> bool:
         """Whether a partition that this node leads is not loaded yet."""
         return any(shard.phase is _Phase.LOADING for shard in self._shards.values())
+
+    def phases(self) -> Mapping[str, int]:
+        """How many partitions are in which phase: loading, active or failed."""
+        return Counter(shard.phase.value for shard in self._shards.values())
 
     def active(self) -> Iterator[tuple[int, S]]:
         """The partitions that are loaded, with their states."""

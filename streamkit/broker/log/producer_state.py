@@ -112,6 +112,9 @@ class ProducerState:
         self._open: dict[int, int] = {}
         self._unreplicated: deque[tuple[int, int]] = deque()
 
+    def __len__(self) -> int:
+        return len(self.producers)
+
     def find_duplicate(self, header: BatchHeader) -> AppendedBatch | None:
         """The batch that was appended before with the same epoch and sequences."""
         producer = self.producers.get(header.producer_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from streamkit.broker.coordinators.group import commits
@@ -140,6 +140,14 @@ class GroupCoordinator:
     async def on_elected(self, partition: int, leader_epoch: int, log: PartitionLog) -> None:
         """This node leads a partition from `leader_epoch` on: load its groups by replay."""
         await self._runtime.on_elected(partition, leader_epoch, log)
+
+    def shards(self) -> Iterator[GroupShard]:
+        """The loaded partitions' states, to look at."""
+        return (shard for _, shard in self._runtime.active())
+
+    def phases(self) -> Mapping[str, int]:
+        """How many partitions are loading, active or failed."""
+        return self._runtime.phases()
 
     def on_resigned(self, partition: int, leader_epoch: int | None = None) -> None:
         """This node leads a partition no more: forget its groups."""

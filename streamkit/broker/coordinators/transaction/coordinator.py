@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from streamkit.broker.coordinators.group.coordinator import partition_for_group
@@ -103,6 +103,15 @@ class TransactionCoordinator:
     async def on_elected(self, partition: int, leader_epoch: int, log: PartitionLog) -> None:
         """This node leads a partition from `leader_epoch` on: load its ids by replay."""
         await self._runtime.on_elected(partition, leader_epoch, log)
+
+    def known(self) -> Iterator[Transaction]:
+        """All transactions of the loaded partitions."""
+        for _, shard in self._runtime.active():
+            yield from shard.transactions.values()
+
+    def phases(self) -> Mapping[str, int]:
+        """How many partitions are loading, active or failed."""
+        return self._runtime.phases()
 
     def on_resigned(self, partition: int, leader_epoch: int | None = None) -> None:
         """This node leads a partition no more: forget its ids."""
