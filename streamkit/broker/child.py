@@ -28,6 +28,7 @@ EMBEDDED_DEFAULTS: Mapping[str, str] = {
     "group.streams.session.timeout.ms": "10000",
     "group.streams.min.heartbeat.interval.ms": "100",
     "group.streams.heartbeat.interval.ms": "1000",
+    "group.streams.unsettled.heartbeat.interval.ms": "100",
 }
 """Kafka's timers are made for clusters; on one machine a group should settle at once."""
 

@@ -143,6 +143,8 @@ class BrokerSettings(Settings):
     group_streams_max_standby_replicas: int = Field(2, ge=0)
     group_streams_initial_rebalance_delay_ms: int = Field(3000, ge=0)
     group_streams_assignment_interval_ms: int = Field(1000, ge=0)
+    group_streams_unsettled_heartbeat_interval_ms: int = Field(500, ge=0)
+    """Ours: what a member that waits is told instead of its heartbeat interval; 0: never."""
 
     # Transactions.
     transaction_state_log_num_partitions: int = Field(50, ge=1)

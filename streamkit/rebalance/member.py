@@ -50,6 +50,8 @@ JOIN_EPOCH = 0
 LEAVE_EPOCH = -1
 RETRY_BACKOFF_MS = 100
 RETRY_BACKOFF_MAX_MS = 1000
+PASSING_BACKOFF_MS = 50
+"""How soon to ask again while a status is passing; twice as long each time, up to the interval."""
 _AT_ONCE = float("-inf")
 
 
@@ -86,6 +88,8 @@ _NOT_READY = (
     StatusCode.MISSING_INTERNAL_TOPICS,
     StatusCode.ASSIGNMENT_DELAYED,
 )
+_PASSING = (StatusCode.MISSING_INTERNAL_TOPICS, StatusCode.ASSIGNMENT_DELAYED)
+"""What the coordinator sees to by itself, within milliseconds or a short delay."""
 _LOOK_UP = (ErrorCode.not_coordinator, ErrorCode.coordinator_not_available)
 _FENCING = (ErrorCode.fenced_member_epoch, ErrorCode.unknown_member_id)
 
@@ -125,6 +129,7 @@ class StreamsMember:
         self._due_ms = 0.0
         self._sent_ms = 0.0
         self._failures = 0
+        self._passing = 0
         self._outstanding = 0
         self._ignored = 0
         self._last_sent: Tasks | None = None
@@ -177,7 +182,7 @@ class StreamsMember:
             return []
         self._failures = 0
         self.heartbeat_interval_ms = milliseconds(response.heartbeat_interval)
-        self._due_ms = self._sent_ms + self.heartbeat_interval_ms
+        self._due_ms = self._sent_ms + self._wait_ms(response)
         self.member_epoch = response.member_epoch
         effects = self._news(response)
         lists = (response.active_tasks, response.standby_tasks, response.warmup_tasks)
@@ -195,6 +200,10 @@ class StreamsMember:
                 *self._fatal(f"The coordinator assigned unknown subtopologies {names}"),
             ]
         self.target = target
+        if self.owned == target:
+            # Nothing is to be done, but the coordinator may wait for tasks back that were given in
+            # an answer that was lost: it takes only a full list for an acknowledgement.
+            self._last_sent = None
         return effects + self._reconcile()
 
     def on_failure(self, error: ErrorCode | None, now_ms: float, message: str = "") -> list[Effect]:
@@ -320,6 +329,16 @@ class StreamsMember:
             self._ignored -= 1
             return True
         return self.state not in _IN_GROUP
+
+    def _wait_ms(self, response: HeartbeatResponse) -> int:
+        """How long after this heartbeat the next one is due."""
+        codes = [status.status_code for status in response.status or ()]
+        if not any(code in codes for code in _PASSING):
+            self._passing = 0
+            return self.heartbeat_interval_ms
+        backoff_ms = PASSING_BACKOFF_MS * 2**self._passing
+        self._passing = min(self._passing + 1, 10)
+        return min(backoff_ms, self.heartbeat_interval_ms)
 
     def _news(self, response: HeartbeatResponse) -> list[Effect]:
         """Changes of the group's status and of the endpoints."""

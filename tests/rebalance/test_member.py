@@ -175,9 +175,9 @@ def test_member_joins_reconciles_and_acknowledges_at_once() -> None:
         12 answer epoch=2 active= status=5
             group ready=False ASSIGNMENT_DELAYED
             -> stable
-        5009 poll
+        59 poll
             nothing
-        5010 poll
+        60 poll
             send epoch=2 tasks=-/-/-
         5012 answer epoch=3 active=0_0,1_0 standby=1_1
             group ready=True -
@@ -193,6 +193,58 @@ def test_member_joins_reconciles_and_acknowledges_at_once() -> None:
             nothing
         10100 poll
             send epoch=3 tasks=unchanged
+        """
+    )
+
+
+def test_passing_statuses_are_asked_about_soon_then_less_often() -> None:
+    check(
+        """
+        1000 poll
+            send epoch=0 tasks=-/-/- topology=7
+        1002 answer epoch=2 active= status=3
+            group ready=False MISSING_INTERNAL_TOPICS
+            -> stable
+        1002 wake
+            wake 1050
+        1050 poll
+            send epoch=2 tasks=-/-/-
+        1051 answer epoch=2 status=3
+        1051 wake
+            wake 1150
+        1150 poll
+            send epoch=2 tasks=unchanged
+        1151 answer epoch=2 status=3 interval=170
+        1151 wake
+            wake 1320
+        1320 poll
+            send epoch=2 tasks=unchanged
+        1321 answer epoch=3 active=0_0
+            group ready=True -
+            assign revoke=- active=0_0 standby=-
+            -> reconciling
+        1321 wake
+            wake 6320
+        6320 poll
+            send epoch=3 tasks=unchanged
+        6321 answer epoch=4 status=3
+            group ready=False MISSING_INTERNAL_TOPICS
+        6321 wake
+            wake 6370
+        """
+    )
+
+
+def test_missing_source_topics_are_asked_about_at_the_interval() -> None:
+    check(
+        """
+        1000 poll
+            send epoch=0 tasks=-/-/- topology=7
+        1002 answer epoch=2 active= status=1
+            group ready=False MISSING_SOURCE_TOPICS
+            -> stable
+        1002 wake
+            wake 6000
         """
     )
 
@@ -231,6 +283,27 @@ def test_revoked_task_is_given_back_before_the_epoch_moves_on() -> None:
             send epoch=3 tasks=0_0/-/-
             -> stable
         5501 answer epoch=4 active=0_0
+        """
+    )
+
+
+def test_lists_that_change_nothing_are_acknowledged() -> None:
+    # Simulation seed 1123: 1_0 was given in an answer that was lost, then is taken back. The
+    # coordinator waits for a full list, or for the rebalance timeout.
+    check_joined(
+        """
+        5013 poll
+            send epoch=3 tasks=unchanged
+        5014 disconnect
+            FindCoordinator
+        5114 poll
+            send epoch=3 tasks=0_0,0_1/-/-
+        5115 answer epoch=3 active=0_0,0_1
+        10114 poll
+            send epoch=3 tasks=0_0,0_1/-/-
+        10115 answer epoch=4
+        15114 poll
+            send epoch=4 tasks=unchanged
         """
     )
 

@@ -32,6 +32,7 @@ from streamkit.broker.coordinators.group.streams.translate import (
 from streamkit.broker.coordinators.runtime import CancelTimer, StartTimer
 from streamkit.broker.settings import BrokerSettings
 from streamkit.protocol.errors import ApiError
+from streamkit.protocol.units import to_ms
 from streamkit.rebalance.member import StreamsMember
 from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
 from streamkit.rebalance.wire import request_tasks, tasks_of, timedelta_ms, topology_message
@@ -140,6 +141,9 @@ class Scenario:
             text += f" active={tasks_text(answer.active_tasks)}"
             if answer.standby_tasks:
                 text += f" standby={tasks_text(answer.standby_tasks)}"
+        interval_ms = to_ms(answer.heartbeat_interval)
+        if interval_ms not in (0, self.config.heartbeat_interval_ms):
+            types += f" next={interval_ms}"
         lines = [f"{text} {types}".rstrip()]
         lines += [f"{each.status_code} {each.status_detail}" for each in answer.status]
         return lines
@@ -670,6 +674,34 @@ def test_malformed_request_is_refused(changes: dict[str, Any], answer: str) -> N
     with pytest.raises(ApiError) as refused:
         heartbeat(GroupShard(), replace(joining, **{**JOIN, **changes}), context)
     assert refused.value.message.startswith(answer)
+
+
+def test_member_that_waits_is_told_to_come_back_soon() -> None:
+    scenario = Scenario(replace(CONFIG, unsettled_interval_ms=200, assignment_interval_ms=0))
+    del scenario.topics.counts[COUNTS.name]
+    check(
+        f"""
+        100 a 0
+            epoch=1 active=- [19 23 17 22] next=200
+            5 Assignment delayed due to the configured initial rebalance delay.
+            3 Internal topics are missing: app-c-changelog
+        300 topic app-c-changelog 4
+        1000 a 1
+            streams initial delay fires: [21 20]
+            epoch=3 active={FULL} [17 21 20 22]
+        2000 b 0
+            epoch=4 active=- [19 17 21 21 20 22] next=200
+        2100 a 3
+            epoch=3 active={HALF} [22]
+        2200 b 4
+            epoch=4 [22] next=200
+        2300 a 3 owned={HALF}
+            epoch=4 [22]
+        2400 b 4
+            epoch=4 active=0_2,0_3,1_2,1_3 [22]
+        """,
+        scenario,
+    )
 
 
 def test_endpoints_are_sent_when_their_epoch_differs() -> None:

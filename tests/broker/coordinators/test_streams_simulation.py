@@ -311,7 +311,7 @@ def simulate(seed: int) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", range(101, 107))
+@pytest.mark.parametrize("seed", [*range(101, 107), 1123])
 def test_group_settles_and_no_task_ever_has_two_owners(seed: int) -> None:
     simulate(seed)
 

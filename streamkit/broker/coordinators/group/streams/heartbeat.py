@@ -378,7 +378,6 @@ class _Round:
             **lists,
         )
 
-
     def _interval_ms(self, member: Member) -> int:
         """Nobody can call a member that waits for tasks or topics, so it asks more often."""
         config = self.context.config
