@@ -25,6 +25,9 @@ class Backend(Protocol):
     def write(self, changes: Sequence[Change]) -> None:
         """Apply all changes or none; they survive the end of the process."""
 
+    def load(self, family: str, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Take many entries, in the order of their keys, each key once; None deletes."""
+
     def scan(
         self, family: str, low: bytes | None, high: bytes | None, *, reverse: bool = False
     ) -> Iterator[Entry]:
@@ -52,6 +55,9 @@ class MemoryBackend:
                 self._delete(family, key)
             else:
                 self._put(family, key, value)
+
+    def load(self, family: str, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+        self.write([(family, key, value) for key, value in entries])
 
     def scan(
         self, family: str, low: bytes | None, high: bytes | None, *, reverse: bool = False

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from streamkit.state.backend import Backend, Change, MemoryBackend
 from streamkit.state.builders import StoreBuilder
+from streamkit.state.bulk_load import BulkLoad
 from streamkit.state.formats import StoredOffset, decode_offset, encode_offset, encode_value
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.window_keys import stored_key
@@ -89,10 +90,22 @@ class TaskState:
             for key, value, timestamp in records
             if key is not None
         ]
-        stored = encode_offset(StoredOffset(next_offset, topic_id))
-        changes.append((OFFSETS_FAMILY, store.encode(), stored))
+        changes.append(_offset_change(store, next_offset, topic_id))
         for chunk in chunks(changes):
             self._backends[store].write(chunk)
+
+    def bulk_load(self, store: str) -> BulkLoad:
+        """Gather many changelog records, to be loaded at once; the offset is noted after it."""
+        backend = self._backends[store]
+        keys = self._windowed.get(store)
+        return BulkLoad(
+            lambda entries: backend.load(store, entries),
+            None if keys is None else lambda key: stored_key(keys, key),
+        )
+
+    def note_offset(self, store: str, next_offset: int, topic_id: UUID) -> None:
+        """The store holds its changelog up to here."""
+        self._backends[store].write([_offset_change(store, next_offset, topic_id)])
 
     def wipe(self, store: str) -> None:
         """Delete a store's content and its changelog offset."""
@@ -113,6 +126,11 @@ class TaskState:
         for name, backend in self._backends.items():
             groups.setdefault(id(backend), (backend, []))[1].append(name)
         return list(groups.values())
+
+
+def _offset_change(store: str, next_offset: int, topic_id: UUID) -> Change:
+    stored = encode_offset(StoredOffset(next_offset, topic_id))
+    return OFFSETS_FAMILY, store.encode(), stored
 
 
 def chunks(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:

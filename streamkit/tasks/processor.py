@@ -127,9 +127,20 @@ class Processor:
         """Step until the end; the body of the processing thread."""
         wait_ms = 0.0
         while not self.is_ended:
-            events = self._inbox.take_all(wait_ms / 1000)
+            events = self._next_events(wait_ms / 1000)
             wait_ms = self.step(events, self._monotonic_ms())
         self._close_all()
+
+    def _next_events(self, wait_s: float) -> list[Event]:
+        """What came; while async calls are under way it is waited for in their loop."""
+        loop = self._environment.resources.loop
+        if not loop.under_way:
+            return self._inbox.take_all(wait_s)
+        self._inbox.on_put = loop.wake
+        if wait_s > 0:
+            loop.wait(wait_s, lambda: self._inbox.has_items)
+        self._inbox.on_put = None
+        return self._inbox.take_all()
 
     def step(self, events: list[Event], now_ms: float) -> float:
         """Do one round of everything; returns how many ms may pass before the next."""

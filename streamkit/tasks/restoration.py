@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from streamkit.client.decode import Fetched, decode_fetched
 from streamkit.common.model import TopicPartition
 from streamkit.records import DecodedBatch
 from streamkit.state.builders import StoreBuilder
+from streamkit.state.bulk_load import BulkLoad
 from streamkit.state.restore import plan_restore
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.listeners import SuspendReason, Watch
@@ -24,6 +25,9 @@ from streamkit.topology.plan import Subtopology
 
 SLICE_RECORDS = 2_000
 """Records that one slice writes at most."""
+
+BULK_LAG_MIN = 50_000
+"""A store that is so many offsets behind is loaded in bulk, while no task has records."""
 
 FETCHES_HELD_MAX = 4
 """Fetched pieces of one changelog that may wait before it is paused."""
@@ -51,6 +55,7 @@ class Restore:
     index: int = 0
     fetched_end: int = 0
     is_paused: bool = False
+    load: BulkLoad | None = None
 
     @property
     def is_done(self) -> bool:
@@ -133,6 +138,7 @@ class Restoration:
         self._state = state
         self._restores = dict(restores)
         self._watch = watch
+        self._is_busy = True
         for restore in self._restores.values():
             if watch is not None:
                 watch.began(restore)
@@ -184,6 +190,7 @@ class Restoration:
     def suspend(self, reason: SuspendReason) -> None:
         """It is given up before its end."""
         for restore in self._restores.values():
+            self._flush(restore)
             if self._watch is not None and not restore.is_done:
                 self._watch.suspended(restore, reason)
 
@@ -213,8 +220,12 @@ class Restoration:
                 resumed.append(tp)
         return resumed
 
-    def run(self) -> list[TopicPartition]:
-        """Write one slice; returns the changelogs that are done now and were not before."""
+    def run(self, *, is_busy: bool = True) -> list[TopicPartition]:
+        """Write one slice; returns the changelogs that are done now and were not before.
+
+        While a task that runs has records, `is_busy`, no slice takes long.
+        """
+        self._is_busy = is_busy
         for tp, restore in self._restores.items():
             if restore.has_work:
                 self._run_slice(restore)
@@ -251,10 +262,6 @@ class Restoration:
         if restore.stop is not None:
             stop = bisect_left(batch.offsets, restore.stop, restore.index, stop)
         start = bisect_left(batch.offsets, restore.position, restore.index, stop)
-        records = list(
-            zip(batch.keys[start:stop], batch.values[start:stop], batch.timestamps[start:stop],
-                strict=True)
-        )  # fmt: skip
         if stop > 0:
             restore.position = max(restore.position, batch.offsets[stop - 1] + 1)
         if stop < len(batch.offsets) and restore.stop is not None:
@@ -263,7 +270,9 @@ class Restoration:
         restore.index = stop
         if stop == len(batch.offsets):
             restore.batch = None
-        self._write(restore, records)
+        self._write(
+            restore, batch.keys[start:stop], batch.values[start:stop], batch.timestamps[start:stop]
+        )
 
     def _note_position(self, restore: Restore) -> None:
         """The fetched data may end in control batches, which have offsets but no records."""
@@ -272,12 +281,32 @@ class Restoration:
             end = min(end, restore.stop)
         if end > restore.position:
             restore.position = end
-            self._write(restore, [])
+            self._write(restore, [], [], [])
 
     def _write(
-        self, restore: Restore, records: list[tuple[bytes | None, bytes | None, int]]
+        self,
+        restore: Restore,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        timestamps: Sequence[int],
     ) -> None:
-        restore.restored += len(records)
-        self._state.restore(restore.store, records, restore.position, restore.topic_id)
-        if records and self._watch is not None:
-            self._watch.loaded(restore, len(records))
+        restore.restored += len(keys)
+        is_far = not self._is_busy and restore.lag >= BULK_LAG_MIN
+        if restore.load is None and is_far:
+            restore.load = self._state.bulk_load(restore.store)
+        if restore.load is not None:
+            restore.load.add(keys, values, timestamps)
+            if restore.load.is_full or not is_far:
+                self._flush(restore)
+        else:
+            records = list(zip(keys, values, timestamps, strict=True))
+            self._state.restore(restore.store, records, restore.position, restore.topic_id)
+        if keys and self._watch is not None:
+            self._watch.loaded(restore, len(keys))
+
+    def _flush(self, restore: Restore) -> None:
+        """Load what was gathered, and only then note how far the store is."""
+        load, restore.load = restore.load, None
+        if load is not None:
+            load.flush()
+            self._state.note_offset(restore.store, restore.position, restore.topic_id)

@@ -129,10 +129,10 @@ class StandbyTask:
         """Changelogs that were paused and have room again."""
         return self._restoration.to_resume() if self._restoration is not None else []
 
-    def update(self) -> None:
+    def update(self, *, is_busy: bool) -> None:
         """Write one slice."""
         assert self._restoration is not None, f"standby {self.id} follows nothing yet"
-        self._restoration.run()
+        self._restoration.run(is_busy=is_busy)
 
     def on_out_of_range(
         self, tp: TopicPartition, start: int, end: int, topic_id: UUID | None

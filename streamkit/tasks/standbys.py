@@ -109,7 +109,7 @@ class Standbys:
                 if task.has_limits:
                     self._look_up(task.lookups())
         for _ in range(1 if is_busy else SLICES_IDLE):
-            if not self._update_one():
+            if not self._update_one(is_busy=is_busy):
                 return
 
     def _try_prepare(self, task: StandbyTask, now_ms: float) -> None:
@@ -119,12 +119,12 @@ class Standbys:
         else:
             self._look_up(request)
 
-    def _update_one(self) -> bool:
+    def _update_one(self, *, is_busy: bool) -> bool:
         """One slice of the standby whose turn it is; False when none has work."""
         task = next((each for each in self.tasks.values() if each.has_work), None)
         if task is None:
             return False
-        task.update()
+        task.update(is_busy=is_busy)
         for tp in task.to_resume():
             self._outbox.put(Resume(tp))
         self.tasks[task.id] = self.tasks.pop(task.id)

@@ -34,9 +34,11 @@ from streamkit.tasks.restoration import (
     changelogs_of,
     plan_restores,
 )
+from streamkit.tasks.resources import Resources, own_resources
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.state_directory import Release, StateDirectory
 from streamkit.topology.failures import Policies
+from streamkit.topology.operators.asynchronous import AsyncNode
 from streamkit.topology.operators.guards import GuardNode
 from streamkit.topology.operators.node import Node, SourceNode
 from streamkit.topology.plan import LinkedTopology, NodeKind, NodeSpec, Subtopology
@@ -77,6 +79,7 @@ class TaskEnvironment:
     reads_committed: bool = False
     policies: Policies = NO_POLICIES
     savepoint: Savepoint | None = None
+    resources: Resources = field(default_factory=own_resources)
     global_stores: Mapping[str, Any] = field(default_factory=dict)
     listeners: Listeners = NO_LISTENERS
 
@@ -122,12 +125,13 @@ class StreamTask:
         self._committed: dict[TopicPartition, int] = {}
         self._topic_ids: dict[str, UUID] = {}
         self._has_punctuated = False
+        self._concurrency = 0
 
     @property
     def has_uncommitted(self) -> bool:
         """Whether anything was processed since the last commit."""
         return self._has_punctuated or any(
-            queue.position != self._committed.get(tp)
+            self._position(tp, queue) != self._committed.get(tp)
             for tp, queue in (self._group.queues.items() if self._group else ())
         )
 
@@ -240,10 +244,10 @@ class StreamTask:
         self._restoration = Restoration(self._state, restores, watch)
         return self._restoration.positions()
 
-    def restore_slice(self) -> list[TopicPartition]:
+    def restore_slice(self, *, is_busy: bool) -> list[TopicPartition]:
         """Restore a little; returns the changelogs that need no more fetching."""
         assert self._restoration is not None, f"task {self.id} is not restoring"
-        return self._restoration.run()
+        return self._restoration.run(is_busy=is_busy)
 
     @property
     def has_restore_work(self) -> bool:
@@ -261,8 +265,12 @@ class StreamTask:
         assert self._state is not None
         assert self._prepared is not None
         self._build_stores(self._state)
+        self.context.connections = {spec.name: spec.stores for spec in self.subtopology.nodes}
         self._linked = self.subtopology.link(self.context, self._guarded)
         self._linked.init()
+        self._concurrency = max(
+            (n.concurrency for n in self._linked.nodes if isinstance(n, AsyncNode)), default=0
+        )
         queues = {
             tp: PartitionQueue(
                 tp,
@@ -324,6 +332,8 @@ class StreamTask:
         """Process up to `limit` records; returns how many. Raises FatalError for a user's error."""
         group, failures = self._group, self.context.failures
         assert group is not None, f"task {self.id} is not running"
+        if self._concurrency:
+            return self._process_async(group, limit, now_ms)
         while now_ms >= failures.due_ms:
             try:
                 done = group.run(limit, now_ms)
@@ -336,6 +346,31 @@ class StreamTask:
                 return done
         return 0
 
+    def _process_async(self, group: PartitionGroup, limit: int, now_ms: float) -> int:
+        """Release what is done, and begin as many calls as there is room for."""
+        stage = self.context.stage
+        self._environment.resources.loop.step()
+        released = stage.release(now_ms)
+        room = min(limit, self._concurrency - stage.pending)
+        if room <= 0:
+            return released
+        try:
+            return released + group.run(room, now_ms)
+        except Exception as error:  # the task's edge: whatever user code raises
+            stage.fail(error)
+            group.pass_over()
+            return released + 1
+
+    @property
+    def has_pending_calls(self) -> bool:
+        """Whether async calls are not through."""
+        return self.context.stage.pending > 0
+
+    def _position(self, tp: TopicPartition, queue: PartitionQueue) -> int:
+        """Up to where a commit may go: what async calls are not through with stays."""
+        first = self.context.stage.first_offset(tp)
+        return queue.position if first is None else min(first, queue.position)
+
     def punctuate(self) -> None:
         """Run the punctuations by wall clock whose time has come."""
         if self.context.punctuate_by_wall_clock():
@@ -347,6 +382,8 @@ class StreamTask:
         waits: list[float] = [self.context.wall_clock_due_ms - self._environment.now_ms()]
         if self.context.failures.due_ms > now_ms:
             waits.append(self.context.failures.due_ms - now_ms)
+        if self.context.stage.due_ms > now_ms:
+            waits.append(self.context.stage.due_ms - now_ms)
         return min(waits)
 
     def flush(self) -> None:
@@ -364,9 +401,9 @@ class StreamTask:
         if self._group is None:
             return {}
         return {
-            tp: (queue.position, encode_partition_time(queue.source.partition_time))
+            tp: (self._position(tp, queue), encode_partition_time(queue.source.partition_time))
             for tp, queue in self._group.queues.items()
-            if queue.position != self._committed.get(tp)
+            if self._position(tp, queue) != self._committed.get(tp)
         }
 
     def on_committed(
@@ -426,6 +463,7 @@ class StreamTask:
             environment.partition_count,
             environment.policies,
             environment.savepoint,
+            environment.resources,
         )
         context.global_stores = environment.global_stores
         return context
@@ -437,6 +475,7 @@ class StreamTask:
         return GuardNode(node, failures.at_operator, spec.kind is NodeKind.SINK)
 
     def _close_operators(self) -> None:
+        self.context.stage.close()
         if self._linked is not None:
             self._linked.close()
             self._linked = None

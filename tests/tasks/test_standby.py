@@ -6,9 +6,10 @@ import random
 from collections import Counter
 
 from streamkit.common.model import TaskId, TopicPartition
+from streamkit.state.bulk_load import RECORDS_MAX
 from streamkit.tasks import messages as m
 from streamkit.tasks.listeners import Listeners, SuspendReason
-from streamkit.tasks.restoration import SLICE_RECORDS
+from streamkit.tasks.restoration import BULK_LAG_MIN, SLICE_RECORDS
 from streamkit.tasks.standby import StandbyPhase
 
 TEXT = ["the cat sat", "on the mat", "the end"] * 7
@@ -293,3 +294,34 @@ def test_roles_at_random_lose_and_double_nothing(cluster, make_worker):
     for worker in workers:
         worker.run(20)
         assert stored(worker) == {word: rounds * n for word, n in COUNTS.items()}
+
+
+def test_far_behind_is_loaded_in_bulk_and_the_rest_record_by_record(cluster, make_worker):
+    count = BULK_LAG_MIN + 2 * RECORDS_MAX
+    changes(cluster, count)
+    worker = make_worker()
+    worker.assign("0_0", "1_0")
+    worker.run(5)
+    while not worker.processor.tasks[COUNT].is_running:
+        worker.step()
+    assert len(stored(worker)) == count
+    feed(cluster)
+    worker.run()
+    assert cluster.table("output") == COUNTS
+
+
+def test_standby_given_up_in_the_middle_of_a_load_loses_nothing(cluster, make_worker):
+    count = BULK_LAG_MIN + RECORDS_MAX
+    changes(cluster, count)
+    worker = make_worker()
+    worker.assign(standby=("1_0",))
+    while (standby := worker.processor.standbys.tasks.get(COUNT)) is None or not standby.restored:
+        worker.step()
+    restored = standby.restored
+    assert restored < RECORDS_MAX
+    worker.said.clear()
+    worker.assign("0_0", "1_0")
+    worker.run(400)
+    assert len(stored(worker)) == count
+    begun = [each.positions for each in worker.said if isinstance(each, m.StartFetching)]
+    assert [each[CHANGELOG] for each in begun if CHANGELOG in each] == [restored]

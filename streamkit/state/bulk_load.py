@@ -1,0 +1,71 @@
+"""Changelog records of one store, gathered and loaded sorted, each key once.
+
+A store that is far behind is not written record by record: what counts of some ten thousand
+records is their last value for each key, and a backend takes sorted entries as a whole, beside
+its log and its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Final, cast
+
+from streamkit.state.formats import encode_value
+
+RECORDS_MAX: Final = 32_768
+BYTES_MAX: Final = 16 * 1024 * 1024
+
+LoadedEntry = tuple[bytes, bytes | None]
+Load = Callable[[Sequence[LoadedEntry]], None]
+"""Takes entries in the order of their keys, each key once; None deletes."""
+
+
+class BulkLoad:
+    """What was gathered for one store; nothing of it is stored before `flush`."""
+
+    __slots__ = ("_gathered", "_load", "_stored_key", "count", "size_bytes")
+
+    def __init__(self, load: Load, stored_key: Callable[[bytes], bytes] | None) -> None:
+        self.count = 0
+        self.size_bytes = 0
+        self._load = load
+        self._stored_key = stored_key
+        self._gathered: dict[bytes | None, tuple[bytes | None, int]] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to flush."""
+        return self.count >= RECORDS_MAX or self.size_bytes >= BYTES_MAX
+
+    def add(
+        self,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        timestamps: Sequence[int],
+    ) -> None:
+        """Gather changes, in the changelog's order."""
+        self._gathered.update(zip(keys, zip(values, timestamps, strict=True), strict=True))
+        self.count += len(keys)
+        self.size_bytes += sum(map(len, filter(None, values)))
+
+    def flush(self) -> None:
+        """Load what was gathered."""
+        gathered, self._gathered = self._gathered, {}
+        self.count = self.size_bytes = 0
+        gathered.pop(None, None)
+        if gathered:
+            # Nothing but None is no key, and that was taken out.
+            self._load(self._entries(cast(dict[bytes, tuple[bytes | None, int]], gathered)))
+
+    def _entries(self, gathered: dict[bytes, tuple[bytes | None, int]]) -> list[LoadedEntry]:
+        stored_key = self._stored_key
+        if stored_key is not None:
+            gathered = {stored_key(key): held for key, held in gathered.items()}
+        return [
+            (key, None if value is None else encode_value(value, timestamp))
+            for key, (value, timestamp) in sorted(gathered.items(), key=_key_of)
+        ]
+
+
+_key_of = itemgetter(0)
