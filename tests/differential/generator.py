@@ -346,6 +346,36 @@ def global_joins(seed: int) -> Case:
     return builder.case()
 
 
+def foreign_key_joins(seed: int) -> Case:
+    """Tables joined by a foreign key in their rows, with other tables and with what came of it."""
+    builder = Builder(seed)
+    chance = builder.chance
+    for _ in range(chance.randint(1, 3)):
+        builder.source_table()
+    for _ in range(chance.randint(0, 2)):
+        builder.table_operator()
+    for _ in range(chance.randint(1, 3)):
+        key = ["value | mod:3 | text", "key", "key | null_on:c", "value | mod:2 | text | null_on:1"]
+        pair = {"of": chance.choice(builder.tables), "with": chance.choice(builder.tables)}
+        fields = {**pair, "foreign_key": chance.choice([*key, "const:a"]), **builder.named()}
+        if chance.random() < 0.2:
+            fields |= {"partitioner": "int:0", "other_partitioner": "int:0"}
+        fn = chance.choice(["sum", "subtract", "max", "first", "last", "sum | null_on:4"])
+        store = builder.store(0.4, value="long") if chance.random() < 0.5 else {}
+        kind = chance.choice(["join", "left_join"])
+        builder.tables.append(builder.add(kind, **fields, fn=fn, **store))
+        if chance.random() < 0.3:
+            builder.table_operator()
+    for of in builder.tables:
+        if chance.random() < 0.6:
+            builder.write_table(of)
+    case = builder.case()
+    for event in case["input"]:
+        if chance.random() < 0.5:
+            event["key"] = chance.choice(["0", "1", "2"])
+    return case | {"read": {"internal": chance.random() < 0.3}}
+
+
 def suppressions(seed: int) -> Case:
     """Tables, windowed and not, whose changes are held back."""
     builder = Builder(seed)
@@ -445,6 +475,7 @@ FAMILIES: dict[str, Callable[[int], Case]] = {
     "stream_joins": stream_joins,
     "suppressions": suppressions,
     "global_joins": global_joins,
+    "foreign_key_joins": foreign_key_joins,
 }
 
 

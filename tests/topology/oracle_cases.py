@@ -288,10 +288,10 @@ def to(of: sk.Stream[Any, Any], op: Op, results: dict[str, Any]) -> object:
     return None
 
 
-def partitioner_of(op: Op) -> Callable[..., Any] | None:
-    if "partitioner" not in op:
+def partitioner_of(op: Op, field: str = "partitioner") -> Callable[..., Any] | None:
+    if field not in op:
         return None
-    choose = expression(op["partitioner"])
+    choose = expression(op[field])
 
     def partition(topic: str, key: Any, value: Any, count: int) -> Any:
         chosen = choose(key, value)
@@ -351,7 +351,9 @@ def join(of: Any, op: Op, results: dict[str, Any]) -> object:
     if isinstance(other, sk.GlobalTable):
         options = {"on": expression(op["key_fn"]), "with_key": True, **named(op)}
         return getattr(of, op["op"])(other, combine, **options)
-    if not isinstance(other, sk.Table) or "grace_ms" in op or "foreign_key" in op:
+    if "foreign_key" in op:
+        return join_by_foreign_key(of, op, other)
+    if not isinstance(other, sk.Table) or "grace_ms" in op:
         raise NotInScopeError("join of this kind")
     if isinstance(of, sk.Table):
         method = getattr(of, op["op"])
@@ -365,6 +367,19 @@ def join(of: Any, op: Op, results: dict[str, Any]) -> object:
         raise TopologyError("a stream has no outer join with a table")
     given = sk.Stream(of._scope, of._node, *sides_here, is_rekeyed=of._is_rekeyed)
     return getattr(given, op["op"])(other, combine, with_key=True, **named(op))
+
+
+def join_by_foreign_key(of: sk.Table[Any, Any], op: Op, other: sk.Table[Any, Any]) -> object:
+    combine = combiner(op["fn"])
+    return getattr(of, op["op"])(
+        other,
+        lambda a, b: combine(None, a, b),
+        on=expression(op["foreign_key"]),
+        partitioner=partitioner_of(op),
+        other_partitioner=partitioner_of(op, "other_partitioner"),
+        **row_value(op),
+        **stored(op),
+    )
 
 
 def join_streams(of: Any, op: Op, other: Any) -> object:

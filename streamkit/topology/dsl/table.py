@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.foreign_keys import ForeignKeyJoin, ForeignKeyPlan
 from streamkit.topology.dsl.joins import TableJoin, table_table
 from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.repartition import Partitioner
 from streamkit.topology.dsl.rows import DerivedRows, Found, Rows
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
@@ -67,6 +69,16 @@ class Table(Generic[K, V]):
     def rows(self) -> Rows:
         """What is behind it, for operators further down."""
         return self._rows
+
+    @property
+    def key_side(self) -> Side:
+        """What is known of its keys."""
+        return self._key
+
+    @property
+    def value_side(self) -> Side:
+        """What is known of its rows."""
+        return self._value
 
     @property
     def node(self) -> GraphNode:
@@ -181,6 +193,7 @@ class Table(Generic[K, V]):
             name=name,
         )
 
+    @overload
     def join(
         self,
         other: Table[K, V2],
@@ -190,11 +203,49 @@ class Table(Generic[K, V]):
         name: str | None = None,
         store: Materialized | None = None,
         node: str | None = None,
+    ) -> Table[K, R]: ...
+
+    @overload
+    def join(
+        self,
+        other: Table[K2, V2],
+        joiner: Callable[[V, V2], R],
+        *,
+        on: Callable[[K, V], K2 | None],
+        partitioner: Partitioner | None = None,
+        other_partitioner: Partitioner | None = None,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, R]: ...
+
+    def join(
+        self,
+        other: Table[Any, V2],
+        joiner: Callable[[V, V2], R],
+        *,
+        on: Callable[[K, V], Any] | None = None,
+        partitioner: Partitioner | None = None,
+        other_partitioner: Partitioner | None = None,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
     ) -> Table[K, R]:
-        """A row `joiner(row, other_row)` for each key that both tables have."""
+        """A row `joiner(row, other_row)` for each key that both tables have.
+
+        With `on(key, row)` for each row whose foreign key, which that gives, the other table has;
+        `partitioner` and `other_partitioner` tell how the tables' topics are partitioned, where
+        that is not by the keys' hash.
+        """
+        if on is not None:
+            how = ForeignKeyJoin(joiner, on, False, partitioner, other_partitioner)
+            return self._join_foreign(other, how, value, materialized(name, store), node)
         join = TableJoin(joiner, keeps_left=False, keeps_right=False)
         return self._join(other, join, joiner, value, materialized(name, store), node)
 
+    @overload
     def left_join(
         self,
         other: Table[K, V2],
@@ -204,8 +255,40 @@ class Table(Generic[K, V]):
         name: str | None = None,
         store: Materialized | None = None,
         node: str | None = None,
+    ) -> Table[K, R]: ...
+
+    @overload
+    def left_join(
+        self,
+        other: Table[K2, V2],
+        joiner: Callable[[V, V2 | None], R],
+        *,
+        on: Callable[[K, V], K2 | None],
+        partitioner: Partitioner | None = None,
+        other_partitioner: Partitioner | None = None,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
+    ) -> Table[K, R]: ...
+
+    def left_join(
+        self,
+        other: Table[Any, V2],
+        joiner: Callable[[V, V2 | None], R],
+        *,
+        on: Callable[[K, V], Any] | None = None,
+        partitioner: Partitioner | None = None,
+        other_partitioner: Partitioner | None = None,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        store: Materialized | None = None,
+        node: str | None = None,
     ) -> Table[K, R]:
         """A row for each of this table's; `joiner` gets None where the other has none."""
+        if on is not None:
+            how = ForeignKeyJoin(joiner, on, True, partitioner, other_partitioner)
+            return self._join_foreign(other, how, value, materialized(name, store), node)
         join = TableJoin(joiner, keeps_left=True, keeps_right=False)
         return self._join(other, join, joiner, value, materialized(name, store), node)
 
@@ -268,6 +351,18 @@ class Table(Generic[K, V]):
         here = (self._key, sides.chosen(value, joiner, sides.whole))
         made, rows, store = table_table(self._scope, self, other, join, here, choice, node)
         return Table(self._scope, made, *here, rows, store)
+
+    def _join_foreign(
+        self,
+        other: Table[Any, Any],
+        how: ForeignKeyJoin,
+        value: type[R] | Serde[R] | None,
+        choice: Materialized | None,
+        node: str | None,
+    ) -> Table[K, R]:
+        here = (self._key, sides.chosen(value, how.joiner, sides.whole))
+        plan = ForeignKeyPlan(self._scope, (self, other), how, here, choice, node)
+        return Table(self._scope, plan.add(), *here, plan.rows, plan.rows.kept_in)
 
     def _filter(
         self,

@@ -36,7 +36,7 @@ def table_of_topic(
         builder.add_source(source_spec(scope, source, (topic,), None, how), how.offset_reset)
         place = Place("table()", node, f"topic {topic}", how.line)
         sides_here = (how.key, how.value)
-        _write_table_source(scope, builder, (node, source), (store, rows), sides_here, place)
+        write_table_source(scope, builder, (node, source), (store, rows), sides_here, place)
 
     return graph.add(GraphNode(node, write)), rows
 
@@ -61,12 +61,12 @@ def table_of_stream(
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         place = Place("to_table()", node, f"store {store.name}", line)
-        _write_table_source(scope, builder, (node, *parents), (store, rows), here, place)
+        write_table_source(scope, builder, (node, *parents), (store, rows), here, place)
 
     return scope.graph.add(GraphNode(node, write), parent), rows
 
 
-def _write_table_source(
+def write_table_source(
     scope: Scope,
     builder: PhysicalBuilder,
     names: tuple[str, ...],
@@ -74,6 +74,7 @@ def _write_table_source(
     here: tuple[Side, Side],
     place: Place,
 ) -> None:
+    """Write a table's source; `names` are its own and its parents'."""
     node, *parents = names
     store, rows = kept
     stores = []

@@ -63,6 +63,10 @@ class PhysicalBuilder:
         self._internal[topic.name] = topic
         return self._full(topic.name)
 
+    def full_name(self, topic: str) -> str:
+        """A topic's full name: internal ones have the application id in front."""
+        return self._full(topic)
+
     def add_source(self, spec: NodeSpec, offset_reset: str | None) -> None:
         """Add a source; topics by their short names."""
         for topic in spec.topics:
