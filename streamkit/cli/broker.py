@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ import click
 from streamkit.broker.node import Node
 from streamkit.broker.settings import settings_for
 from streamkit.cli.configuration import read_settings, settings_options
+from streamkit.cli.logs import log_options, log_to_stderr
 from streamkit.common.processes import end_with_parent
 from streamkit.common.seams import Seams
 from streamkit.common.system import run_loop, system_seams
@@ -30,6 +30,7 @@ def command() -> None:
 @click.option("--listen", metavar="HOST:PORT", default=DEFAULT_LISTEN, show_default=True)
 @click.option("--data", metavar="DIR", default=DEFAULT_DATA, show_default=True)
 @settings_options
+@log_options("warning")
 @click.option("--ready-file", hidden=True, help="Gets the address when the broker answers.")
 @click.option("--quiet", is_flag=True, hidden=True, help="Print nothing when ready.")
 def start(
@@ -37,6 +38,8 @@ def start(
     data: str,
     assignments: Sequence[str],
     config: str | None,
+    log_format: str,
+    log_level: str,
     ready_file: str | None,
     quiet: bool,
 ) -> None:
@@ -45,7 +48,7 @@ def start(
     The data directory is formatted when it is empty.
     """
     end_with_parent()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(log_format, log_level)
     seams = system_seams()
     settings = settings_for(listen, data, read_settings(seams.disk, assignments, config))
     run_loop(_serve(Node(settings, seams), seams, ready_file, quiet))

@@ -9,11 +9,11 @@ import click
 from streamkit.broker.child import start_broker
 from streamkit.cli import program as programs
 from streamkit.cli.configuration import DEFAULT_LISTEN, read_settings, settings_options
+from streamkit.cli.logs import log_to_stderr
 from streamkit.cli.variant import codec_variant
 from streamkit.cli.worker import (
     WorkerCommand,
     as_options,
-    log_to_stderr,
     run_worker,
     settings_of,
     supervise,

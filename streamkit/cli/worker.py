@@ -15,6 +15,7 @@ import click
 from streamkit.app import App
 from streamkit.cli import program as programs
 from streamkit.cli.configuration import read_settings, settings_options
+from streamkit.cli.logs import log_options, log_to_stderr
 from streamkit.cli.variant import warn_if_interpreted
 from streamkit.client.client import Client
 from streamkit.common.errors import StreamkitError, UsageError
@@ -36,6 +37,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 @click.option("--bootstrap", metavar="HOST:PORT[,...]", help="The cluster; or bootstrap.servers.")
 @click.option("--processes", type=click.IntRange(1), help="Worker processes; restarted on a crash.")
 @settings_options
+@log_options("info")
 @click.option("--slot", type=int, hidden=True, help="Which of the supervisor's children this is.")
 @click.option("--process-id", type=UUID, hidden=True, help="The supervisor's process id.")
 def command(
@@ -44,6 +46,8 @@ def command(
     processes: int | None,
     assignments: Sequence[str],
     config: str | None,
+    log_format: str,
+    log_level: str,
     slot: int | None,
     process_id: UUID | None,
 ) -> int:
@@ -52,7 +56,7 @@ def command(
     A stop drains: work in hand is finished and committed, then the group is left.
     """
     end_with_parent()
-    log_to_stderr()
+    log_to_stderr(log_format, log_level)
     seams = system_seams()
     given = read_settings(seams.disk, assignments, config)
     if bootstrap is not None:
@@ -66,6 +70,7 @@ def command(
     if processes is None or slot is not None:
         return run_worker(app, settings, seams, slot=slot or 0, process_id=process_id)
     options = as_options(assignments, config)
+    options += ["--log-format", log_format, "--log-level", log_level]
     if bootstrap is not None:
         options += ["--bootstrap", bootstrap]
     return supervise(app, settings, seams, WorkerCommand(program, tuple(options)), processes)
@@ -87,13 +92,6 @@ def as_options(assignments: Sequence[str], config: str | None) -> list[str]:
     """The settings as they were typed: a secret in a file stays in that file."""
     options = [text for pair in assignments for text in ("--set", pair)]
     return options if config is None else ["--config", config, *options]
-
-
-def log_to_stderr() -> None:
-    """Warnings and what happens to the group go to standard error."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
 
 
 def settings_of(app: App, given: Mapping[str, object]) -> StreamsSettings:
