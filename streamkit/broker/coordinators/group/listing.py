@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from streamkit.broker.coordinators.group.state import GroupShard
 
-CLASSIC = "Classic"
-CONSUMER = "Consumer"
-STREAMS = "Streams"
+CLASSIC = "classic"
+CONSUMER = "consumer"
+STREAMS = "streams"
 EMPTY = "Empty"
 
 

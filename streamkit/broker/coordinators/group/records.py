@@ -25,6 +25,7 @@ from kio.static.constants import EntityType
 
 from streamkit.common.errors import StorageError
 from streamkit.protocol.entities import checked_reader
+from streamkit.protocol.walk import encode_uvarint
 
 C = TypeVar("C")
 
@@ -109,7 +110,7 @@ class OffsetCommitKey:
     partition: int = field(metadata=_as("int32"))
 
 
-@_value(0, 1, newest=4, written=3, flexible_from=4)
+@_value(0, 1, newest=4, written=4, flexible_from=4)
 class OffsetCommitValue:
     """An offset, when it was committed, and the topic it was committed for."""
 
@@ -516,11 +517,32 @@ def encode_value(record: Record) -> bytes | None:
     if record.value is None:
         return None
     number = KEY_TYPES[type(record.key)]
-    version = _written_version(number, record.value)
+    version = VALUE_CLASSES[number].written
     buffer = io.BytesIO()
     buffer.write(version.to_bytes(2, "big"))
-    _value_writer(number, version)(buffer, record.value)
+    if isinstance(record.value, ConsumerGroupMemberMetadataValue):
+        _write_member(buffer, number, record.value)
+    else:
+        _value_writer(number, version)(buffer, record.value)
     return buffer.getvalue()
+
+
+def _write_member(
+    buffer: io.BytesIO, number: int, member: ConsumerGroupMemberMetadataValue
+) -> None:
+    """A member with its one tagged field, which kio would write without the null marker.
+
+    Kafka takes the field's absence for an empty entity, so null is said: one byte, 0.
+    """
+    classic = member.classic_member_metadata
+    plain = dataclasses.replace(member, classic_member_metadata=None)
+    _value_writer(number, 0)(buffer, plain)
+    buffer.seek(-1, io.SEEK_END)
+    tagged = io.BytesIO(b"\0")
+    if classic is not None:
+        tagged.write(b"\1")
+        entity_writer(ClassicMemberMetadata)(tagged, classic)
+    buffer.write(b"\1\0" + encode_uvarint(len(tagged.getvalue())) + tagged.getvalue())
 
 
 def decode(key: bytes, value: bytes | None) -> Record | None:
@@ -547,13 +569,6 @@ def _decode(number: int, key: bytes, value: bytes | None) -> Record | None:
         return None
     entity, _ = _value_reader(number, version)(value, 2)
     return Record(decoded_key, _as_newest(form.cls, entity))
-
-
-def _written_version(number: int, value: Any) -> int:
-    """An offset is written at version 3 unless it has a topic id, as Kafka does (KIP-848)."""
-    if isinstance(value, OffsetCommitValue) and value.topic_id is not None:
-        return 4
-    return VALUE_CLASSES[number].written
 
 
 def _as_newest(cls: type[Any], entity: Any) -> Any:

@@ -146,8 +146,9 @@ def _join_and_downgrade(
     is_stale = step.epoch > group.assignment_epoch
     why = f"{member.member_id} came back with another subscription" if is_stale else None
     out = downgrade(group, (), env, joining=member, rebalance=why)
-    # The rest of the round concerns a group that is gone.
-    out.answer(ticket, _answer(replace(member, epoch=group.epoch)))
+    # The rest of the round concerns a group that is gone. With a stale target the member has the
+    # epoch of one that joins: its SyncGroup will send it to join again, as all others.
+    out.answer(ticket, _answer(member if is_stale else replace(member, epoch=group.epoch)))
     return out
 
 

@@ -1,0 +1,64 @@
+"""The scripts of consumer groups: Apache Kafka still answers so, and our broker over its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamkit.testing.broker import Broker
+from tests.group_script import run_on
+from tests.harness import ROOT
+
+pytestmark = pytest.mark.judge
+
+KAFKA = Path(__file__).parent / "kafka"
+SCRIPTS = sorted((ROOT / "tests/broker/coordinators/consumer_scripts").glob("*.txt"))
+LANES = 3
+"""Scripts that run at once: some have deadlines."""
+SETTINGS = {
+    "group.consumer.assignment.interval.ms": "0",
+    "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.num.partitions": "3",
+    "offsets.topic.replication.factor": "1",
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.min.heartbeat.interval.ms": "200",
+}
+
+
+@pytest.fixture(params=["ours", "kafka"])
+def bootstrap(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "ours":
+        with Broker(config=SETTINGS) as broker:
+            yield broker.bootstrap
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = tmp_path / "kafka"
+    settings = [f"{key}={value}" for key, value in SETTINGS.items()]
+    subprocess.check_call([str(KAFKA), "start", str(data), str(port), *settings])
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        subprocess.check_call([str(KAFKA), "stop", str(data), "KILL"])
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def test_answers_are_as_recorded(bootstrap: str) -> None:
+    async def scenario() -> list[str]:
+        lanes = asyncio.Semaphore(LANES)
+
+        async def run(path: Path) -> str:
+            async with lanes:
+                return await run_on(bootstrap, path.read_text(), path.stem)
+
+        return await asyncio.gather(*map(run, SCRIPTS))
+
+    for path, answered in zip(SCRIPTS, asyncio.run(scenario()), strict=True):
+        assert answered == path.read_text(), path.name
