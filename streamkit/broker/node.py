@@ -46,12 +46,14 @@ from streamkit.broker.log.settings import LogSettings
 from streamkit.broker.markers import MarkerWriter
 from streamkit.broker.metadata import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, ClusterMetadata
 from streamkit.broker.metrics import BrokerMetrics
+from streamkit.broker.metrics_view import NodeView
 from streamkit.broker.replicas import Replicas, TopicSettings
 from streamkit.broker.server import Dispatcher
 from streamkit.broker.settings import BrokerSettings, Endpoint
 from streamkit.broker.upkeep import LogUpkeep
 from streamkit.broker.verification import TransactionVerifier
 from streamkit.common.errors import FatalError, StorageError, UsageError
+from streamkit.common.process_metrics import process_families
 from streamkit.common.seams import Seams
 from streamkit.net.server import FrameServer
 from streamkit.protocol.errors import ApiError
@@ -235,29 +237,33 @@ class Node:
         quorum.on_image(TopicNews(groups).on_image)
         await self._membership.unfence()
         self._start_upkeep(self._directory, replicas, metadata)
-        self.dispatcher.serve(
-            BrokerParts(
-                settings,
-                seams,
-                properties.cluster_id,
-                metadata,
-                replicas,
-                groups,
-                elections,
-                transactions,
-                transaction_elections,
-                TransactionVerifier(transactions, settings, seams.clock),
-                markers,
-                FetchSessions(
-                    settings.max_incremental_fetch_session_cache_slots,
-                    lambda: 1 + seams.random.randrange(SESSION_IDS),
-                ),
-                self.metrics,
-            )
+        parts = BrokerParts(
+            settings,
+            seams,
+            properties.cluster_id,
+            metadata,
+            replicas,
+            groups,
+            elections,
+            transactions,
+            transaction_elections,
+            TransactionVerifier(transactions, settings, seams.clock),
+            markers,
+            FetchSessions(
+                settings.max_incremental_fetch_session_cache_slots,
+                lambda: 1 + seams.random.randrange(SESSION_IDS),
+            ),
+            self.metrics,
         )
+        self.metrics.registry.add_collector(NodeView(parts, self._count_connections))
+        self.metrics.registry.add_collector(process_families(seams.disk))
+        self.dispatcher.serve(parts)
         if self.endpoint is not None:
             self.endpoint.serve(replicas)
         logger.info("node %d serves %s at %s", settings.node_id, settings.data_dir, self.bootstrap)
+
+    def _count_connections(self) -> int:
+        return 0 if self._server is None else self._server.connection_count
 
     async def _start_endpoint(self, address: str) -> None:
         endpoint = OperatorEndpoint(address, self._seams, self.metrics)

@@ -50,12 +50,14 @@ class Partition:
         "_start_task",
         "index",
         "insync_count",
+        "is_deleted",
         "is_internal",
         "is_leader",
         "is_offline",
         "leadership",
         "log",
         "min_insync_replicas",
+        "replica_count",
         "topic",
         "topic_id",
         "watch",
@@ -73,7 +75,9 @@ class Partition:
         self.leadership = Leadership(NO_LEADER, -1)
         self.is_leader = False
         self.is_offline = False
+        self.is_deleted = False
         self.insync_count = 1
+        self.replica_count = 1
         self.min_insync_replicas = 1
         self.watch = WatchList()
         self._clock = clock
@@ -191,8 +195,11 @@ class Partition:
             self.fail(error)
 
     def fail(self, error: StorageError) -> ApiError:
-        """Take the partition offline; returns the error that requests get."""
-        if not self.is_offline:
+        """Take the partition offline; returns the error that requests get.
+
+        A flush may meet the folder of a log that is being deleted: that is no error of the disk.
+        """
+        if not self.is_offline and not self.is_deleted:
             logger.error("%s is offline: %s", self, error)
             self.go_offline()
             self._on_disk_error(error)

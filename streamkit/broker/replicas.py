@@ -139,6 +139,7 @@ class Replicas:
             if partition is None:
                 return
         partition.insync_count = len(state.isr)
+        partition.replica_count = len(state.replicas)
         leadership = Leadership(state.leader, state.leader_epoch)
         if leadership == partition.leadership:
             return
@@ -192,6 +193,7 @@ class Replicas:
         for key in (partition.topic, partition.topic_id):
             if self._by_key.get((key, partition.index)) is partition:
                 del self._by_key[key, partition.index]
+        partition.is_deleted = True
         was_leader = partition.is_leader
         partition.lead(Leadership(-1, partition.leadership.epoch), is_leader=False)
         if was_leader:
