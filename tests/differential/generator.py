@@ -376,6 +376,36 @@ def foreign_key_joins(seed: int) -> Case:
     return case | {"read": {"internal": chance.random() < 0.3}}
 
 
+def aggregates(seed: int) -> Case:
+    """Grouped streams made tables, and what is made of these: filters, groups, joins."""
+    builder = Builder(seed)
+    chance = builder.chance
+    of = builder.source_stream()
+    for _ in range(chance.randint(1, 2)):
+        again = rekeyed(builder, of)
+        group = builder.add("group_by_key", of=again, key="string", value="long", **builder.named())
+        kind = chance.choice(["count", "reduce", "aggregate"])
+        fields: dict[str, dict[str, Any]] = {
+            "count": {},
+            "reduce": {"fn": chance.choice(["sum", "max", "last"])},
+            "aggregate": {
+                "fn": chance.choice(["sum", "max", "sum | null_on:4"]),
+                "init": chance.choice([0, 5]),
+            },
+        }
+        extra = {"value": "long"} if kind == "aggregate" else {}
+        aggregate = builder.add(kind, of=group, **fields[kind], **builder.store(**extra))
+        builder.tables.append(aggregate)
+    for _ in range(chance.randint(1, 4)):
+        builder.table_operator()
+    if chance.random() < 0.4:
+        join_tables(builder)
+    for of in builder.tables:
+        if chance.random() < 0.7:
+            builder.write_table(of)
+    return builder.case()
+
+
 def suppressions(seed: int) -> Case:
     """Tables, windowed and not, whose changes are held back."""
     builder = Builder(seed)
@@ -474,6 +504,7 @@ FAMILIES: dict[str, Callable[[int], Case]] = {
     "cogroups": cogroups,
     "stream_joins": stream_joins,
     "suppressions": suppressions,
+    "aggregates": aggregates,
     "global_joins": global_joins,
     "foreign_key_joins": foreign_key_joins,
 }

@@ -422,7 +422,7 @@ class StoreNode(Node):
 
 @cython.cclass
 class CountNode(StoreNode):
-    """Counts the records of each key."""
+    """Counts the records of each key; as in Kafka Streams the old value of a new row is 0."""
 
     @cython.ccall
     def process(self, key, value, timestamp: cython.longlong, headers):
@@ -431,7 +431,7 @@ class CountNode(StoreNode):
             self.context.drop(f"{self.name}: null key or value")
             return
         entry = self.get(key)
-        old = None
+        old = 0
         new = 1
         if entry is not None:
             old = entry[0]
@@ -474,7 +474,10 @@ class ReduceNode(StoreNode):
 
 @cython.cclass
 class AggregateNode(StoreNode):
-    """`aggregator(key, value, aggregate)`, starting with `initializer()`; None deletes."""
+    """`aggregator(key, value, aggregate)`, starting with `initializer()`; None deletes.
+
+    As in Kafka Streams the old value of a new row is the initial one.
+    """
 
     initializer: object
     aggregator: object
@@ -493,7 +496,8 @@ class AggregateNode(StoreNode):
         entry = self.get(key)
         old = None
         if entry is None:
-            new = self.aggregator(key, value, self.initializer())
+            old = self.initializer()
+            new = self.aggregator(key, value, old)
         else:
             old = entry[0]
             then: cython.longlong = entry[1]
