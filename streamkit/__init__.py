@@ -19,17 +19,26 @@ if TYPE_CHECKING:
     from streamkit.topology.dsl.global_tables import GlobalTable as GlobalTable
     from streamkit.topology.dsl.grouped import GroupedStream as GroupedStream
     from streamkit.topology.dsl.grouped_table import GroupedTable as GroupedTable
+    from streamkit.topology.dsl.low_level import Topology as Topology
     from streamkit.topology.dsl.options import Materialized as Materialized
+    from streamkit.topology.dsl.processor import FixedKeyProcessor as FixedKeyProcessor
+    from streamkit.topology.dsl.processor import Processor as Processor
+    from streamkit.topology.dsl.stores import store as store
     from streamkit.topology.dsl.stream import Stream as Stream
     from streamkit.topology.dsl.table import Table as Table
     from streamkit.topology.dsl.topic import Topic as Topic
+    from streamkit.topology.dsl.views import View as View
     from streamkit.topology.dsl.windowed import WindowedStream as WindowedStream
     from streamkit.topology.dsl.windows import hopping as hopping
     from streamkit.topology.dsl.windows import session as session
     from streamkit.topology.dsl.windows import sliding as sliding
     from streamkit.topology.dsl.windows import tumbling as tumbling
     from streamkit.topology.dsl.windows import unlimited as unlimited
-    from streamkit.topology.plan import Topology as Topology
+    from streamkit.topology.failures import ErrorPolicy as ErrorPolicy
+    from streamkit.topology.failures import Failure as Failure
+    from streamkit.topology.failures import dead_letter as dead_letter
+    from streamkit.topology.failures import fail as fail
+    from streamkit.topology.failures import skip as skip
 
 __version__ = "0.1.0"
 
@@ -38,22 +47,31 @@ _PLACES = {
     "Broker": "streamkit.broker.embedded",
     "CogroupedStream": "streamkit.topology.dsl.cogrouped",
     "Context": "streamkit.topology.dsl.context",
+    "ErrorPolicy": "streamkit.topology.failures",
+    "Failure": "streamkit.topology.failures",
+    "FixedKeyProcessor": "streamkit.topology.dsl.processor",
     "GlobalTable": "streamkit.topology.dsl.global_tables",
     "GroupedStream": "streamkit.topology.dsl.grouped",
     "GroupedTable": "streamkit.topology.dsl.grouped_table",
     "KeyValue": "streamkit.state.interfaces",
     "KeyValueStore": "streamkit.state.interfaces",
     "Materialized": "streamkit.topology.dsl.options",
+    "Processor": "streamkit.topology.dsl.processor",
     "Record": "streamkit.common.model",
     "Stream": "streamkit.topology.dsl.stream",
     "Table": "streamkit.topology.dsl.table",
     "Topic": "streamkit.topology.dsl.topic",
-    "Topology": "streamkit.topology.plan",
+    "Topology": "streamkit.topology.dsl.low_level",
+    "View": "streamkit.topology.dsl.views",
     "Windowed": "streamkit.common.model",
     "WindowedStream": "streamkit.topology.dsl.windowed",
+    "dead_letter": "streamkit.topology.failures",
+    "fail": "streamkit.topology.failures",
     "hopping": "streamkit.topology.dsl.windows",
     "session": "streamkit.topology.dsl.windows",
+    "skip": "streamkit.topology.failures",
     "sliding": "streamkit.topology.dsl.windows",
+    "store": "streamkit.topology.dsl.stores",
     "tumbling": "streamkit.topology.dsl.windows",
     "unlimited": "streamkit.topology.dsl.windows",
 }
@@ -64,25 +82,34 @@ __all__ = [
     "Broker",
     "CogroupedStream",
     "Context",
+    "ErrorPolicy",
+    "Failure",
+    "FixedKeyProcessor",
     "GlobalTable",
     "GroupedStream",
     "GroupedTable",
     "KeyValue",
     "KeyValueStore",
     "Materialized",
+    "Processor",
     "Record",
     "Stream",
     "Table",
     "Topic",
     "Topology",
+    "View",
     "Windowed",
     "WindowedStream",
     "__version__",
     "client",
+    "dead_letter",
+    "fail",
     "hopping",
     "serdes",
     "session",
+    "skip",
     "sliding",
+    "store",
     "testing",
     "tumbling",
     "unlimited",

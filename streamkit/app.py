@@ -6,14 +6,18 @@ Declaring is free: importing a program makes no connection, starts no loop, touc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.serdes.serde import Serde
+from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl.decorator import ProcessorEnd, ProcessorInto, RekeyingInto
 from streamkit.topology.dsl.global_tables import GlobalTable, global_table
+from streamkit.topology.dsl.low_level import Topology as TopologyBuilder
 from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.resources import resource_of
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import Side, said
 from streamkit.topology.dsl.sources import TimestampChoice, consumed, write_source
@@ -21,8 +25,10 @@ from streamkit.topology.dsl.stream import Stream
 from streamkit.topology.dsl.table import Table
 from streamkit.topology.dsl.table_sources import table_of_topic
 from streamkit.topology.dsl.topic import Topic
+from streamkit.topology.failures import Policies, PolicyChoice, policy_of
 from streamkit.topology.graph.logical import GraphNode, StreamSource
 from streamkit.topology.graph.names import check_name
+from streamkit.topology.operators.asynchronous import CONCURRENCY
 from streamkit.topology.plan import Topology
 
 if TYPE_CHECKING:
@@ -50,11 +56,39 @@ class App:
     """
 
     def __init__(
-        self, application_id: str, /, *, config: Mapping[str, object] | None = None
+        self,
+        application_id: str,
+        /,
+        *,
+        config: Mapping[str, object] | None = None,
+        topology: TopologyBuilder | None = None,
+        on_error: PolicyChoice = None,
+        on_deserialization_error: PolicyChoice = None,
+        on_production_error: PolicyChoice = None,
+        on_dropped: PolicyChoice = None,
     ) -> None:
+        """`topology` is one of the Processor API.
+
+        The others say what is done about a record that fails: "fail" (the default), "skip",
+        `streamkit.dead_letter(topic)`, or a function of the `Failure` that gives one of them.
+        `on_error` is for all that have none of their own; `on_dropped` is for late records and
+        those without the key that an operator needs, which are counted and logged by default.
+        """
+        if not isinstance(application_id, str):
+            raise TopologyError(
+                f"App({application_id!r}): the application id is a text, as in App('shop')"
+            )
         self.id = check_name(application_id)
         self.config: dict[str, object] = {}
         self._scope = Scope()
+        self._topology = topology
+        general = policy_of(on_error)
+        self._policies = Policies(
+            policy_of(on_deserialization_error, "on_deserialization_error") or general,
+            general,
+            policy_of(on_production_error, "on_production_error") or general,
+            policy_of(on_dropped, "on_dropped"),
+        )
         self._compiled: tuple[int, Topology] | None = None
         if config:
             self.configure(config)
@@ -66,6 +100,11 @@ class App:
         """
         from streamkit.tasks.settings import StreamsSettings
 
+        if not isinstance(config, Mapping):
+            raise ConfigError(
+                f"config={config!r}: give a mapping of keys to values, as in "
+                "{'processing.guarantee': 'at_least_once'}"
+            )
         merged = {**self.config, **config}
         StreamsSettings.from_mapping({**merged, "application.id": self.id})
         if merged.get("topology.optimization", "none") != "none":
@@ -104,6 +143,7 @@ class App:
         timestamp: TimestampChoice = None,
         offset_reset: str | None = None,
         name: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> Stream[K, V]: ...
 
     @overload
@@ -116,6 +156,7 @@ class App:
         timestamp: TimestampChoice = None,
         offset_reset: str | None = None,
         name: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> Stream[K, V]: ...
 
     @overload
@@ -126,6 +167,7 @@ class App:
         timestamp: TimestampChoice = None,
         offset_reset: str | None = None,
         name: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> Stream[Any, Any]: ...
 
     def stream(
@@ -137,12 +179,14 @@ class App:
         timestamp: TimestampChoice = None,
         offset_reset: str | None = None,
         name: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> Stream[Any, Any]:
         """Read topics as a stream of records.
 
         `timestamp`: "record" (a negative one is fatal), "log_and_skip", "use_partition_time", or
-        a function of the record that gives milliseconds. `offset_reset`: where to begin without
-        a committed offset: "earliest", "latest", "none", "by_duration:PT1H".
+        a function of the record that gives milliseconds; "wall" is the clock. `offset_reset`:
+        where to begin without a committed offset: "earliest", "latest", "none",
+        "by_duration:PT1H". `on_error` is what is done with a record that cannot be read.
         """
         pattern = topic if isinstance(topic, re.Pattern) else None
         topics: list[TopicOrName] = list(more)
@@ -156,7 +200,7 @@ class App:
         node_name = graph.name_or_new(name, "KSTREAM-SOURCE-")
         source = StreamSource(names, pattern.pattern if pattern else None, offset_reset)
         write = write_source(self._scope, node_name, names, pattern, how)
-        node = graph.add(GraphNode(node_name, write, source))
+        node = graph.add(GraphNode(node_name, write, source, on_error=policy_of(on_error)))
         return Stream(self._scope, node, how.key, how.value)
 
     @overload
@@ -275,6 +319,8 @@ class App:
         to: Topic[K, R],
         name: str | None = None,
         stores: Mapping[str, str] | None = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> ProcessorInto[K, V, R]: ...
 
     @overload
@@ -285,6 +331,8 @@ class App:
         to: Topic[K2, R],
         name: str | None = None,
         stores: Mapping[str, str] | None = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> RekeyingInto[K, V, K2, R]: ...
 
     @overload
@@ -295,6 +343,8 @@ class App:
         to: None = None,
         name: str | None = None,
         stores: Mapping[str, str] | None = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> ProcessorEnd[K, V]: ...
 
     def processor(
@@ -304,12 +354,16 @@ class App:
         to: Topic[Any, Any] | None = None,
         name: str | None = None,
         stores: Mapping[str, str] | None = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> ProcessorInto[Any, Any, Any] | RekeyingInto[Any, Any, Any, Any] | ProcessorEnd[Any, Any]:
         """Declare the decorated function as a processor, and give it back unchanged.
 
         Its first parameter is the value, or `Record[K, V]`; stores (`KeyValue[K, V]`) and
         `Context` come by annotation. It returns R, `R | None`, `Iterator[R]`, or the same with
-        `Record[K, R]`. `stores` names the stores of store parameters.
+        `Record[K, R]`. `stores` names the stores of store parameters. `on_error` is what is done
+        about a record that it, its topic or its output fails with; `concurrency` is how many
+        calls of an `async def` may be under way in a task.
         """
 
         if not isinstance(source, Stream | Topic):
@@ -318,20 +372,51 @@ class App:
                 "@app.processor(words)"
             )
 
+        policy = policy_of(on_error)
+
         def declare(function: Callable[..., Any]) -> None:
-            stream = source if isinstance(source, Stream) else self.stream(source)
-            out = stream.process(function, name=name, stores=stores)
+            stream = source
+            if isinstance(stream, Topic):
+                stream = self.stream(stream, on_error=policy)
+            out = stream.process(
+                function, name=name, stores=stores, on_error=policy, concurrency=concurrency
+            )
             if to is not None:
-                out.to(to)
+                out.to(to, on_error=policy)
 
         return ProcessorEnd(declare) if to is None else ProcessorInto(declare)
+
+    def resource(self, factory: Callable[[], Iterator[R]] | Callable[[], AsyncIterator[R]]) -> R:
+        """Declare a generator that yields a resource: the default of processors' parameters.
+
+            @app.resource
+            def database() -> Iterator[Connection]:
+                with connect("orders.db") as connection:
+                    yield connection
+
+        One for each worker: opened when the first task starts, closed when the last has ended.
+        """
+        made: Any = resource_of(factory)
+        return made  # type: ignore[no-any-return]  # in a processor it is what is yielded
+
+    def add_state_store(self, store: StoreBuilder) -> StoreBuilder:
+        """Make a store known by its name, for the `stores=` of processor classes."""
+        if not isinstance(store, StoreBuilder):
+            raise TopologyError(f"add_state_store({store!r}): give streamkit.store(...)")
+        known = self._scope.stores.setdefault(store.name, store)
+        if known is not store:
+            raise TopologyError(f"a different store {store.name} has already been added")
+        return store
 
     @property
     def topology(self) -> Topology:
         """The compiled plan of what is declared so far. Raises TopologyError."""
-        version = self._scope.graph.version
+        low_level = self._topology.writers(self._scope) if self._topology is not None else ()
+        version = self._scope.graph.version + len(low_level)
         if self._compiled is None or self._compiled[0] != version:
-            self._compiled = (version, self._scope.graph.build(self.id, self._topic_configs()))
+            built = self._scope.graph.build(self.id, self._topic_configs(), low_level)
+            policies = replace(self._policies, by_operator=built.policies.by_operator)
+            self._compiled = (version, replace(built, policies=policies))
         return self._compiled[1]
 
     def worker(
@@ -401,5 +486,8 @@ def default_serde(config: Mapping[str, object], key: str) -> Side:
 
 
 def _names_of(topics: Sequence[TopicOrName]) -> tuple[str, ...]:
-    """The names of topics, each once."""
+    """The names of topics, each once. Raises TopologyError for what is none."""
+    for topic in topics:
+        if not isinstance(topic, str | Topic):
+            raise TopologyError(f"{topic!r} is no topic: give app.topic(...), a name or a pattern")
     return tuple(dict.fromkeys(check_name(str(topic)) for topic in topics))

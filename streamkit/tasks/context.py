@@ -11,11 +11,15 @@ from typing import Any
 
 from streamkit.common.errors import TopologyError
 from streamkit.common.model import Headers, TaskId
+from streamkit.tasks.async_stage import AsyncStage
 from streamkit.tasks.collector import Collector, TopicWriter
 from streamkit.tasks.failures import Failures
 from streamkit.tasks.punctuation import Punctuation, PunctuationQueue, first_mark
+from streamkit.tasks.resources import Resources, own_resources
 from streamkit.tasks.savepoint import Savepoint
+from streamkit.topology.dsl.resources import Resource
 from streamkit.topology.failures import Policies
+from streamkit.topology.operators.asynchronous import AsyncNode
 from streamkit.topology.operators.node import Node, ProcessorContext
 
 log = logging.getLogger(__name__)
@@ -41,13 +45,17 @@ class TaskContext(ProcessorContext):
         partition_count: Callable[[str], int],
         policies: Policies = NO_POLICIES,
         savepoint: Savepoint | None = None,
+        resources: Resources | None = None,
     ) -> None:
         super().__init__(application_id, task_id)
         self.stores: dict[str, Any] = {}
         self.global_stores: Mapping[str, Any] = {}
         self.savepoint = savepoint
         self.failures = Failures(self, policies, savepoint)
+        self.resources = resources or own_resources()
+        self.stage = AsyncStage(self, self.failures, self.resources.loop)
         self.wants_commit = False
+        self.connections: Mapping[str, tuple[str, ...]] = {}
         self._drops = 0
         self._by_stream_time = PunctuationQueue()
         self._by_wall_clock = PunctuationQueue()
@@ -61,6 +69,10 @@ class TaskContext(ProcessorContext):
         if found is None:
             raise TopologyError(f"task {self.task_id} has no store {name!r}")
         return found
+
+    def is_connected(self, node: str, store: str) -> bool:
+        """Whether a processor may use a store: its own, or a global one."""
+        return store in self.connections.get(node, ()) or store in self.global_stores
 
     def sink(self, topic: str) -> TopicWriter:
         writer = self._collector.writer(topic)
@@ -109,6 +121,20 @@ class TaskContext(ProcessorContext):
         (self._by_wall_clock if by_wall_clock else self._by_stream_time).add(made)
         self.punctuate_at = self._by_stream_time.next_ms
         return made
+
+    def acquire(self, resource: Resource) -> Any:
+        return self.resources.acquire(resource)
+
+    def release(self, resource: Resource) -> None:
+        self.resources.release(resource)
+
+    def call_async(
+        self, node: AsyncNode, key: Any, value: Any, timestamp: int, headers: Headers
+    ) -> None:
+        self.stage.call(node, key, value, timestamp, headers)
+
+    def hold(self, node: Node, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
+        self.stage.hold(node, key, value, timestamp, headers)
 
     def punctuate(self) -> None:
         if self.stream_time >= 0:

@@ -86,26 +86,36 @@ class Failures:
 
         Raises TaskFailedError when the policy is to fail.
         """
-        if isinstance(error, TaskFailedError):
-            raise error
         context = self._context
         place = (context.topic, context.partition, context.offset)
         tried = self._attempts.count if self._attempts and self._attempts.place == place else 0
-        failure = self._failure(error, attempt=tried + 1)
+        delay_ms = self.decide(error, tried + 1)
+        if delay_ms is not None:
+            self._attempts = _Attempts(place, tried + 1, now_ms + delay_ms)
+            return False
+        self.settle()
+        return True
+
+    def decide(self, error: Exception, attempt: int) -> int | None:
+        """Undo a failed record; how long to wait for the next attempt, None when it is given up.
+
+        Raises TaskFailedError when the policy is to fail.
+        """
+        if isinstance(error, TaskFailedError):
+            raise error
+        failure = self._failure(error, attempt=attempt)
         policy = self._chosen(failure)
         if self._savepoint is not None:
             self._savepoint.undo()
-        if failure.attempt < policy.attempts:
-            delay_ms = policy.delay_ms(failure.attempt)
-            self._attempts = _Attempts(place, failure.attempt, now_ms + delay_ms)
+        if attempt < policy.attempts:
+            delay_ms = policy.delay_ms(attempt)
             log.warning(
                 "%s; attempt %d of %d, the next in %d ms",
-                self._describe(failure), failure.attempt, policy.attempts, delay_ms,
+                self._describe(failure), attempt, policy.attempts, delay_ms,
             )  # fmt: skip
-            return False
+            return delay_ms
         self._give_up(failure, policy)
-        self.settle()
-        return True
+        return None
 
     def on_call(self, error: Exception, mark: tuple[int, int]) -> None:
         """Undo a failed punctuation, or a change that a cache passed on, and go on without it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -61,10 +62,17 @@ class Inbox(Generic[T]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._emptied = asyncio.Event()
         self._is_waited_for = False
+        self.on_put: Callable[[], None] | None = None
+        """Called after each put, from the thread that puts."""
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say which loop puts here and may wait for room."""
         self._loop = loop
+
+    @property
+    def has_items(self) -> bool:
+        """Whether anything waits."""
+        return not self._items.empty()
 
     @property
     def has_room(self) -> bool:
@@ -74,6 +82,9 @@ class Inbox(Generic[T]):
     def put(self, item: T) -> None:
         """Add; events other than fetched data are few and always taken."""
         self._items.put(item)
+        on_put = self.on_put
+        if on_put is not None:
+            on_put()
 
     async def wait_room(self) -> None:
         """Wait until processing has taken what was there."""

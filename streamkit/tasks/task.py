@@ -27,6 +27,7 @@ from streamkit.tasks.context import NO_POLICIES, TaskContext, encode_partition_t
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners, RestoreWatch, SuspendReason
 from streamkit.tasks.messages import PrepareTask, TaskPrepared
 from streamkit.tasks.partition_group import PartitionGroup, PartitionQueue
+from streamkit.tasks.resources import Resources, own_resources
 from streamkit.tasks.restoration import (
     Restoration,
     Restore,
@@ -34,7 +35,6 @@ from streamkit.tasks.restoration import (
     changelogs_of,
     plan_restores,
 )
-from streamkit.tasks.resources import Resources, own_resources
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.state_directory import Release, StateDirectory
 from streamkit.topology.failures import Policies

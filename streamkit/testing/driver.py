@@ -18,7 +18,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from streamkit.client.decode import Fetched, decode_fetched
-from streamkit.common.errors import SerializationError, TopologyError
+from streamkit.common.errors import FatalError, SerializationError, TopologyError
 from streamkit.common.model import Headers, Record, TaskId, TopicPartition
 from streamkit.common.partitioner import partition_for
 from streamkit.common.time_order import TimeOrder
@@ -42,6 +42,9 @@ from streamkit.topology.plan import Topology
 
 _TOPIC_ID = UUID(int=77)
 _MINUTE_MS = 60_000
+
+CALL_TIMEOUT_S = 60.0
+"""How long an async call of a processor may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class TopologyTestDriver:
         """Close the tasks and forget their state."""
         for task in self.tasks:
             task.close()
+        self._environment.resources.loop.close()
         self._globals.close()
 
     @property
@@ -302,9 +306,25 @@ class TopologyTestDriver:
 
     def _run(self, task: StreamTask) -> None:
         """Process what the task has; nothing while a failed record waits for its next attempt."""
-        while task.process(1, self._now_ms):
-            self._commit(task)
-            self._collect()
+        while True:
+            if task.process(1, self._now_ms):
+                self._commit(task)
+                self._collect()
+            elif not self._wait_for_calls(task):
+                return
+
+    def _wait_for_calls(self, task: StreamTask) -> bool:
+        """Wait for an async call that is under way; False when there is none."""
+        loop = self._environment.resources.loop
+        if not task.has_pending_calls or not loop.under_way:
+            return False
+        under_way = loop.under_way
+        loop.wait(CALL_TIMEOUT_S)
+        if loop.under_way >= under_way:
+            raise FatalError(
+                f"task {task.id}: an async call has not ended within {CALL_TIMEOUT_S:.0f} s"
+            )
+        return True
 
     def _commit(self, task: StreamTask) -> None:
         task.flush()

@@ -6,12 +6,13 @@ Plain immutable values. A topic name here is the full one, application id includ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.failures import Policies
+from streamkit.topology.operators.asynchronous import HoldNode
 from streamkit.topology.operators.node import Node, ProcessorContext, SourceNode
 
 NodeFactory = Callable[[str], Node]
@@ -59,6 +60,7 @@ class NodeSpec:
     topics: tuple[str, ...] = ()
     pattern: str | None = None
     extractor: str | None = None
+    is_async: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Subtopology:
         made: dict[str, list[Node]] = {}
         sources: dict[str, SourceNode] = {}
         fronts: list[Node] = []
+        early = before_async(self.nodes)
         for spec in self.nodes:
             if spec.kind is NodeKind.SOURCE:
                 readers = {topic: spec.make(topic) for topic in spec.topics}
@@ -102,13 +105,27 @@ class Subtopology:
             front = first if guarded is None else guarded(spec, first)
             fronts.append(front)
             for parent in spec.parents:
+                is_held = parent in early and spec.name not in early and not spec.is_async
                 for node in made[parent]:
-                    node.add_child(front)
+                    node.add_child(HoldNode(front, context) if is_held else front)
         nodes = tuple(node for group in made.values() for node in group)
         guards = [front for front in fronts if front not in nodes]
         for guard in guards:
             guard.init(context)
         return LinkedTopology(context, sources, nodes)
+
+
+def before_async(nodes: Sequence[NodeSpec]) -> frozenset[str]:
+    """The names of the nodes that a record passes on its way to an async one."""
+    by_name = {spec.name: spec for spec in nodes}
+    found: dict[str, None] = {}
+    waiting = [parent for spec in nodes if spec.is_async for parent in spec.parents]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = None
+            waiting.extend(by_name[name].parents)
+    return frozenset(found)
 
 
 class LinkedTopology:

@@ -156,16 +156,21 @@ def test_names_are_checked() -> None:
         shop().topic("x" * 250)
 
 
-def test_async_functions_are_refused_for_now() -> None:
+def test_async_functions_that_wait_for_stores_upstream_are_refused() -> None:
     async def ask(word: str) -> str:
         return word
 
-    async def many(word: str) -> AsyncIterator[str]:
-        yield word
+    async def many(count: int) -> AsyncIterator[int]:
+        yield count
 
-    for function in (ask, many):
-        with pytest.raises(TopologyError, match=r"async functions are not supported yet"):
-            words(shop()).process(function)
+    counts = words(shop()).group_by_key(key=str).count(name="counts").to_stream()
+    counts.process(many)
+    with pytest.raises(TopologyError, match=r"keeps counts: put .repartition\(\) in between"):
+        counts._scope.graph.build("shop", {})
+    twice = words(shop()).process(ask)
+    twice.process(ask, name="again")
+    with pytest.raises(TopologyError, match=r"behind ask, which is async"):
+        twice._scope.graph.build("shop", {})
 
 
 def test_parameter_that_nothing_can_fill_is_refused() -> None:

@@ -1,28 +1,117 @@
-"""What a function sees of the task that calls it: `sk.Context`."""
+"""What a function or processor sees of the task that calls it: `sk.Context`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
+from streamkit.common.errors import TopologyError
 from streamkit.common.model import Headers, Record, TaskId
+from streamkit.topology.dsl.windows import Duration, duration_ms
 from streamkit.topology.operators.node import Node, ProcessorContext
+
+
+class Cancellable(Protocol):
+    """A scheduled punctuation."""
+
+    def cancel(self) -> None:
+        """Call it no more."""
 
 
 class Context:
     """The record being processed, the task's times, and a way to send more records on.
 
-    Times are in milliseconds since the epoch.
+    Times are in milliseconds since the epoch. In a punctuation there is no record: `topic` is ""
+    and partition and offset are -1.
     """
 
-    __slots__ = ("_context", "_node")
+    __slots__ = ("_context", "_fixes_key", "_key", "_node")
 
-    def __init__(self, node: Node, context: ProcessorContext) -> None:
+    def __init__(
+        self,
+        node: Node,
+        context: ProcessorContext,
+        *,
+        fixes_key: bool = False,
+    ) -> None:
         self._node = node
         self._context = context
+        self._fixes_key = fixes_key
+        self._key: Any = None
 
-    def forward(self, record: Record[Any, Any]) -> None:
-        """Hand a record to every child, at once."""
-        self._node.forward(record.key, record.value, record.timestamp, record.headers)
+    def forward(self, record: Record[Any, Any], child: str | None = None) -> None:
+        """Hand a record to every child, or to the one of that name, at once.
+
+        Raises TopologyError when there is no such child, or when the key must stay and does not.
+        """
+        if self._fixes_key and record.key is not self._key and record.key != self._key:
+            raise TopologyError(
+                f"processor {self._node.name} keeps keys, but it forwards {record.key!r} while it "
+                f"processes {self._key!r}: make it a streamkit.Processor"
+            )
+        if child is None:
+            self._node.forward(record.key, record.value, record.timestamp, record.headers)
+            return
+        for node in self._node.children:
+            if node.name == child:
+                self._context.current = node
+                node.process(record.key, record.value, record.timestamp, record.headers)
+                self._context.current = self._node
+                return
+        names = ", ".join(node.name for node in self._node.children) or "none"
+        raise TopologyError(
+            f"processor {self._node.name} has no child {child!r}; its children: {names}"
+        )
+
+    def store(self, name: str) -> Any:
+        """A store that the processor is connected to, or a global one. Raises TopologyError."""
+        found = self._context.store(name)
+        if self._context.is_connected(self._node.name, name):
+            return found
+        raise TopologyError(
+            f"processor {self._node.name} is not connected to store {name!r}: name it in stores="
+        )
+
+    def schedule(
+        self,
+        interval: Duration,
+        callback: Callable[[int], object],
+        *,
+        clock: Literal["stream", "wall"] = "stream",
+        start: datetime | int | None = None,
+    ) -> Cancellable:
+        """Have `callback(time)` called each interval, by stream time or by the wall clock.
+
+        By stream time it fires with the first record, then at each multiple of the interval; by
+        the wall clock first after one interval. `start`, a time or milliseconds since the epoch,
+        anchors it (KIP-1146). Marks that were missed are made up for by one call.
+        """
+        if clock not in {"stream", "wall"}:
+            raise TopologyError(f"schedule(): clock={clock!r}: use 'stream' or 'wall'")
+        start_ms = int(start.timestamp() * 1000) if isinstance(start, datetime) else start
+        return self._context.schedule(
+            self._node,
+            duration_ms(interval),
+            callback,
+            by_wall_clock=clock == "wall",
+            start_ms=start_ms,
+        )
+
+    def commit(self) -> None:
+        """Ask for a commit at the next turn."""
+        self._context.request_commit()
+
+    def with_key_fixed(
+        self, process: Callable[[Record[Any, Any]], object]
+    ) -> Callable[[Record[Any, Any]], None]:
+        """`process`, with the key of its record held on to."""
+
+        def call(record: Record[Any, Any]) -> None:
+            self._key = record.key
+            process(record)
+
+        return call
 
     @property
     def application_id(self) -> str:

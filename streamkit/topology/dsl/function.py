@@ -1,8 +1,9 @@
 """The decorated function: its signature is the contract, read once.
 
 The first parameter is the value, or by annotation the record. The others are stores and the
-context, by annotation. The return annotation is the fan-out: `R` one, `R | None` zero or one,
-`Iterator[R]` many, `Record[K, R]` with another key or time, None nothing.
+context, by annotation, views of tables and resources, by their default. The return annotation is
+the fan-out: `R` one, `R | None` zero or one, `Iterator[R]` many, `Record[K, R]` with another key or
+time, None nothing. An `async def` runs concurrently with others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -22,10 +23,16 @@ from streamkit.serdes.lookup import serde_for
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.interfaces import KeyValue, KeyValueStore
 from streamkit.topology.dsl.annotations import hints_of
+from streamkit.topology.dsl.calls import CallContext, StagedStore
 from streamkit.topology.dsl.context import Context
+from streamkit.topology.dsl.resources import Resource
+from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import UNKNOWN, Side, annotated, type_name
+from streamkit.topology.dsl.views import TableView
+from streamkit.topology.graph.physical import PhysicalBuilder
+from streamkit.topology.operators.asynchronous import CONCURRENCY, AsyncNode, Begin, Call
 from streamkit.topology.operators.functions import FunctionNode
-from streamkit.topology.operators.node import ProcessorContext
+from streamkit.topology.operators.node import Node, ProcessorContext
 
 _STORES = (KeyValue, KeyValueStore)
 _MANY = (
@@ -72,14 +79,36 @@ class Contract:
     parameters: tuple[str, ...]
     stores: Mapping[str, StoreBuilder]
     positional: bool
+    handles: Mapping[str, TableView | Resource] = field(default_factory=dict)
+    is_async: bool = False
+    concurrency: int = CONCURRENCY
 
     @property
     def may_change_key(self) -> bool:
         """Whether records go on under keys that streamkit cannot know to be the same."""
-        return self.result.makes_records or len(self.stores) < len(self.parameters)
+        known = len(self.stores) + len(self.handles)
+        return self.result.makes_records or known < len(self.parameters)
 
-    def make(self, name: str) -> FunctionNode:
+    def connect(self, scope: Scope, builder: PhysicalBuilder, node: str) -> None:
+        """Give the node its stores and the tables that it views."""
+        for store in self.stores.values():
+            builder.add_store(scope.function_stores[store.name][1], node)
+        for handle in self.handles.values():
+            if isinstance(handle, TableView):
+                handle.connect(builder, node, builder.parents_of(node))
+
+    def make(self, name: str) -> Node:
         """The node that calls the function."""
+        if self.is_async:
+            return AsyncNode(
+                name,
+                self.bind_async,
+                takes_record=self.takes_record,
+                makes_records=self.result.makes_records,
+                output=int(self.result.output),
+                is_generator=inspect.isasyncgenfunction(self.function),
+                concurrency=self.concurrency,
+            )
         return FunctionNode(
             name,
             self.bind,
@@ -90,27 +119,72 @@ class Contract:
         )
 
     def bind(
-        self, node: FunctionNode, context: ProcessorContext
-    ) -> tuple[Callable[..., Any], tuple[Any, ...], None]:
-        """The function and its arguments after the first, for one task."""
+        self, node: Node, context: ProcessorContext
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], Callable[[], object] | None]:
+        """The function, its arguments after the first, and what to call at the end."""
         found = {
-            parameter: context.store(self.stores[parameter].name)
+            parameter: self._argument(parameter, node, context) for parameter in self.parameters
+        }
+        close = self._release_of(context)
+        if self.positional:
+            return self.function, tuple(found.values()), close
+        function = self.function
+        return lambda subject: function(subject, **found), (), close
+
+    def bind_async(
+        self, node: Node, context: ProcessorContext
+    ) -> tuple[Begin, Callable[[], object] | None]:
+        """What begins a call, and what to call at the end."""
+        fixed = {
+            parameter: None
             if parameter in self.stores
-            else Context(node, context)
+            else self._argument(parameter, node, context)
             for parameter in self.parameters
         }
-        if self.positional:
-            return self.function, tuple(found.values()), None
         function = self.function
-        return lambda subject: function(subject, **found), (), None
+
+        def begin(subject: Any, call: Call) -> Any:
+            found = dict(fixed)
+            for parameter, store in self.stores.items():
+                found[parameter] = StagedStore(context.store(store.name), call)
+            for parameter, given in fixed.items():
+                if isinstance(given, Context):
+                    found[parameter] = CallContext(node, context, call)
+            return function(subject, **found)
+
+        return begin, self._release_of(context)
+
+    def _release_of(self, context: ProcessorContext) -> Callable[[], object] | None:
+        """What lets go of the resources; None when there are none."""
+        resources = [each for each in self.handles.values() if isinstance(each, Resource)]
+
+        def release() -> None:
+            for resource in resources:
+                context.release(resource)
+
+        return release if resources else None
+
+    def _argument(self, parameter: str, node: Node, context: ProcessorContext) -> Any:
+        if parameter in self.stores:
+            return context.store(self.stores[parameter].name)
+        handle = self.handles.get(parameter)
+        if isinstance(handle, TableView):
+            return handle.open(context)
+        if isinstance(handle, Resource):
+            return context.acquire(handle)
+        return Context(node, context)
 
 
 def contract_of(
-    function: Callable[..., Any], name: str, store_names: Mapping[str, str]
+    function: Callable[..., Any],
+    name: str,
+    store_names: Mapping[str, str],
+    concurrency: int = CONCURRENCY,
 ) -> Contract:
     """Read a function's signature. Raises TopologyError, naming the function and the fix."""
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise TopologyError(f"processor {name}: async functions are not supported yet: use def")
+    if not callable(function):
+        raise TopologyError(f"processor {name}: {function!r} is no function: give one, or a class")
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a builtin without a signature takes the value
@@ -126,29 +200,34 @@ def contract_of(
             "be found: import them at the top of the module, not under TYPE_CHECKING"
         )
     takes_record, key, value = _first_parameter(parameters, hints)
-    asked, stores = _other_parameters(parameters[1:], hints, name, store_names)
+    asked, stores, handles = _other_parameters(parameters[1:], hints, name, store_names)
+    if is_async and concurrency < 1:
+        raise TopologyError(f"processor {name}: concurrency={concurrency}: it must be at least 1")
     return Contract(
         function,
         takes_record,
         key,
         value,
-        result_of(hints.get("return", inspect.Signature.empty), name),
+        result_of(hints.get("return", inspect.Signature.empty), name, is_async=is_async),
         tuple(asked),
         stores,
         _is_positional(parameters, asked),
+        handles,
+        is_async,
+        concurrency,
     )
 
 
-def result_of(annotation: object, name: str) -> Result:
+def result_of(annotation: object, name: str, *, is_async: bool = False) -> Result:
     """What a return annotation says; none at all means one value of unknown type."""
     if annotation is inspect.Signature.empty:
         return Result(Output.ONE)
     if annotation is None or annotation is type(None):
         return Result(Output.NOTHING)
     origin = typing.get_origin(annotation) or annotation
-    if origin in _ASYNC:
-        raise TopologyError(f"processor {name}: async functions are not supported yet: use def")
-    if origin in _MANY:
+    if origin in _ASYNC and not is_async:
+        raise TopologyError(f"processor {name}: what it returns must be awaited: make it async def")
+    if origin in _MANY or origin in _ASYNC:
         arguments = typing.get_args(annotation)
         one = result_of(arguments[0], name) if arguments else Result(Output.ONE)
         return Result(Output.MANY, one.makes_records, one.key, one.value)
@@ -185,14 +264,18 @@ def _other_parameters(
     hints: Mapping[str, object],
     name: str,
     store_names: Mapping[str, str],
-) -> tuple[list[str], dict[str, StoreBuilder]]:
+) -> tuple[list[str], dict[str, StoreBuilder], dict[str, TableView | Resource]]:
     asked: list[str] = []
     stores: dict[str, StoreBuilder] = {}
+    handles: dict[str, TableView | Resource] = {}
     for parameter in parameters:
         annotation = hints.get(parameter.name)
         if typing.get_origin(annotation) in _STORES:
             store_name = store_names.get(parameter.name, parameter.name)
             stores[parameter.name] = _store(store_name, annotation, name)
+            asked.append(parameter.name)
+        elif isinstance(parameter.default, TableView | Resource):
+            handles[parameter.name] = parameter.default
             asked.append(parameter.name)
         elif annotation is Context:
             asked.append(parameter.name)
@@ -204,14 +287,15 @@ def _other_parameters(
                 f"processor {name}: parameter {parameter.name} is "
                 f"{'not annotated' if annotation is None else type_name(annotation)}: after the "
                 "value, a processor can ask for streamkit.KeyValue[K, V], "
-                "streamkit.KeyValueStore[K, V] and streamkit.Context"
+                "streamkit.KeyValueStore[K, V] and streamkit.Context, and by default for a view "
+                "of a table or a resource"
             )
     unknown = sorted(set(store_names) - set(stores))
     if unknown:
         raise TopologyError(
             f"processor {name}: stores= names {unknown}, which are no store parameters"
         )
-    return asked, stores
+    return asked, stores, handles
 
 
 def _store(store_name: str, annotation: object, name: str) -> StoreBuilder:

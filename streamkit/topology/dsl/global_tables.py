@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from streamkit.common.errors import TopologyError
+from streamkit.topology.dsl import views
 from streamkit.topology.dsl.options import Materialized
 from streamkit.topology.dsl.rows import View, view_of_store
 from streamkit.topology.dsl.scope import Place, Scope
@@ -35,9 +36,13 @@ class GlobalTable(Generic[K, V]):
         return self._store
 
     @property
-    def view(self) -> View:
+    def reading(self) -> View:
         """How operators read its rows."""
         return self._view
+
+    def view(self) -> views.View[K, V]:
+        """Its rows for a processor's parameter: `known: sk.View[K, V] = table.view()`."""
+        return views.TableView(self._view, None)
 
 
 def global_table(

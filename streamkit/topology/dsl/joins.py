@@ -78,7 +78,7 @@ def stream_global_node(
 ) -> GraphNode:
     """The logical node of `stream.join(global_table)`."""
     name = scope.graph.name_or_new(how.name, "KSTREAM-LEFTJOIN-")
-    view, joiner, keeps_left = table.view, how.of_key, how.keeps_left
+    view, joiner, keeps_left = table.reading, how.of_key, how.keeps_left
 
     def make(_: str) -> Node:
         return StreamTableJoinNode(name, view.open, joiner, keeps_left, selector)

@@ -1,4 +1,4 @@
-"""`process()` and `@app.processor`: the same node from a user's function."""
+"""`process()` and `@app.processor`: the same node, from a function or a class of processors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 from streamkit.common.errors import TopologyError
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.function import Contract, contract_of
+from streamkit.topology.dsl.processor import Stores, Supplier, is_supplier, supplier_of
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import Side, refuse_mismatch, unless_said
-from streamkit.topology.dsl.writing import write_processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
 from streamkit.topology.graph.physical import PhysicalBuilder
+from streamkit.topology.operators.asynchronous import CONCURRENCY
+from streamkit.topology.plan import NodeKind, NodeSpec
 
 _LAMBDA = "<lambda>"
 
@@ -24,7 +26,7 @@ class Processed:
     """The node of a processor, and what comes out of it."""
 
     node: GraphNode
-    contract: Contract
+    may_change_key: bool
     key: Side
     value: Side
 
@@ -35,31 +37,68 @@ def process_node(
     here: tuple[Side, Side],
     given: tuple[object, object],
     name: str | None,
-    stores: Mapping[str, str] | None,
+    stores: Stores,
+    concurrency: int = CONCURRENCY,
 ) -> Processed:
     """The logical node of a function; `here` is what comes, `given` are `key=` and `value=`.
 
     Raises TopologyError when the signature cannot be honoured or its types do not fit.
     """
+    if is_supplier(function):
+        return _class_node(scope, function, here, given, name, stores)
     line = call_site()
     shown = str(name or getattr(function, "__name__", type(function).__name__))
-    contract = contract_of(function, f"{shown} at {line}", stores or {})
+    if stores is not None and not isinstance(stores, Mapping):
+        raise TopologyError(
+            f"processor {shown} at {line}: the stores of a function are its parameters; stores= "
+            "names them, as in stores={'seen': 'seen-orders'}"
+        )
+    contract = contract_of(function, f"{shown} at {line}", stores or {}, concurrency)
     refuse_mismatch(here[1], contract.value, f"processor {shown} at {line}: it takes")
     refuse_mismatch(here[0], contract.key, f"processor {shown} at {line}: it takes the key")
     node_name = _node_name(scope, shown, name, contract)
     _claim_stores(scope, contract, node_name, stores or {}, line)
-
-    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
-        builders = [scope.function_stores[store.name][1] for store in contract.stores.values()]
-        write_processor(builder, node_name, parents, lambda _: contract.make(node_name), builders)
-
     key = contract.result.key if contract.result.makes_records else here[0]
     return Processed(
-        GraphNode(node_name, write),
-        contract,
+        _node(scope, node_name, contract),
+        contract.may_change_key,
         unless_said(given[0], key),
         unless_said(given[1], contract.result.value),
     )
+
+
+def _class_node(
+    scope: Scope,
+    make: Callable[[], Any],
+    here: tuple[Side, Side],
+    given: tuple[object, object],
+    name: str | None,
+    stores: Stores,
+) -> Processed:
+    shown = str(name or getattr(make, "__name__", "processor"))
+    supplier = supplier_of(make, stores, f"{shown} at {call_site()}")
+    kind = "PROCESSVALUES" if supplier.is_fixed_key else "PROCESSOR"
+    node_name = scope.graph.new_name(f"KSTREAM-{kind}-") if name is None else check_name(name)
+    key = here[0] if supplier.is_fixed_key else Side()
+    return Processed(
+        _node(scope, node_name, supplier),
+        supplier.may_change_key,
+        unless_said(given[0], key),
+        unless_said(given[1], Side()),
+    )
+
+
+def _node(scope: Scope, name: str, processor: Contract | Supplier) -> GraphNode:
+    is_async = isinstance(processor, Contract) and processor.is_async
+
+    def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+        spec = NodeSpec(
+            name, NodeKind.PROCESSOR, parents, lambda _: processor.make(name), is_async=is_async
+        )
+        builder.add_node(spec)
+        processor.connect(scope, builder, name)
+
+    return GraphNode(name, write)
 
 
 def _node_name(scope: Scope, shown: str, name: str | None, contract: Contract) -> str:

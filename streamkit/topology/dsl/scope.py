@@ -20,6 +20,7 @@ class Scope:
     default_key: Side = UNKNOWN
     default_value: Side = UNKNOWN
     function_stores: dict[str, tuple[str, StoreBuilder]] = field(default_factory=dict)
+    stores: dict[str, StoreBuilder] = field(default_factory=dict)
 
     def key_serde(self, side: Side, place: Place) -> Serde[Any]:
         """The serde of keys. Raises TopologyError naming operator, topic and fix."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,13 @@ from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.node import SourceNode
 from streamkit.topology.plan import NodeKind, NodeSpec
 
-Extractor = Callable[[Any, int], int]
-TimestampChoice = str | Callable[[Record[Any, Any]], int] | None
+WALL_CLOCK = "wall"
+"""Stands for the extractor that takes the task's clock."""
+
+Extractor = Callable[[Any, int], int] | str
+TimestampChoice = (
+    str | Callable[[Record[Any, Any]], int] | Callable[[Record[Any, Any], int], int] | None
+)
 
 _RESETS = (None, "earliest", "latest", "none")
 
@@ -93,15 +99,30 @@ def _extractor(choice: TimestampChoice) -> Extractor | None:
         return None
     if choice == "log_and_skip":
         return _record_time
+    if choice == "wall":
+        return WALL_CLOCK
     if choice == "use_partition_time":
         return _record_or_partition_time
     if isinstance(choice, str):
         raise TopologyError(
-            f"timestamp={choice!r}: use record, log_and_skip, use_partition_time or a function "
-            "of the record that gives milliseconds"
+            f"timestamp={choice!r}: use record, log_and_skip, use_partition_time, wall or a "
+            "function of the record that gives milliseconds"
         )
-    function = choice
+    if not callable(choice):
+        raise TopologyError(f"timestamp={choice!r} is no function")
+    function: Callable[..., int] = choice
+    if _takes_two(function):
+        return function
     return lambda record, partition_time: function(record)
+
+
+def _takes_two(function: Callable[..., int]) -> bool:
+    """Whether an extractor asks for the partition's time too."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return len([each for each in parameters if each.default is each.empty]) == 2
 
 
 def _record_time(record: Record[Any, Any], partition_time: int) -> int:

@@ -6,7 +6,7 @@ marks its result; a later grouping of a marked stream goes through a repartition
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from streamkit.common.errors import TopologyError
@@ -20,6 +20,7 @@ from streamkit.topology.dsl.grouped import GroupedStream
 from streamkit.topology.dsl.joins import Join, stream_global_node, stream_table_node
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.processing import process_node
+from streamkit.topology.dsl.processor import FixedKeyProcessor, Processor, Stores
 from streamkit.topology.dsl.repartition import Partitioner, Through, repartition_node
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import UNKNOWN, Side
@@ -30,9 +31,11 @@ from streamkit.topology.dsl.table_sources import table_of_stream
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.dsl.windows import Duration
 from streamkit.topology.dsl.writing import processor
+from streamkit.topology.failures import PolicyChoice, policy_of
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
 from streamkit.topology.operators import stateless as nodes
+from streamkit.topology.operators.asynchronous import CONCURRENCY
 from streamkit.topology.operators.node import Node, PassNode
 
 K = TypeVar("K")
@@ -192,13 +195,39 @@ class Stream(Generic[K, V]):
     @overload
     def process(
         self,
+        function: Callable[[], Processor[K, V, K2, R]],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        stores: Stores = None,
+        on_error: PolicyChoice = None,
+    ) -> Stream[K2, R]: ...
+
+    @overload
+    def process(
+        self,
+        function: Callable[[], FixedKeyProcessor[K, V, R]],
+        *,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        stores: Stores = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
+    ) -> Stream[K, R]: ...
+
+    @overload
+    def process(
+        self,
         function: Callable[Concatenate[V, P], Iterator[Record[K2, R]]]
         | Callable[Concatenate[Record[K, V], P], Iterator[Record[K2, R]]],
         *,
         key: type[K2] | Serde[K2] | None = None,
         value: type[R] | Serde[R] | None = None,
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Stores = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> Stream[K2, R]: ...
 
     @overload
@@ -210,7 +239,9 @@ class Stream(Generic[K, V]):
         key: type[K2] | Serde[K2] | None = None,
         value: type[R] | Serde[R] | None = None,
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Stores = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> Stream[K2, R]: ...
 
     @overload
@@ -221,7 +252,9 @@ class Stream(Generic[K, V]):
         *,
         value: type[R] | Serde[R] | None = None,
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Stores = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> Stream[K, R]: ...
 
     @overload
@@ -232,7 +265,9 @@ class Stream(Generic[K, V]):
         *,
         value: type[R] | Serde[R] | None = None,
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Stores = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> Stream[K, R]: ...
 
     def process(
@@ -242,18 +277,24 @@ class Stream(Generic[K, V]):
         key: Any = None,
         value: Any = None,
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Stores = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
     ) -> Stream[Any, Any]:
         """Call a function as `@app.processor` does; its signature is the contract.
 
         `stores` names the stores of store parameters; without it a parameter's name is its
         store's. Kafka Streams' `process` when the function may change the key, else its
-        `processValues`.
+        `processValues`. A class of processors (`streamkit.Processor`, or `FixedKeyProcessor`) is
+        made anew for each task; its `stores` are a list of stores and names of such.
+        `on_error` is what is done when it fails: "fail", "skip", `streamkit.dead_letter(topic)`.
+        `concurrency` is how many calls of an `async def` may be under way in a task.
         """
         here = (self._key, self._value)
-        done = process_node(self._scope, function, here, (key, value), name, stores)
+        done = process_node(self._scope, function, here, (key, value), name, stores, concurrency)
+        done.node.on_error = policy_of(on_error)
         self._scope.graph.add(done.node, self._node)
-        is_rekeyed = self._is_rekeyed or done.contract.may_change_key
+        is_rekeyed = self._is_rekeyed or done.may_change_key
         return Stream(self._scope, done.node, done.key, done.value, is_rekeyed=is_rekeyed)
 
     def merge(self, other: Stream[K, V], *, name: str | None = None) -> Stream[K, V]:
@@ -566,13 +607,16 @@ class Stream(Generic[K, V]):
         value: type[V] | Serde[V] | None = None,
         partitioner: Partitioner | None = None,
         name: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> None:
         """Write to a topic, or to the topic that a function of the record names.
 
-        The topic must exist: output topics are not made by streamkit.
+        The topic must exist: output topics are not made by streamkit. `on_error` is what is done
+        with a record that cannot be written.
         """
         here = (sides.unless_said(key, self._key), sides.unless_said(value, self._value))
         node = sink_node(self._scope, topic, here, partitioner, name)
+        node.on_error = policy_of(on_error)
         self._scope.graph.add(node, self._node)
 
     def _add(self, prefix: str, name: str | None, make: Callable[[str], Node]) -> GraphNode:

@@ -21,6 +21,7 @@ from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.suppressed import Full, suppress_node
+from streamkit.topology.dsl.views import TableView, View
 from streamkit.topology.dsl.windows import Duration
 from streamkit.topology.dsl.writing import processor, write_processor
 from streamkit.topology.graph.logical import GraphNode
@@ -69,6 +70,10 @@ class Table(Generic[K, V]):
     def rows(self) -> Rows:
         """What is behind it, for operators further down."""
         return self._rows
+
+    def view(self) -> View[K, V]:
+        """Its rows for a processor's parameter: `known: sk.View[K, V] = table.view()`."""
+        return TableView(self._rows.view(), self._node)
 
     @property
     def key_side(self) -> Side:

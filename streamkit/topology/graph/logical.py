@@ -8,10 +8,11 @@ numbered. Building never changes the graph, so a program may go on declaring aft
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamkit.common.errors import TopologyError
+from streamkit.topology.failures import ErrorPolicy
 from streamkit.topology.graph.names import check_name
 from streamkit.topology.graph.physical import PhysicalBuilder, Write
 from streamkit.topology.plan import Topology
@@ -26,10 +27,15 @@ class StreamSource:
     offset_reset: str | None = None
 
 
+Writer = Callable[[PhysicalBuilder], None]
+"""Writes nodes behind those of the graph."""
+
+
 @dataclass(slots=True, eq=False)
 class GraphNode:
     """One declared operator. `name` is the last physical node's, which children hang on.
 
+    `on_error` is what is done when it fails.
     With `keeps_null_keys` records without a key must pass the repartition topics above it.
     `closes_after_ms`: how long after its end a window of it has closed.
     """
@@ -38,6 +44,7 @@ class GraphNode:
     write: Write
     source: StreamSource | None = None
     keeps_null_keys: bool = False
+    on_error: ErrorPolicy | None = None
     closes_after_ms: int | None = None
     priority: int = -1
     parents: dict[GraphNode, None] = field(default_factory=dict)
@@ -81,7 +88,9 @@ class Graph:
             self._priority += 1
         return node
 
-    def build(self, application_id: str, topic_configs: Mapping[str, str]) -> Topology:
+    def build(
+        self, application_id: str, topic_configs: Mapping[str, str], more: Sequence[Writer] = ()
+    ) -> Topology:
         """Compile what was declared. Raises TopologyError."""
         builder = PhysicalBuilder(application_id, topic_configs)
         root = merge_sources(_copy(self._root))
@@ -95,9 +104,13 @@ class Graph:
                 continue
             node.write(builder, tuple(parent.name for parent in node.parents))
             written.add(node)
+            if node.on_error is not None:
+                builder.policies[node.name] = node.on_error
             for child in node.children:
                 heapq.heappush(queue, (child.priority, pushed, child))
                 pushed += 1
+        for write in more:
+            write(builder)
         return builder.build()
 
 
@@ -145,6 +158,7 @@ def _merge(main: GraphNode, other: GraphNode) -> None:
             "Can't configure different offset reset policies on the same input topic(s) "
             f"{list(main.source.topics)}: give {main.name} and {other.name} the same"
         )
+    main.on_error = main.on_error or other.on_error
     for child in list(other.children):
         del other.children[child]
         del child.parents[other]

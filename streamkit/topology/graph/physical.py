@@ -7,12 +7,20 @@ sub-topology; sub-topologies are numbered by their first node.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from streamkit.common.errors import TopologyError
 from streamkit.state.builders import StoreBuilder, StoreKind
-from streamkit.topology.plan import InternalTopicSpec, NodeKind, NodeSpec, Subtopology, Topology
+from streamkit.topology.failures import ErrorPolicy, Policies
+from streamkit.topology.plan import (
+    InternalTopicSpec,
+    NodeKind,
+    NodeSpec,
+    Subtopology,
+    Topology,
+    before_async,
+)
 
 REPARTITION_CONFIGS = {
     "cleanup.policy": "delete",
@@ -55,6 +63,7 @@ class PhysicalBuilder:
         self._resets: dict[str, str] = {}
         self._global_sources: set[str] = set()
         self._copartitioned: list[tuple[str, ...]] = []
+        self.policies: dict[str, ErrorPolicy] = {}
         self.null_keys_pass: set[str] = set()
         """Nodes above which records without a key must go on."""
 
@@ -108,8 +117,22 @@ class PhysicalBuilder:
             self._nodes[node] = replace(spec, stores=(*spec.stores, store.name))
 
     def connect_store(self, store: str, node: str) -> None:
-        """Give a node a store that another node has already."""
+        """Give a node a store that another node has already. Raises TopologyError."""
+        if store not in self._stores:
+            raise TopologyError(
+                f"processor {node}: there is no store {store!r}: declare it before, or give "
+                "streamkit.store(...) in its place"
+            )
         self.add_store(self._stores[store], node)
+
+    def kind_of(self, node: str) -> NodeKind | None:
+        """What a node is; None when it is not there."""
+        spec = self._nodes.get(node)
+        return None if spec is None else spec.kind
+
+    def parents_of(self, node: str) -> tuple[str, ...]:
+        """The nodes that a node hangs on."""
+        return self._nodes[node].parents
 
     def copartition(self, *nodes: str) -> None:
         """The topics that these nodes read, through whatever, must have equal partitions."""
@@ -125,7 +148,10 @@ class PhysicalBuilder:
             part for part in parts if any(spec.name in self._global_sources for spec in part.nodes)
         ]
         tasks = tuple(part for part in parts if part not in globals_)
-        return Topology(self._application_id, tasks, globals=tuple(globals_))
+        policies = Policies(by_operator=dict(self.policies))
+        for part in tasks:
+            refuse_early_stores(part.nodes)
+        return Topology(self._application_id, tasks, policies, globals=tuple(globals_))
 
     def _subtopology(self, number: int, nodes: list[NodeSpec]) -> Subtopology:
         internal = {self._full(topic.name): topic for topic in self._internal.values()}
@@ -211,6 +237,18 @@ class PhysicalBuilder:
                 raise TopologyError(
                     f"Topic {topic} matches the pattern {pattern} of the source {name}"
                 )
+
+
+def refuse_early_stores(nodes: Sequence[NodeSpec]) -> None:
+    """What a record does before it comes to an async processor would count before its time."""
+    early = before_async(nodes)
+    for spec in nodes:
+        if spec.name in early and (spec.stores or spec.is_async):
+            what = "is async" if spec.is_async else f"keeps {', '.join(spec.stores)}"
+            raise TopologyError(
+                f"an async processor comes behind {spec.name}, which {what}: put .repartition() "
+                "in between, so that each has a sub-topology of its own"
+            )
 
 
 def changelog_configs(store: StoreBuilder) -> dict[str, str]:

@@ -74,6 +74,10 @@ class ProcessorContext:
         """The store of that name in this task."""
         raise NotImplementedError
 
+    def is_connected(self, node, store):
+        """Whether a processor may use a store."""
+        return True
+
     def sink(self, topic):
         """The writer for a topic, by its full name."""
         raise NotImplementedError
@@ -96,6 +100,22 @@ class ProcessorContext:
 
     def request_commit(self):
         """Commit at the next turn."""
+        raise NotImplementedError
+
+    def acquire(self, resource):
+        """Open a resource, or share it."""
+        raise NotImplementedError
+
+    def release(self, resource):
+        """Let go of a resource; the last one closes it."""
+        raise NotImplementedError
+
+    def call_async(self, node, key, value, timestamp, headers):
+        """Have an async node begin a call whose results are forwarded in order."""
+        raise NotImplementedError
+
+    def hold(self, node, key, value, timestamp, headers):
+        """Have a node take a record once the calls before it are through."""
         raise NotImplementedError
 
     def punctuate(self):
@@ -196,6 +216,12 @@ class SourceNode(Node):
         self.key_kind = kind_of(key_serde)
         self.value_kind = kind_of(value_serde)
         self.partition_time = -1
+
+    def init(self, context):
+        """Take the context; the clock where that gives the time."""
+        Node.init(self, context)
+        if self.extractor == "wall":
+            self.extractor = lambda record, partition_time: context.wall_time_ms()
 
     def run(self, batch, start: cython.Py_ssize_t, stop: cython.Py_ssize_t):
         """Process the records [start, stop) of a decoded batch.
