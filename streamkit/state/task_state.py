@@ -71,6 +71,10 @@ class TaskState:
                 backend.write(chunk)
         self.discard()
 
+    def committed(self, store: str) -> OverlayStore:
+        """A store as it was at the last commit, to read only."""
+        return OverlayStore(self._backends[store], store)
+
     def discard(self) -> None:
         """Forget every change since the last apply."""
         for overlay in self.overlays.values():

@@ -16,6 +16,7 @@ from streamkit.common.errors import StreamkitError
 from streamkit.common.model import TaskId, TopicPartition
 from streamkit.records import BatchBuilder
 from streamkit.state.restore import ChangelogBounds
+from streamkit.tasks.asks import Ask
 
 Batches = list[tuple[TopicPartition, BatchBuilder]]
 
@@ -114,6 +115,7 @@ class GlobalsPrepared:
 
 Event = (
     Assigned
+    | Ask
     | GlobalsPrepared
     | TasksLost
     | TaskPrepared

@@ -18,6 +18,7 @@ from streamkit.common.errors import (
     StreamkitError,
 )
 from streamkit.common.model import TaskId, TopicPartition
+from streamkit.tasks.asks import Ask
 from streamkit.tasks.commit import Commit, CommitPhase, Deliveries
 from streamkit.tasks.global_reader import GlobalReader
 from streamkit.tasks.mailbox import Inbox, Outbox
@@ -47,6 +48,7 @@ from streamkit.tasks.messages import (
     TaskPrepared,
     TasksLost,
 )
+from streamkit.tasks.queries import Queries
 from streamkit.tasks.standby import StandbyTask
 from streamkit.tasks.standbys import Standbys
 from streamkit.tasks.task import KeptState, StreamTask, TaskEnvironment, TaskPhase
@@ -63,6 +65,9 @@ LONG_STEP_MS = 1_000.0
 """A step that took longer hears the news before it sends or commits anything."""
 
 LOCK_RETRY_MS = 100.0
+
+QUERY_WAIT_MS = 5.0
+"""How long an idle step waits while a query waits for a position."""
 
 ROLLBACKS_MAX = 20
 """Roll-backs in a row, with no commit in between, after which the worker gives up."""
@@ -122,6 +127,7 @@ class Processor:
         if globals_ is not None:
             globals_.begin()
         self.standbys = Standbys(topology, environment, outbox, self._look_up)
+        self.queries = Queries(topology, self.tasks, self.standbys)
 
     def run(self) -> None:
         """Step until the end; the body of the processing thread."""
@@ -163,6 +169,7 @@ class Processor:
             self._maybe_reassign(now_ms)
         self._advance_tasks(now_ms)
         self.standbys.advance(now_ms, is_busy=self._did_process)
+        self.queries.advance(now_ms)
         did_work = self._did_process = self._commit.is_idle and self._process_slice(now_ms)
         if self._monotonic_ms() - now_ms > LONG_STEP_MS:
             # The tasks may have been lost meanwhile: hear that before anything more is written.
@@ -172,6 +179,8 @@ class Processor:
         self._send(self._collector.take(int(now_ms) - self._settings.linger_ms))
         if did_work or self._has_restore_work():
             return 0.0
+        if self.queries.is_waited_for:
+            return QUERY_WAIT_MS
         return self._wait_ms(now_ms)
 
     def _handle(self, event: Event, now_ms: float) -> None:
@@ -193,6 +202,8 @@ class Processor:
                 self._pending = event
             case TaskPrepared():
                 self._on_prepared(event)
+            case Ask():
+                self.queries.ask(event, now_ms)
             case OutOfRange():
                 self._on_out_of_range(event)
             case TasksLost(reason):
@@ -510,6 +521,7 @@ class Processor:
         if self._globals is not None:
             self._globals.close()
             self._globals = None
+        self.queries.end()
         for task in self.tasks.values():
             task.close()
         self.tasks.clear()

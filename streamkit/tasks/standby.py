@@ -49,6 +49,17 @@ class StandbyTask:
         self._release: Release | None = kept.release if kept is not None else None
         self._state: TaskState | None = kept.state if kept is not None else None
         self._restoration: Restoration | None = None
+        self._committed: dict[TopicPartition, int] = {}
+        self._promised: tuple[dict[TopicPartition, int], dict[TopicPartition, int]] | None = None
+
+    @property
+    def committed(self) -> Mapping[TopicPartition, int]:
+        """Input positions that its state has come to; those that were last asked for."""
+        if self._promised is not None:
+            offsets, ends = self._promised
+            if all(self.restores[tp].position >= end for tp, end in ends.items()):
+                self._committed, self._promised = offsets, None
+        return self._committed
 
     @property
     def restores(self) -> Mapping[TopicPartition, Restore]:
@@ -89,13 +100,22 @@ class StandbyTask:
         self.phase = StandbyPhase.PREPARING
         return self.lookups()
 
-    def lookups(self) -> PrepareTask:
-        """What it has to know: its changelogs, and how far sources that serve as such count."""
+    @property
+    def is_finding_position(self) -> bool:
+        """Whether it is on its way to a position that was looked up."""
+        return self._promised is not None
+
+    def lookups(self, *, with_position: bool = False) -> PrepareTask:
+        """What it has to know: its changelogs, and how far sources that serve as such count.
+
+        `with_position` asks how far every input is processed, for `committed`.
+        """
         application_id = self._environment.application_id
         changelogs = changelogs_of(self.subtopology, application_id, self.id.partition)
+        inputs = [TopicPartition(each, self.id.partition) for each in self.subtopology.topics]
         return PrepareTask(
             self.id,
-            tuple(tp for tp in changelogs if tp.topic in self.subtopology.topics),
+            tuple(tp for tp in inputs if with_position or tp in changelogs),
             tuple(changelogs),
             tuple(dict.fromkeys(tp.topic for tp in changelogs)),
             self.subtopology.offset_resets,
@@ -107,6 +127,7 @@ class StandbyTask:
             for tp in self._restoration.restores:
                 if tp in prepared.positions:
                     self._restoration.set_limit(tp, prepared.positions[tp].offset)
+            self._note_position(prepared)
             return {}
         self.phase = StandbyPhase.FOLLOWING
         environment = self._environment
@@ -158,6 +179,14 @@ class StandbyTask:
             self._state.close()
         if self._release is not None:
             self._release()
+
+    def _note_position(self, prepared: TaskPrepared) -> None:
+        if len(prepared.positions) < len(self.subtopology.topics):
+            return
+        offsets = {tp: start.offset for tp, start in prepared.positions.items()}
+        ends = {tp: bounds.end for tp, bounds in prepared.changelogs.items()}
+        ends |= {tp: offset for tp, offset in offsets.items() if tp in ends}
+        self._promised = (offsets, ends)
 
     def _suspend(self, reason: SuspendReason) -> None:
         if self._restoration is not None:

@@ -90,6 +90,13 @@ class Standbys:
         self.tasks.pop(task_id).close()
         log.info("task %s: standby closed", task_id)
 
+    def find_positions(self, stores: set[str]) -> None:
+        """Have the standbys of these stores find out how far the input is that they hold."""
+        for task in self.tasks.values():
+            names = {builder.name for builder in task.subtopology.stores}
+            if names & stores and task.restores and not task.is_finding_position:
+                self._look_up(task.lookups(with_position=True))
+
     def on_prepared(self, prepared: TaskPrepared) -> dict[TopicPartition, int]:
         """What was looked up for a standby; returns what to fetch from where."""
         task = self.tasks[prepared.task_id]

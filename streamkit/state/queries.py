@@ -1,0 +1,185 @@
+"""Reading a task's committed state from outside: by key, by range, by window; page by page.
+
+Bytes in, bytes out: who asks knows the serdes. What a task has written since its last commit is
+not seen, since it may yet be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from streamkit.state.builders import StoreBuilder, StoreKind
+from streamkit.state.cache import prefix_end
+from streamkit.state.formats import decode_value
+from streamkit.state.overlay import OverlayStore
+from streamkit.state.window_keys import SEGMENT_SIZE, Keys, segment_prefix
+from streamkit.state.windows import keys_of
+
+PAGE_ROWS_MAX: Final = 10_000
+KEY_VALUE_KINDS: Final = (StoreKind.KEY_VALUE, StoreKind.TIMESTAMPED_KEY_VALUE)
+WINDOWED_KINDS: Final = (StoreKind.WINDOW, StoreKind.SESSION)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQuery:
+    """The row of one key."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RangeQuery:
+    """The rows from `low` to `high`, both included, or those whose key's bytes begin so."""
+
+    low: bytes | None = None
+    high: bytes | None = None
+    prefix: bytes | None = None
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WindowQuery:
+    """Windows by their start, sessions by their end, both ends included; of one key or of all."""
+
+    key: bytes | None = None
+    time_from: int = 0
+    time_to: int | None = None
+    reverse: bool = False
+
+
+Query = KeyQuery | RangeQuery | WindowQuery
+
+
+class Row(NamedTuple):
+    """One row; `start` and `end` are those of its window."""
+
+    key: bytes
+    value: bytes
+    timestamp: int
+    start: int | None = None
+    end: int | None = None
+
+
+class Page(NamedTuple):
+    """Rows, and where the next page begins: after this stored key; None when there is none."""
+
+    rows: list[Row]
+    after: bytes | None
+
+
+def fits(builder: StoreBuilder, query: Query) -> bool:
+    """Whether a store answers such a query."""
+    kinds = WINDOWED_KINDS if isinstance(query, WindowQuery) else KEY_VALUE_KINDS
+    return builder.kind in kinds
+
+
+def read_page(
+    builder: StoreBuilder,
+    store: OverlayStore,
+    query: Query,
+    *,
+    limit: int = PAGE_ROWS_MAX,
+    after: bytes | None = None,
+    stream_time: int = -1,
+) -> Page:
+    """One page of what a query finds; `stream_time` hides the windows that have expired."""
+    assert fits(builder, query), f"store {builder.name} does not answer {query}"
+    if isinstance(query, KeyQuery):
+        data = store.get(query.key)
+        return Page([] if data is None else [_row(query.key, data)], None)
+    if isinstance(query, RangeQuery):
+        found = _range(store, query, after)
+    else:
+        found = _windows(builder, store, query, after, stream_time)
+    rows: list[Row] = []
+    last: bytes | None = None
+    for stored_key, row in found:
+        if len(rows) >= limit:
+            return Page(rows, last)
+        rows.append(row)
+        last = stored_key
+    return Page(rows, None)
+
+
+def newest_time(builder: StoreBuilder, store: OverlayStore) -> int:
+    """About how far time is in a windowed store that no task writes: its newest segment's begin."""
+    entry = next(store.scan(None, None, True), None)
+    if entry is None or not builder.kind.is_windowed:
+        return -1
+    number = int.from_bytes(entry[0][:SEGMENT_SIZE], "big", signed=True)
+    return number * keys_of(builder).segment_ms
+
+
+def _row(key: bytes, data: bytes) -> Row:
+    value, timestamp = decode_value(data)
+    return Row(key, value, timestamp)
+
+
+def _range(
+    store: OverlayStore, query: RangeQuery, after: bytes | None
+) -> Iterator[tuple[bytes, Row]]:
+    low, high = query.low, None if query.high is None else query.high + b"\x00"
+    if query.prefix is not None:
+        low, high = query.prefix, prefix_end(query.prefix)
+    low, high = _beyond(low, high, after, reverse=query.reverse)
+    for key, data in store.scan(low, high, query.reverse):
+        yield key, _row(key, data)
+
+
+def _windows(
+    builder: StoreBuilder,
+    store: OverlayStore,
+    query: WindowQuery,
+    after: bytes | None,
+    stream_time: int,
+) -> Iterator[tuple[bytes, Row]]:
+    keys = keys_of(builder)
+    low_time = max(query.time_from, stream_time - builder.retention_ms + 1, 0)
+    for stored_key, data in _stored_windows(keys, store, query, low_time, after):
+        key, start, end = keys.parts(stored_key[SEGMENT_SIZE:])
+        time = keys.time(start, end)
+        if time < low_time or (query.time_to is not None and time > query.time_to):
+            continue
+        if query.key is None or key == query.key:
+            value, timestamp = decode_value(data)
+            yield stored_key, Row(key, value, timestamp, start, end)
+
+
+def _stored_windows(
+    keys: Keys, store: OverlayStore, query: WindowQuery, low_time: int, after: bytes | None
+) -> Iterator[tuple[bytes, bytes]]:
+    """The stored rows that may be meant, segment by segment."""
+    first = low_time // keys.segment_ms
+    last = _edge_segment(store, reverse=True)
+    if query.time_to is not None:
+        last = min(last, query.time_to // keys.segment_ms)
+    first = max(first, _edge_segment(store, reverse=False))
+    numbers = range(last, first - 1, -1) if query.reverse else range(first, last + 1)
+    for number in numbers:
+        low, high = segment_prefix(number), segment_prefix(number + 1)
+        if query.key is not None:
+            bounds = keys.bounds(query.key, low_time)
+            low, high = low + bounds[0], low + bounds[1]
+        span = _beyond(low, high, after, reverse=query.reverse)
+        yield from store.scan(*span, query.reverse)
+
+
+def _edge_segment(store: OverlayStore, *, reverse: bool) -> int:
+    entry = next(store.scan(None, None, reverse), None)
+    if entry is None:
+        return -1 if reverse else 0
+    return int.from_bytes(entry[0][:SEGMENT_SIZE], "big", signed=True)
+
+
+def _beyond(
+    low: bytes | None, high: bytes | None, after: bytes | None, *, reverse: bool
+) -> tuple[bytes | None, bytes | None]:
+    """The part of a range that comes after a key, in the direction of reading."""
+    if after is None:
+        return low, high
+    if reverse:
+        return low, after if high is None else min(high, after)
+    beyond = after + b"\x00"
+    return beyond if low is None else max(low, beyond), high
