@@ -52,10 +52,7 @@ def shape_of(entity: type[Any]) -> Shape:
         if tag is None:
             _add(steps, _step(field, name, flexible, _is_nullable(field)))
         else:
-            # A tagged field is null by its absence, so what is there has no null marker; kio
-            # reads a null text or array all the same.
-            step = _step(field, name, flexible, _is_nullable(field) and not _is_entity(field))
-            tags[int(tag)] = Shape([step])
+            tags[int(tag)] = Shape([_step(field, name, flexible, _is_nullable(field))])
     if flexible:
         steps.append(Step(TAGS, f"{entity.__name__}'s tags", tags=tags))
     return Shape(steps)
@@ -95,7 +92,3 @@ def _array(flexible: bool) -> int:
 
 def _is_nullable(field: Field[Any]) -> bool:
     return NoneType in get_args(field.type)
-
-
-def _is_entity(field: Field[Any]) -> bool:
-    return isinstance(classify_field(field), EntityField)

@@ -16,7 +16,8 @@ from streamkit.protocol.errors import MalformedMessage
 
 # What a step is: so many bytes; an int16 length and its bytes; an int32 length and its bytes; a
 # varint length + 1 and its bytes; an int32 count and its items; a varint count + 1 and its items;
-# an entity, after an int8 marker where it is nullable; a section of tagged fields.
+# an entity, after an int8 marker where it is nullable; a section of tagged fields. A nullable
+# entity in a tagged field has a varint in front instead, 0 for null, which kio does not read.
 FIXED = 0
 SHORT_TEXT = 1
 LONG_BYTES = 2
@@ -25,6 +26,9 @@ ARRAY = 4
 COMPACT_ARRAY = 5
 ENTITY = 6
 TAGS = 7
+
+UNLIMITED = 2**62
+"""More items than any message has."""
 
 COMPILED = cython.compiled
 
@@ -74,12 +78,14 @@ def walk(shape, buffer, position):
     return walker.position
 
 
-def checked(shape, buffer, position):
+def checked(shape, buffer, position, items_max=UNLIMITED):
     """The buffer, without the unknown tagged fields of the entity at the position.
 
-    Raises MalformedMessage when the bytes do not hold the entity.
+    Raises MalformedMessage when the bytes do not hold the entity, or its arrays hold more than
+    `items_max` items together: an item of one byte becomes an object of a hundred.
     """
     walker: Walker = Walker(buffer, position)
+    walker.items_left = items_max
     walker.entity(shape)
     if walker.edits is None:
         return buffer
@@ -110,10 +116,12 @@ class Walker:
     data: cython.const[cython.uchar][:]
     position = cython.declare(cython.longlong, visibility="readonly")
     end = cython.declare(cython.longlong, visibility="readonly")
+    items_left = cython.declare(cython.longlong, visibility="public")
     edits = cython.declare(object, visibility="readonly")
 
     def __init__(self, buffer, position):
         self.edits = None
+        self.items_left = UNLIMITED
         self.data = buffer
         self.position = position
         self.end = len(buffer)
@@ -146,6 +154,9 @@ class Walker:
         count = self.length(op, step)
         if count == 0:
             return 0
+        self.items_left -= count
+        if self.items_left < 0:
+            raise MalformedMessage(f"{step.name}: {count} items are too many for one message")
         shape = step.shape
         if shape.size >= 0:
             self.advance(count * shape.size, step.name)
@@ -161,28 +172,30 @@ class Walker:
     @cython.locals(step=Step, count=cython.longlong, _index=cython.longlong, start=cython.longlong)
     @cython.exceptval(-1)
     def tagged(self, step) -> cython.int:
-        """Walk a section of tagged fields; those without a shape are to be cut out."""
+        """Walk a section of tagged fields, and count anew when some are to be cut out."""
         start = self.position
         count = self.uvarint(step.name)
         behind = self.position
-        unknown = 0
+        cut = 0
         for _index in range(count):
-            unknown += self.tagged_field(step)
-        if unknown:
-            self.edit(start, behind, encode_uvarint(count - unknown))
+            cut += self.tagged_field(step)
+        if cut:
+            self.edit(start, behind, encode_uvarint(count - cut))
         return 0
 
     @cython.cfunc
     @cython.locals(
         step=Step,
+        first=Step,
         start=cython.longlong,
         sized=cython.longlong,
         begin=cython.longlong,
         stop=cython.longlong,
+        marker=cython.longlong,
     )
     @cython.exceptval(-1)
     def tagged_field(self, step) -> cython.int:
-        """Walk one tagged field; 1 when it is unknown."""
+        """Walk one tagged field; 1 when it is to be cut out: unknown, or a null entity."""
         start = self.position
         tag = self.uvarint(step.name)
         sized = self.position
@@ -197,6 +210,16 @@ class Walker:
             self.edit(start, stop, b"")
             return 1
         before = 0 if self.edits is None else len(self.edits)
+        first = shape.steps[0]
+        if first.op == ENTITY and first.nullable:
+            marker = self.uvarint(step.name)
+            if marker == 0:
+                self.position = stop
+                self.edit(start, stop, b"")
+                return 1
+            if marker != 1:
+                raise MalformedMessage(f"{first.name}: marker {marker} at byte {begin}")
+            shape = first.shape
         self.entity(shape)
         if self.position != stop:
             raise MalformedMessage(f"{step.name}: tag {tag} is not {size} bytes long")

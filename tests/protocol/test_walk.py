@@ -15,11 +15,14 @@ from streamkit.protocol import shapes
 from streamkit.protocol.apis import VERSIONS, ApiKey
 from streamkit.protocol.errors import MalformedMessage
 from streamkit.protocol.messages import (
+    REQUEST_ITEMS_MAX,
+    decode_request,
     encode_request,
     read_request_header,
     request_type,
     response_type,
 )
+from streamkit.protocol.versions import fill
 
 
 def load_interpreted() -> ModuleType:
@@ -112,3 +115,37 @@ def test_marker_of_a_nullable_entity_is_one_of_two(module: Any) -> None:
     for marker in (b"\x00", b"\x02", b"\xf1"):
         with pytest.raises(MalformedMessage, match="marker"):
             module.walk(shape, marker + b"ab", 0)
+
+
+@pytest.mark.parametrize("module", [imported, INTERPRETED], ids=["imported", "interpreted"])
+def test_null_entity_in_a_tagged_field_is_cut_out(module: Any) -> None:
+    # Kafka says null by a varint of 0; kio reads a marker, and knows null only by absence.
+    inner = module.Shape([module.Step(module.FIXED, "inner", size=2)])
+    field = module.Shape([module.Step(module.ENTITY, "field", nullable=True, shape=inner)])
+    shape = module.Shape([module.Step(module.TAGS, "tags", tags={5: field})])
+    there, null = b"\1\5\3\1ab", b"\1\5\1\0"
+    assert module.checked(shape, there + b"rest", 0) == there + b"rest"
+    assert module.walk(shape, null + b"rest", 0) == len(null)
+    assert module.checked(shape, null + b"rest", 0) == b"\0rest"
+    with pytest.raises(MalformedMessage, match="marker 2"):
+        module.walk(shape, b"\1\5\3\2ab", 0)
+
+
+@pytest.mark.parametrize("module", [imported, INTERPRETED], ids=["imported", "interpreted"])
+def test_arrays_hold_so_many_items_together(module: Any) -> None:
+    number = module.Shape([module.Step(module.FIXED, "number", size=1)])
+    inner = module.Shape([module.Step(module.COMPACT_ARRAY, "inner", shape=number)])
+    shape = module.Shape([module.Step(module.COMPACT_ARRAY, "outer", shape=inner)])
+    data = b"\3" + b"\5abcd" + b"\3ab"
+    assert module.checked(shape, data, 0, 8) == data
+    with pytest.raises(MalformedMessage, match="too many"):
+        module.checked(shape, data, 0, 7)
+
+
+def test_request_of_too_many_items_is_refused() -> None:
+    groups = ["g"] * (REQUEST_ITEMS_MAX + 1)
+    request = request_type(ApiKey.DESCRIBE_GROUPS, 5)
+    data = encode_request(7, None, fill(request, {"groups": groups[1:]}))
+    assert len(decode_request(data).message.groups) == REQUEST_ITEMS_MAX
+    with pytest.raises(MalformedMessage, match="too many"):
+        decode_request(encode_request(7, None, fill(request, {"groups": groups})))
