@@ -94,12 +94,34 @@ def test_offset_of_every_version_is_read(version: int) -> None:
     )
 
 
-def test_offset_without_topic_id_is_written_at_version_3() -> None:
+def test_offset_is_written_at_version_4_with_or_without_topic_id() -> None:
+    # As Kafka 4.3 does: offsets that come in a transaction have no topic id.
     key = rec.OffsetCommitKey(group="g-1", topic="t-1", partition=3)
     value = rec.OffsetCommitValue(offset=77, metadata="m", commit_timestamp=55)
     written = rec.encode_value(rec.Record(key, value))
     assert written is not None
-    assert written[:2] == b"\0\3"
+    assert written[:2] == b"\0\4"
+
+
+MEMBER_KEY = b"\0\5\0\3g-1\0\3m-1"
+CLASSIC_MEMBER = (
+    b"\x00\x00\x00\x00\x04c-7\x0b/127.0.0.1\x02\x05data\x01\x00\x04\x93\xe0\x00\x01\x00\x0f"
+    b"\x01\x00\x00\xaf\xc8\x02\x06range\x01\x00\x00"
+)
+NEW_MEMBER = (
+    b"\x00\x00\tstatic-8\x00\x04c-7\x0b/127.0.0.1\x02\x05data\x01\x00\x04\x93\xe0\x00"
+    b"\x01\x00\x01\x00"
+)
+
+
+@pytest.mark.parametrize(("value", "timeout_ms"), [(CLASSIC_MEMBER, 45000), (NEW_MEMBER, None)])
+def test_consumer_member_has_kafkas_bytes(value: bytes, timeout_ms: int | None) -> None:
+    record = rec.decode(MEMBER_KEY, value)
+    assert record is not None
+    assert record.value is not None
+    classic = record.value.classic_member_metadata
+    assert (classic and classic.session_timeout_ms) == timeout_ms
+    assert rec.encode_value(record) == value
 
 
 def test_classic_group_survives_a_round_trip() -> None:
