@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
 from streamkit.broker.coordinators.seams import PartitionLog, StartTask
 from streamkit.broker.kraft.controller.topics import NewTopic
 from streamkit.broker.kraft.image import MetadataDelta, MetadataImage
-from streamkit.broker.log.log import Isolation, Origin
+from streamkit.broker.log.log import Isolation, Origin, ReadResult
 from streamkit.broker.log.producer_state import UNVERIFIED, InTransaction
 from streamkit.broker.metadata import ClusterMetadata
 from streamkit.broker.partitions import Partition
@@ -57,7 +58,7 @@ class CoordinatedLog:
         log = self._partition.log
         offset = log.log_start_offset
         while offset < log.log_end_offset:
-            found = self._partition.read(offset, LOAD_BYTES, Isolation.LOG_END, min_one=True)
+            found = await self._partition.look(partial(self._read, offset))
             batches = scan(found.records)
             if not batches:
                 return
@@ -65,6 +66,11 @@ class CoordinatedLog:
             offset = batches[-1].last_offset + 1
             # Other connections get their turn between two pieces.
             await asyncio.sleep(0)
+
+    def _read(self, offset: int, cached_only: bool) -> ReadResult:
+        return self._partition.read(
+            offset, LOAD_BYTES, Isolation.LOG_END, min_one=True, cached_only=cached_only
+        )
 
 
 class ImageTopics:

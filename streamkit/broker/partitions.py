@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
+from streamkit.broker.log.errors import ColdRead
 from streamkit.broker.log.log import AppendInfo, Isolation, Log, Origin, ReadResult
 from streamkit.broker.log.producer_state import UNVERIFIED, InTransaction
 from streamkit.broker.purgatory import WatchList, park
@@ -25,7 +26,11 @@ logger = logging.getLogger(__name__)
 
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 NO_LEADER = -1
+COLD_TRIES = 20
+"""A read of a whole segment's scan and a batch needs a few; each brings in what it asked for."""
 ACKS_ALL = -1
+
+R = TypeVar("R")
 
 StartTask = Callable[[Coroutine[None, None, None]], object]
 InThread = Callable[[Callable[[], None]], Awaitable[None]]
@@ -166,12 +171,38 @@ class Partition:
             await park((self.watch,), remaining_ms / 1000)
             self.check()
 
-    def read(self, offset: int, bytes_max: int, isolation: Isolation, min_one: bool) -> ReadResult:
-        """Records from `offset` on. Raises ApiError OFFSET_OUT_OF_RANGE, or for a failed disk."""
+    def read(
+        self,
+        offset: int,
+        bytes_max: int,
+        isolation: Isolation,
+        min_one: bool,
+        *,
+        cached_only: bool = False,
+    ) -> ReadResult:
+        """Records from `offset` on. Raises ApiError OFFSET_OUT_OF_RANGE, or for a failed disk.
+
+        With `cached_only` it raises ColdRead rather than wait for the disk, see `look`.
+        """
         try:
-            return self.log.read(offset, bytes_max, isolation=isolation, min_one=min_one)
+            return self.log.read(
+                offset, bytes_max, isolation=isolation, min_one=min_one, cached_only=cached_only
+            )
         except StorageError as error:
             raise self.fail(error) from error
+
+    async def look(self, read: Callable[[bool], R]) -> R:
+        """`read(cached_only)`, again and again while what it finds cold is fetched in a thread.
+
+        Memory may be short, so that what was fetched is gone before it is looked at: in the end
+        `read` may wait for the disk itself.
+        """
+        for _ in range(COLD_TRIES):
+            try:
+                return read(True)
+            except ColdRead as cold:
+                await self._in_thread(cold.warm)
+        return read(False)
 
     def end_of_epoch(self, epoch: int) -> tuple[int, int]:
         """The largest epoch not above `epoch` and where it ends; (-1, -1) when unknown."""

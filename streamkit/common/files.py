@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -15,6 +16,12 @@ from streamkit.common.seams import Bytes
 
 IOV_MAX = 1024
 """The most buffers that one writev takes."""
+
+NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+"""Linux' flag for a read that does not wait for the disk."""
+
+_CANNOT_SAY = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+"""The file system, or the kernel, does not know it."""
 
 PIECE_BYTES = 64 * 1024
 """Large appends are written in pieces that end at multiples of this.
@@ -74,6 +81,22 @@ class SystemFile:
             return os.pread(self._descriptor, size, position)
         except OSError as error:
             raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def read_cached(self, position: int, size: int) -> Bytes | None:
+        if NO_WAIT is None:
+            return self.read_at(position, size)
+        wanted = max(0, min(size, self._size - position))
+        buffer = bytearray(wanted)
+        try:
+            count = os.preadv(self._descriptor, (buffer,), position, NO_WAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _CANNOT_SAY:
+                return self.read_at(position, size)
+            raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
+        # Less than there is means that the rest is not in memory.
+        return buffer if count == wanted else None
 
     def write_at(self, position: int, data: Bytes) -> None:
         try:

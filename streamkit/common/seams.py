@@ -45,6 +45,9 @@ class File(Protocol):
     def read_at(self, position: int, size: int) -> bytes:
         """Up to `size` bytes from `position`; fewer only at the end of the file."""
 
+    def read_cached(self, position: int, size: int) -> Bytes | None:
+        """As `read_at`, but None when the disk would have to be waited for."""
+
     def write_at(self, position: int, data: Bytes) -> None: ...
 
     def truncate(self, size: int) -> None: ...

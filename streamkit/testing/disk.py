@@ -15,16 +15,18 @@ from streamkit.common.errors import StorageError
 from streamkit.common.seams import Bytes, Random
 
 SECTOR_BYTES = 512
+PAGE_BYTES = 4096
 UNLIMITED_BYTES = 1 << 40
 
 
 class _Content:
     """A file's bytes, and how to get back to what is durable."""
 
-    __slots__ = ("data", "synced_size", "undo")
+    __slots__ = ("cold", "data", "synced_size", "undo")
 
     def __init__(self) -> None:
         self.data = bytearray()
+        self.cold: set[int] = set()
         self.synced_size = 0
         self.undo: list[tuple[int, bytes]] = []
 
@@ -70,7 +72,18 @@ class MemoryFile:
 
     def read_at(self, position: int, size: int) -> bytes:
         self._check_alive()
+        self._content.cold.difference_update(self._pages(position, size))
         return bytes(self._content.data[position : position + size])
+
+    def read_cached(self, position: int, size: int) -> bytes | None:
+        """None for what was not read since `cool`."""
+        self._check_alive()
+        is_cold = not self._content.cold.isdisjoint(self._pages(position, size))
+        return None if is_cold else self.read_at(position, size)
+
+    def _pages(self, position: int, size: int) -> range:
+        end = min(position + size, len(self._content.data))
+        return range(position // PAGE_BYTES, -(-end // PAGE_BYTES))
 
     def write_at(self, position: int, data: Bytes) -> None:
         content = self._content
@@ -120,6 +133,11 @@ class MemoryDisk:
         self._durable: tuple[dict[str, _Content], set[str]] = ({}, {"/", "."})
         self._journal: list[Callable[[dict[str, _Content], set[str]], None]] = []
         self._locks: set[str] = set()
+
+    def cool(self) -> None:
+        """Let nothing be in memory any more: what is read next waits for the disk."""
+        for content in self._files.values():
+            content.cold = set(range(-(-len(content.data) // PAGE_BYTES)))
 
     def open(self, path: str, *, create: bool = False) -> MemoryFile:
         path = posixpath.normpath(path)

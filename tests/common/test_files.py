@@ -83,3 +83,37 @@ def test_a_failed_append_leaves_nothing(
         file.append([b"z" * size])
     assert Path(path).read_bytes() == b"kept"
     assert file.size() == 4
+
+
+def test_what_is_in_memory_is_read_without_waiting(path: str) -> None:
+    file = SystemDisk().open(path, create=True)
+    data = os.urandom(10_000)
+    file.append([data])
+    for position, size in ((0, 10_000), (9_990, 10), (9_990, 500), (10_000, 7), (12_000, 7)):
+        found = file.read_cached(position, size)
+        assert found is not None
+        assert bytes(found) == data[position : position + size] == file.read_at(position, size)
+
+
+def test_a_read_that_would_wait_says_so(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def partly(_fd: int, buffers: tuple[bytearray, ...], _at: int, _flags: int) -> int:
+        return len(buffers[0]) - 1
+
+    def cold(*_: object) -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    file = SystemDisk().open(path, create=True)
+    file.append([b"records"])
+    for read in (cold, partly):
+        monkeypatch.setattr(os, "preadv", read)
+        assert file.read_cached(2, 5) is None
+
+
+def test_a_file_system_that_cannot_say_is_read(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> int:
+        raise OSError(95, "Operation not supported")
+
+    file = SystemDisk().open(path, create=True)
+    file.append([b"records"])
+    monkeypatch.setattr(os, "preadv", unknown)
+    assert file.read_cached(2, 5) == b"cords"

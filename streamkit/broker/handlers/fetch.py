@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from streamkit.broker.context import RequestContext
 from streamkit.broker.fetch_sessions import CachedPartition, FetchPlan, Key
+from streamkit.broker.log.errors import ColdRead
 from streamkit.broker.log.log import Isolation
 from streamkit.broker.partitions import Partition
 from streamkit.broker.purgatory import park
@@ -121,7 +123,7 @@ async def _read_until_enough(ctx: RequestContext, request: Message, plan: FetchP
     )
     bytes_max = min(request.max_bytes, ctx.broker.settings.fetch_max_bytes)
     while True:
-        reads = _read_all(ctx, plan.partitions, isolation, bytes_max)
+        reads = await _read_all(ctx, plan.partitions, isolation, bytes_max)
         if max_wait_ms <= 0 or not reads or _is_enough(reads, request.min_bytes):
             return reads
         remaining_ms = deadline - clock.monotonic_ms()
@@ -153,7 +155,7 @@ def _is_enough(reads: list[Read], bytes_min: int) -> bool:
     return size >= bytes_min
 
 
-def _read_all(
+async def _read_all(
     ctx: RequestContext, partitions: Sequence[CachedPartition], isolation: Isolation, bytes_max: int
 ) -> list[Read]:
     find = ctx.broker.replicas.find
@@ -164,7 +166,13 @@ def _read_all(
         read = Read()
         try:
             read.partition = partition = find(asked.topic, asked.index)
-            _read_one(partition, asked, isolation, min(remaining, asked.bytes_max), min_one, read)
+            limit = min(remaining, asked.bytes_max)
+            try:
+                _read_one(partition, asked, isolation, limit, min_one, read, True)
+            except ColdRead:
+                await partition.look(
+                    partial(_read_one, partition, asked, isolation, limit, min_one, read)
+                )
         except ApiError as error:
             read.error = error.code
         if read.records:
@@ -181,6 +189,7 @@ def _read_one(
     bytes_max: int,
     min_one: bool,
     into: Read,
+    cached_only: bool,
 ) -> None:
     partition.check(asked.current_leader_epoch)
     log = partition.log
@@ -196,7 +205,9 @@ def _read_one(
     )
     if asked.fetch_offset == limit or (bytes_max <= 0 and not min_one):
         return
-    found = partition.read(asked.fetch_offset, bytes_max, isolation, min_one)
+    found = partition.read(
+        asked.fetch_offset, bytes_max, isolation, min_one, cached_only=cached_only
+    )
     into.records = found.records
     if isolation is Isolation.LAST_STABLE:
         into.aborted = found.aborted

@@ -49,7 +49,7 @@ async def handle(ctx: RequestContext, request: ListOffsetsRequest) -> Message:
                 "partitions": [
                     _refused(each, ErrorCode.invalid_request)
                     if counts[topic.name, each.partition_index] > 1
-                    else _answer(ctx, topic.name, each, isolation)
+                    else await _answer(ctx, topic.name, each, isolation)
                     for each in topic.partitions
                 ],
             }
@@ -66,13 +66,13 @@ def _isolation(request: ListOffsetsRequest) -> Isolation:
     return Isolation.HIGH_WATERMARK
 
 
-def _answer(
+async def _answer(
     ctx: RequestContext, topic: str, asked: ListOffsetsPartition, isolation: Isolation
 ) -> Values:
     try:
         partition = ctx.broker.replicas.find(topic, asked.partition_index)
         partition.check(asked.current_leader_epoch)
-        found = _look_up(ctx, partition, asked.timestamp, isolation)
+        found = await _look_up(ctx, partition, asked.timestamp, isolation)
     except ApiError as error:
         return _refused(asked, error.code)
     return {
@@ -87,7 +87,7 @@ def _refused(asked: ListOffsetsPartition, error: ErrorCode) -> Values:
     return {"partition_index": asked.partition_index, "error_code": error}
 
 
-def _look_up(
+async def _look_up(
     ctx: RequestContext, partition: Partition, timestamp: int, isolation: Isolation
 ) -> TimestampOffset:
     if timestamp < EARLIEST_PENDING_UPLOAD or ctx.api_version < FIRST_VERSION.get(timestamp, 0):
@@ -97,4 +97,7 @@ def _look_up(
         )
     if timestamp == LATEST:
         return TimestampOffset(-1, partition.log.limit_of(isolation), partition.leadership.epoch)
-    return partition.log.offset_for_timestamp(timestamp, isolation)
+    look_up = partition.log.offset_for_timestamp
+    return await partition.look(
+        lambda cached_only: look_up(timestamp, isolation, cached_only=cached_only)
+    )

@@ -79,7 +79,7 @@ class AppendInfo:
 class ReadResult:
     """Bytes of the log, its bounds, and the (producer id, first offset) of aborted transactions."""
 
-    records: bytes
+    records: Bytes
     high_watermark: int
     last_stable_offset: int
     log_start_offset: int
@@ -372,10 +372,12 @@ class Log:
         *,
         isolation: Isolation = Isolation.HIGH_WATERMARK,
         min_one: bool = True,
+        cached_only: bool = False,
     ) -> ReadResult:
         """Batches from the one that holds `offset` on, at most to the end of a segment.
 
-        Raises LogError OFFSET_OUT_OF_RANGE below the log's start or above its end.
+        Raises LogError OFFSET_OUT_OF_RANGE below the log's start or above its end; and with
+        `cached_only` ColdRead rather than wait for the disk.
         """
         if not self.log_start_offset <= offset <= self.log_end_offset:
             raise LogError(
@@ -385,12 +387,13 @@ class Log:
             )
         stable = self.last_stable_offset
         limit = self.limit_of(isolation)
-        records = b""
+        records: Bytes = b""
         index = bisect_right(self._bases, offset) - 1
         upper = offset
         while offset < limit and index < len(self.segments):
             segment = self.segments[index]
-            found = segment.read(offset, bytes_max, self._position_end(index, limit), min_one)
+            end = self._position_end(index, limit, cached_only)
+            found = segment.read(offset, bytes_max, end, min_one, cached_only=cached_only)
             if found is not None:
                 records = found
                 upper = self._upper_offset(index, offset, len(found), limit)
@@ -413,11 +416,11 @@ class Log:
         is_last = index == len(self.segments) - 1
         return self.log_end_offset if is_last else self.segments[index + 1].base_offset
 
-    def _position_end(self, index: int, limit: int) -> int:
+    def _position_end(self, index: int, limit: int, cached_only: bool) -> int:
         segment = self.segments[index]
         if limit >= self._end_of(index):
             return segment.size
-        position = segment.position_of(limit)
+        position = segment.position_of(limit, cached_only=cached_only)
         return segment.size if position is None else position
 
     def _upper_offset(self, index: int, offset: int, size: int, limit: int) -> int:
@@ -439,14 +442,18 @@ class Log:
         return sorted(found, key=lambda entry: entry[1])
 
     def offset_for_timestamp(
-        self, timestamp: int, isolation: Isolation = Isolation.HIGH_WATERMARK
+        self,
+        timestamp: int,
+        isolation: Isolation = Isolation.HIGH_WATERMARK,
+        *,
+        cached_only: bool = False,
     ) -> TimestampOffset:
         """The first offset at `timestamp` or later below the limit, or a special lookup's answer.
 
         Special are -1 latest, -2 earliest, -3 the record with the highest timestamp, -4 earliest
         local, -5 and -6 tiered. (-1, -1, -1) when there is none.
         """
-        return find_timestamp(self, timestamp, self.limit_of(isolation))
+        return find_timestamp(self, timestamp, self.limit_of(isolation), cached_only)
 
     def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
         """The largest known epoch up to `epoch` and where it ends; (-1, -1) when unknown."""

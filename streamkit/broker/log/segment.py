@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from streamkit.broker.log.errors import ColdRead
 from streamkit.broker.log.index import OffsetIndex, TimeIndex, TransactionIndex
 from streamkit.broker.log.settings import LogSettings
 from streamkit.common.errors import CorruptBatchError
@@ -34,7 +35,7 @@ class StoredBatch:
     """A batch as a walk over a file meets it: `header` describes it within `buffer`."""
 
     header: BatchHeader
-    buffer: bytes
+    buffer: Bytes
     position: int
 
     @property
@@ -185,15 +186,20 @@ class Segment:
         self.times.drain()
         self.aborted.drain()
 
-    def position_of(self, offset: int, position_end: int | None = None) -> int | None:
-        """Where the first batch begins that ends at `offset` or later; None when there is none."""
+    def position_of(
+        self, offset: int, position_end: int | None = None, *, cached_only: bool = False
+    ) -> int | None:
+        """Where the first batch begins that ends at `offset` or later; None when there is none.
+
+        With `cached_only` this and all other reads raise ColdRead rather than wait for the disk.
+        """
         start = self._recent_starts.get(offset)
         if start is not None:
             return start
         end = self.size if position_end is None else position_end
         position = self.offsets.position_before(offset)
         while position + BATCH_BOUNDS.size <= end:
-            chunk = self.file.read_at(position, min(SCAN_BYTES, end - position))
+            chunk = self._bytes(position, min(SCAN_BYTES, end - position), cached_only)
             if len(chunk) < BATCH_BOUNDS.size:
                 raise CorruptBatchError(f"{self.path_of(LOG)} ends at {position}, not {end}")
             chunk_start = position
@@ -206,29 +212,42 @@ class Segment:
                 position += length + LOG_OVERHEAD
         return None
 
-    def read(self, offset: int, bytes_max: int, position_end: int, min_one: bool) -> bytes | None:
+    def read(
+        self,
+        offset: int,
+        bytes_max: int,
+        position_end: int,
+        min_one: bool,
+        *,
+        cached_only: bool = False,
+    ) -> Bytes | None:
         """Batches from the one that holds `offset` on; None when the segment has none there.
 
         The last may be incomplete. With `min_one` the first is whole, however large.
         """
-        position = self.position_of(offset, position_end)
+        position = self.position_of(offset, position_end, cached_only=cached_only)
         if position is None or position >= position_end:
             return None
-        data = self.file.read_at(position, max(0, min(bytes_max, position_end - position)))
-        size = self._batch_size(data, position)
+        wanted = max(0, min(bytes_max, position_end - position))
+        data = self._bytes(position, wanted, cached_only)
+        head = data if wanted >= LOG_OVERHEAD else self._bytes(position, LOG_OVERHEAD, cached_only)
+        size = int.from_bytes(head[8:12], "big") + LOG_OVERHEAD
         if len(data) >= size:
             return data
-        return self.file.read_at(position, size) if min_one else b""
+        return self._bytes(position, size, cached_only) if min_one else b""
 
-    def _batch_size(self, data: bytes, position: int) -> int:
-        if len(data) < LOG_OVERHEAD:
-            data = self.file.read_at(position, LOG_OVERHEAD)
-        return int.from_bytes(data[8:12], "big") + LOG_OVERHEAD
+    def _bytes(self, position: int, size: int, cached_only: bool) -> Bytes:
+        if not cached_only:
+            return self.file.read_at(position, size)
+        found = self.file.read_cached(position, size)
+        if found is None:
+            raise ColdRead(self.file, position, size)
+        return found
 
-    def walk(self, position: int = 0) -> Iterator[StoredBatch]:
+    def walk(self, position: int = 0, *, cached_only: bool = False) -> Iterator[StoredBatch]:
         """Every whole batch from `position` on. Raises CorruptBatchError at one that is none."""
         while self.size - position >= HEADER_BYTES:
-            chunk = self.file.read_at(position, min(WALK_BYTES, self.size - position))
+            chunk = self._bytes(position, min(WALK_BYTES, self.size - position), cached_only)
             inside = 0
             while len(chunk) - inside >= HEADER_BYTES:
                 header = read_header(chunk, inside)
@@ -240,7 +259,7 @@ class Segment:
                 header = read_header(chunk)
                 if header.size > self.size - position:
                     return
-                chunk = self.file.read_at(position, header.size)
+                chunk = self._bytes(position, header.size, cached_only)
                 yield StoredBatch(header, chunk, position)
                 inside = header.size
             position += inside

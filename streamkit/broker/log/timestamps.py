@@ -43,7 +43,9 @@ class Timeline(Protocol):
     def epochs(self) -> LeaderEpochs: ...
 
 
-def find_timestamp(log: Timeline, timestamp: int, limit: int) -> TimestampOffset:
+def find_timestamp(
+    log: Timeline, timestamp: int, limit: int, cached_only: bool = False
+) -> TimestampOffset:
     """The answer to ListOffsets for `timestamp` when `limit` may not be reached."""
     if timestamp == LATEST:
         return TimestampOffset(-1, limit, log.epochs.latest)
@@ -54,25 +56,27 @@ def find_timestamp(log: Timeline, timestamp: int, limit: int) -> TimestampOffset
         newest = max(log.segments, key=lambda segment: segment.max_timestamp)
         if newest.max_timestamp < 0:
             return NOT_FOUND
-        found = _first_at(newest, newest.max_timestamp, log.log_start_offset)
+        found = _first_at(newest, newest.max_timestamp, log.log_start_offset, cached_only)
         return NOT_FOUND if found.offset >= limit else found
     if timestamp < 0:
         return NOT_FOUND
     for segment in log.segments:
         if segment.max_timestamp >= timestamp:
-            found = _first_at(segment, timestamp, log.log_start_offset)
+            found = _first_at(segment, timestamp, log.log_start_offset, cached_only)
             if found.offset >= 0:
                 return NOT_FOUND if found.offset >= limit else found
     return NOT_FOUND
 
 
-def _first_at(segment: Segment, timestamp: int, log_start: int) -> TimestampOffset:
+def _first_at(
+    segment: Segment, timestamp: int, log_start: int, cached_only: bool
+) -> TimestampOffset:
     """The first record of the segment at `timestamp` or later."""
     start = max(segment.times.offset_before(timestamp), log_start)
-    position = segment.position_of(start)
+    position = segment.position_of(start, cached_only=cached_only)
     if position is None:
         return NOT_FOUND
-    for stored in segment.walk(position):
+    for stored in segment.walk(position, cached_only=cached_only):
         if stored.header.max_timestamp < timestamp:
             continue
         batch = decode(stored.buffer, stored.header, check_crc=False)
