@@ -24,7 +24,7 @@ from streamkit.protocol.caching import cached
 from streamkit.protocol.errors import MalformedMessage, UnsupportedVersionError
 from streamkit.protocol.quick import EncodedBody
 from streamkit.protocol.shapes import shape_of
-from streamkit.protocol.walk import checked
+from streamkit.protocol.walk import UNLIMITED, checked
 
 Bytes = bytes | bytearray | memoryview
 Chunks = list[Bytes]
@@ -34,6 +34,9 @@ Message = Any
 """An instance of one of kio's request or response classes."""
 
 T = TypeVar("T")
+
+REQUEST_ITEMS_MAX: Final = 100_000
+"""A request is decoded at once, and a frame of 100 MB could hold 100 million items."""
 
 SPLICE_BYTES_MIN: Final = 1024
 """A buffer of at least this size stays a chunk of its own; smaller ones are joined."""
@@ -123,10 +126,14 @@ def read_request_header(buffer: Bytes) -> RequestHeader:
 
 
 def decode_request(buffer: Bytes) -> Request:
-    """A whole request. Raises MalformedMessage or UnsupportedVersionError."""
+    """A whole request. Raises MalformedMessage or UnsupportedVersionError.
+
+    Its arrays may hold `REQUEST_ITEMS_MAX` items together.
+    """
     header = read_request_header(buffer)
     api = ApiKey(header.api_key)
-    message = _decode(request_type(api, header.api_version), buffer, header.body_at)
+    entity = request_type(api, header.api_version)
+    message = _decode(entity, buffer, header.body_at, REQUEST_ITEMS_MAX)
     return Request(api, header.api_version, header.correlation_id, header.client_id, message)
 
 
@@ -200,10 +207,12 @@ def _has_response_tags(api: int, version: int) -> bool:
     return api != ApiKey.API_VERSIONS and is_flexible(api, version)
 
 
-def _decode(entity: type[Any], buffer: Bytes, position: int) -> Message:
+def _decode(
+    entity: type[Any], buffer: Bytes, position: int, items_max: int = UNLIMITED
+) -> Message:
     if isinstance(buffer, bytearray):
         buffer = memoryview(buffer).toreadonly()
-    buffer = checked(shape_of(entity), buffer, position)
+    buffer = checked(shape_of(entity), buffer, position, items_max)
     try:
         message, _ = _reader(entity)(buffer, position)
     except _DECODE_ERRORS as error:

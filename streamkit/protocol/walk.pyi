@@ -8,6 +8,7 @@ ARRAY: int
 COMPACT_ARRAY: int
 ENTITY: int
 TAGS: int
+UNLIMITED: int
 COMPILED: bool
 
 class Step:
@@ -34,6 +35,6 @@ class Shape:
 
 def walk(shape: Shape, buffer: bytes | bytearray | memoryview, position: int) -> int: ...
 def checked(
-    shape: Shape, buffer: bytes | bytearray | memoryview, position: int
+    shape: Shape, buffer: bytes | bytearray | memoryview, position: int, items_max: int = ...
 ) -> bytes | bytearray | memoryview: ...
 def encode_uvarint(value: int) -> bytes: ...
