@@ -155,8 +155,12 @@ class GroupCoordinator:
 
     def on_metadata(self, topics: TopicCatalog, changed: Iterable[str] | None = None) -> None:
         """The image moved on; `changed` names the topics made, deleted or resized, None: any."""
-        self._topics = topics
+        before, self._topics = self._topics, topics
         names = None if changed is None else frozenset(changed)
+        if names is None or any(
+            topics.topic_id(name) not in (None, before.topic_id(name)) for name in names
+        ):
+            self._new_topics_version = topics.version
         for partition, shard in self._runtime.active():
             self._mark_stale(shard, names)
             self.consumer.mark_stale(shard, names)
