@@ -336,7 +336,7 @@ class StreamsMember:
         if not any(code in codes for code in _PASSING):
             self._passing = 0
             return self.heartbeat_interval_ms
-        backoff_ms = PASSING_BACKOFF_MS * 2**self._passing
+        backoff_ms: int = PASSING_BACKOFF_MS * 2**self._passing
         self._passing = min(self._passing + 1, 10)
         return min(backoff_ms, self.heartbeat_interval_ms)
 
