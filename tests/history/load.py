@@ -28,9 +28,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from streamkit.testing.broker import Broker
 from tests.harness import ROOT, wait_for
 from tests.history.checker import Verdict, check, history_of
-from tests.history.clients.confluent import Reader, ends_of
-from tests.history.clients.plan import Plan, recorder_of
-from tests.history.model import COMMITTED, UNCOMMITTED, Commit, Operation, Outcome, Poll
+from tests.history.clients.confluent import Reader, ends_of, key_of, partition_of
+from tests.history.clients.plan import OPERATION_S, Plan, recorder_of
+from tests.history.model import COMMITTED, UNCOMMITTED, Operation, Outcome, Poll
 from tests.history.view import FINAL
 
 TOPICS = {"data": 4, "source": 2, "stream": 2, "chained": 3}
@@ -43,8 +43,14 @@ CONFIG = {
 DOWN_S = 0.2
 FAULT_S_MIN, FAULT_S_MAX = 0.8, 2.5
 FROZEN_S = 3.0
-CALM_S = 60.0
+STUCK_S = 2 * OPERATION_S
+"""A client that has noted nothing for so long is killed."""
+
+CALM_S = 120.0
 """How long the end may take until chains are dry and no transaction is open."""
+
+
+LOOK_S = 0.5
 
 
 def keys_of(*topics: str) -> tuple[str, ...]:
@@ -78,12 +84,14 @@ class Actor:
     directory: Path
     seed: int
     life: int = 0
+    started: float = 0.0
     process: subprocess.Popen[bytes] | None = None
     statuses: Counter[int] = field(default_factory=Counter)
 
     def start(self) -> None:
         library, role, reads, writes, group = CAST[self.name]
         self.life += 1
+        self.started = time.time()
         plan = Plan(
             self.bootstrap, str(self.directory), self.name, self.life, role, self.seed, reads,
             writes, group,
@@ -97,13 +105,25 @@ class Actor:
                 stderr=subprocess.STDOUT,
             )
 
-    def tend(self) -> None:
-        """Start it anew when it has ended."""
+    def tend(self) -> bool:
+        """Start it anew when it has ended, or has done nothing for long; whether it was stuck.
+
+        librdkafka 2.16 waits without end for an answer whose broker it has struck off in between.
+        """
         assert self.process is not None, "the load has begun"
+        is_stuck = time.time() - max(self.started, self._written_at()) > STUCK_S
+        if is_stuck:
+            self.process.kill()
+            self.process.wait()
         status = self.process.poll()
         if status is not None:
             self.statuses[status] += 1
             self.start()
+        return is_stuck
+
+    def _written_at(self) -> float:
+        history = self.directory / f"{self.name}.{self.life}.jsonl"
+        return history.stat().st_mtime if history.exists() else 0.0
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None, "the load has begun"
@@ -163,12 +183,10 @@ class Load:
 
     def _tend(self) -> None:
         for actor in self.actors:
-            actor.tend()
-        awake = [each for each in self.zombies if each[0] <= time.monotonic()]
-        for zombie in awake:
-            self.zombies.remove(zombie)
-            zombie[1].send_signal(signal.SIGCONT)
-            self.zombies.append((time.monotonic() + FROZEN_S, zombie[1]))
+            self.faults[f"stuck {CAST[actor.name][0]}"] += actor.tend()
+        for wakes_at, zombie in self.zombies:
+            if wakes_at <= time.monotonic():
+                zombie.send_signal(signal.SIGCONT)
         time.sleep(0.05)
 
     def _fault(self, chance: random.Random, broker: Broker) -> None:
@@ -196,43 +214,26 @@ class Load:
 
     def _calm(self, bootstrap: str) -> None:
         """No more faults: senders end, chains run dry, no transaction stays open."""
-        for actor in self.actors:
-            if CAST[actor.name][1] in {"send", "transact"}:
-                actor.end()
-        others = [actor for actor in self.actors if actor.process and actor.process.poll() is None]
-        self.actors = [*others]
+        self._end_those(lambda role: role in {"send", "transact"})
         self._end_zombies()
         admin = AdminClient({"bootstrap.servers": bootstrap})
-        try:
-            self._wait(lambda: self._is_dry(admin), "the chains to run dry")
-        except AssertionError:
-            for actor in self.actors:
-                actor.send(signal.SIGUSR1)
-            time.sleep(1)
-            raise
-        for actor in self.actors:
-            actor.end()
+        self._wait(lambda: is_dry(bootstrap, admin), "the chains to run dry")
+        self._end_those(lambda _: True)
         self._wait(lambda: is_stable(admin), "the last stable offsets to reach the ends")
+
+    def _end_those(self, is_meant: Callable[[str], bool]) -> None:
+        for actor in self.actors[:]:
+            if is_meant(CAST[actor.name][1]):
+                self.actors.remove(actor)
+                actor.end()
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         def look() -> bool:
-            for actor in self.actors:
-                if CAST[actor.name][1] == "chain":
-                    actor.tend()
+            self._tend()
+            time.sleep(LOOK_S)
             return condition()
 
         wait_for(look, CALM_S, what)
-
-    def _is_dry(self, admin: AdminClient) -> bool:
-        """Whether what the chains have committed reaches the ends of their input."""
-        reached: dict[str, int] = {}
-        for operation in history_of(sorted(self.directory.glob("chain*.jsonl"))):
-            for step in operation.steps:
-                if isinstance(step, Commit) and operation.outcome is Outcome.OK:
-                    for key, offset in step.offsets.items():
-                        reached[key] = max(reached.get(key, 0), offset)
-        ends = ends_of(admin, SOURCE + STREAM)
-        return all(reached.get(key, 0) >= ends[key][2] for key in ends)
 
     def _end_zombies(self) -> None:
         for _, process in self.zombies:
@@ -243,7 +244,7 @@ class Load:
     def _end(self) -> None:
         self._end_zombies()
         for actor in self.actors:
-            if actor.process is not None and actor.process.poll() is None:
+            if actor.process is not None:
                 actor.process.kill()
                 actor.process.wait()
 
@@ -253,6 +254,18 @@ def create_topics(bootstrap: str) -> None:
     made = admin.create_topics([NewTopic(name, count, 1) for name, count in TOPICS.items()])
     for future in made.values():
         future.result(30)
+
+
+def is_dry(bootstrap: str, admin: AdminClient) -> bool:
+    """Whether what the chains have committed reaches the ends of their input."""
+    ends = ends_of(admin, SOURCE + STREAM)
+    for keys, group in ((SOURCE, "chain-rd"), (STREAM, "chain-aio")):
+        reader = Reader(Plan(bootstrap, "", "dry", 1, FINAL, 0, group=group))
+        found = reader.consumer.committed([partition_of(key) for key in keys], OPERATION_S)
+        reader.consumer.close()
+        if any(part.offset < ends[key_of(part)][2] for part in found):
+            return False
+    return True
 
 
 def is_stable(admin: AdminClient) -> bool:

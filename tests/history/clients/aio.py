@@ -239,6 +239,7 @@ async def _chain_once(
     poll = await reader.poll()
     offsets = {key: rows[-1][0] + 1 for key, rows in poll.records.items() if rows}
     if not offsets:
+        recorder.rest()
         return Outcome.OK
     sends = [
         Send(chance.target(), f"{chance.value()}<{key}@{offset}")

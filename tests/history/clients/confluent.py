@@ -314,6 +314,7 @@ def chain(plan: Plan, stop: StopFlag) -> None:
         poll = reader.poll()
         offsets = next_offsets(poll)
         if not offsets:
+            recorder.rest()
             continue
         sends = [
             Send(chance.target(), f"{chance.value()}<{key}@{offset}")
