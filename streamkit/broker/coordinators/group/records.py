@@ -541,7 +541,7 @@ def _write_member(
     tagged = io.BytesIO(b"\0")
     if classic is not None:
         tagged.write(b"\1")
-        entity_writer(ClassicMemberMetadata)(tagged, classic)
+        _nested_writer(ClassicMemberMetadata)(tagged, classic)
     buffer.write(b"\1\0" + encode_uvarint(len(tagged.getvalue())) + tagged.getvalue())
 
 
@@ -578,6 +578,11 @@ def _as_newest(cls: type[Any], entity: Any) -> Any:
     if cls is GroupMetadataValue:
         values["members"] = tuple(_as_newest(ClassicMember, each) for each in values["members"])
     return cls(**values)
+
+
+@cache
+def _nested_writer(cls: type[Any]) -> Any:
+    return entity_writer(cls)
 
 
 @cache
