@@ -36,6 +36,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 @programs.argument
 @click.option("--bootstrap", metavar="HOST:PORT[,...]", help="The cluster; or bootstrap.servers.")
 @click.option("--processes", type=click.IntRange(1), help="Worker processes; restarted on a crash.")
+@click.option(
+    "--web", metavar="[HOST:]PORT", help="Serve metrics, health and queries; web.listener."
+)
 @settings_options
 @log_options("info")
 @click.option("--slot", type=int, hidden=True, help="Which of the supervisor's children this is.")
@@ -44,6 +47,7 @@ def command(
     program: str,
     bootstrap: str | None,
     processes: int | None,
+    web: str | None,
     assignments: Sequence[str],
     config: str | None,
     log_format: str,
@@ -61,6 +65,8 @@ def command(
     given = read_settings(seams.disk, assignments, config)
     if bootstrap is not None:
         given["bootstrap.servers"] = bootstrap
+    if web is not None:
+        given["web.listener"] = web if ":" in web else f"127.0.0.1:{web}"
     app = programs.load(program)
     settings = settings_of(app, given)
     if not settings.bootstrap_servers:
@@ -73,6 +79,8 @@ def command(
     options += ["--log-format", log_format, "--log-level", log_level]
     if bootstrap is not None:
         options += ["--bootstrap", bootstrap]
+    if web is not None:
+        options += ["--web", web]
     return supervise(app, settings, seams, WorkerCommand(program, tuple(options)), processes)
 
 

@@ -1,17 +1,19 @@
-"""A small HTTP server for what operators ask: metrics, health, readiness.
+"""A small HTTP server for what operators and programs ask: metrics, health, readiness, queries.
 
-GET and HEAD of fixed paths, one request a connection, answered at once by a function without
-arguments. Requests have a largest size and a longest time, connections a largest number, so that
-nobody who reaches the port can make the process keep anything.
+GET and HEAD, one request a connection. Fixed paths are answered at once by a function without
+arguments; all others may go to a handler, which may wait. Requests have a largest size and a
+longest time, connections a largest number, so that nobody who reaches the port can make the process
+keep anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
+from urllib.parse import parse_qsl, unquote
 
 from streamkit.common.metrics import CONTENT_TYPE, Registry
 from streamkit.common.seams import Listener, Network
@@ -42,6 +44,19 @@ class Answer:
 
 
 Route = Callable[[], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A path's parts and the query's fields, both decoded; of a repeated field the last."""
+
+    path: tuple[str, ...]
+    fields: Mapping[str, str]
+
+
+Handler = Callable[[Request], Awaitable[Answer]]
+"""Answers the paths that are not fixed."""
+
 Check = Callable[[], str | None]
 """Says why something is not well, or None."""
 
@@ -62,8 +77,11 @@ def _verdict(problem: str | None) -> Answer:
 class HttpServer:
     """Listens at one address and answers the given paths."""
 
-    def __init__(self, network: Network, routes: Mapping[str, Route]) -> None:
+    def __init__(
+        self, network: Network, routes: Mapping[str, Route], handler: Handler | None = None
+    ) -> None:
         self.routes = routes
+        self.handler = handler
         self._network = network
         self._listener: Listener | None = None
         self._connections: set[_Connection] = set()
@@ -97,6 +115,15 @@ class HttpServer:
         """The connection is closed."""
         self._connections.discard(connection)
 
+    async def handle(self, target: str) -> Answer:
+        """What the handler gives; its failure is a 500."""
+        assert self.handler is not None, "there is no handler"
+        try:
+            return await self.handler(parse_target(target))
+        except Exception:  # the edge of a request: the process goes on
+            _log.exception("the answer to %s failed", target)
+            return Answer(500, "the answer failed; the log says why\n")
+
     def answer(self, path: str) -> Answer:
         """What a path gives; a failure of its function is a 500."""
         route = self.routes.get(path)
@@ -119,6 +146,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._received = b""
         self._is_answered = False
+        self._handling: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the peer is there."""
@@ -145,6 +173,8 @@ class _Connection(asyncio.Protocol):
         """asyncio: the connection is gone."""
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._handling is not None:
+            self._handling.cancel()
         self._server.forget(self)
 
     def abort(self) -> None:
@@ -160,8 +190,18 @@ class _Connection(asyncio.Protocol):
         if method not in {"GET", "HEAD"}:
             self._send(Answer(405, "only GET and HEAD\n"), "Allow: GET, HEAD\r\n")
             return
-        answer = self._server.answer(target.partition("?")[0])
-        self._send(answer, has_body=method == "GET")
+        path = target.partition("?")[0]
+        if self._server.handler is not None and path not in self._server.routes:
+            self._is_answered = True
+            handling = self._handle(target, has_body=method == "GET")
+            self._handling = asyncio.get_running_loop().create_task(handling)
+            return
+        self._send(self._server.answer(path), has_body=method == "GET")
+
+    async def _handle(self, target: str, *, has_body: bool) -> None:
+        answer = await self._server.handle(target)
+        self._handling = None
+        self._send(answer, has_body=has_body)
 
     def _send(self, answer: Answer, header: str = "", *, has_body: bool = True) -> None:
         self._is_answered = True
@@ -174,6 +214,13 @@ class _Connection(asyncio.Protocol):
         )
         self._transport.write(head.encode("latin-1") + (body if has_body else b""))
         self._transport.close()
+
+
+def parse_target(target: str) -> Request:
+    """A request's target, decoded."""
+    path, _, query = target.partition("?")
+    parts = tuple(unquote(part) for part in path.split("/") if part)
+    return Request(parts, dict(parse_qsl(query, keep_blank_values=True)))
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -18,6 +18,8 @@ from streamkit.common.errors import FatalError, RetriableError, StreamkitError
 from streamkit.rebalance.effects import (
     Assign,
     Effect,
+    EndpointPartitions,
+    EndpointsChanged,
     FindCoordinator,
     GroupStatus,
     MemberFatal,
@@ -52,6 +54,8 @@ class Membership:
     ) -> None:
         self.member = member
         self.is_ready = False
+        self.endpoints: tuple[EndpointPartitions, ...] = ()
+        """Who answers interactive queries of what, as the coordinator last said."""
         self._client = client
         self._clock = client.seams.clock
         self._inbox = inbox
@@ -129,6 +133,8 @@ class Membership:
                 self._client.metadata.request_refresh()
             case GroupStatus():
                 self._on_status(effect)
+            case EndpointsChanged(endpoints):
+                self.endpoints = endpoints
             case MemberWarning(error):
                 log.warning("%s", error)
             case MemberFatal(error):

@@ -55,6 +55,7 @@ class StreamsSettings(ClientSettings):
 
     application_id: str = ""
     application_server: str = ""
+    web_listener: str = ""
     state_dir: str = ""
     processing_guarantee: Literal["at_least_once", "exactly_once_v2"] = EXACTLY_ONCE
     commit_interval_ms: int = Field(default=EXACTLY_ONCE_COMMIT_INTERVAL_MS, ge=0)

@@ -24,13 +24,15 @@ from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import Offsets
 from streamkit.client.sender import BatchSender
 from streamkit.client.transactions import Transactions
-from streamkit.common.errors import ConfigError, FatalError, StreamkitError, UsageError
+from streamkit.common.errors import FatalError, StreamkitError, UsageError
+from streamkit.common.metrics import Registry
 from streamkit.common.seams import Seams
 from streamkit.rebalance.member import StreamsMember
 from streamkit.state.backend import Backend
 from streamkit.state.cache import CacheBudget
 from streamkit.state.rocks import BlockCache, RocksBackend
 from streamkit.tasks.collector import Collector
+from streamkit.tasks.endpoint import WorkerEndpoint, advertised_of, listener_of
 from streamkit.tasks.global_reader import GlobalReader
 from streamkit.tasks.global_state import GlobalState
 from streamkit.tasks.group_config import configure_group
@@ -42,6 +44,8 @@ from streamkit.tasks.messages import Command, CountPartitions, Drain, Event
 from streamkit.tasks.network import COMMIT_TIMEOUT_MS, Network
 from streamkit.tasks.processor import Processor, ProcessorSettings
 from streamkit.tasks.purge import Purger
+from streamkit.tasks.query_http import QueryHandler
+from streamkit.tasks.query_service import QueryService, UnreadyError
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
@@ -126,6 +130,18 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Future[int] | None = None
         self._is_connected = False
+        self._client: Client | None = None
+        self.registry = Registry()
+        self.endpoint: WorkerEndpoint | None = None
+        self.queries = QueryService(
+            topology,
+            advertised_of(settings, slot),
+            self._inbox.put,
+            lambda: self._membership.endpoints if self._membership is not None else (),
+            self._partitions_of,
+            seams.network,
+            seams.clock,
+        )
 
     def run(self) -> int:
         """Work until the end; blocks. Raises UsageError for what the user must change."""
@@ -176,7 +192,12 @@ class Worker:
 
     async def _serve(self, directory: StateDirectory, process_id: UUID) -> int:
         async with AsyncExitStack() as stack:
+            endpoint = self.endpoint = self._make_endpoint()
+            if endpoint is not None:
+                await endpoint.start()
+                stack.push_async_callback(endpoint.close)
             client = await stack.enter_async_context(Client(self._settings.client(), self._seams))
+            self._client = client
             self._is_connected = True
             await configure_group(client, self._settings, self._topology.application_id)
             processor = self._processor = self._make_processor(directory)
@@ -196,6 +217,45 @@ class Worker:
             network = self._make_network(client, fetcher, restorer, self._membership, process_id)
             log.info("worker %s: member %s", directory.path, member.member_id)
             return await self._run_both(network, processor, directory)
+
+    def _make_endpoint(self) -> WorkerEndpoint | None:
+        address = listener_of(self._settings, self._slot)
+        if address is None:
+            return None
+        handler = QueryHandler(self.queries)
+        network = self._seams.network
+        return WorkerEndpoint(
+            address, network, self.registry, self._problem, self._unready, handler
+        )
+
+    def _problem(self) -> str | None:
+        """Why the worker should be started anew."""
+        processor = self._processor
+        if processor is None:
+            return None
+        stuck_ms = self._seams.clock.monotonic_ms() - processor.last_step_ms
+        if stuck_ms < self._settings.poll_interval_max_ms:
+            return None
+        return f"processing has been stuck for {stuck_ms:.0f} ms in {_where(processor)}"
+
+    def _unready(self) -> str | None:
+        """Why the worker does not do its whole work yet."""
+        at = self.progress()
+        if not at.is_ready:
+            return "not in the group yet, or the group is not ready"
+        if at.running < at.tasks:
+            return f"{at.tasks - at.running} of {at.tasks} tasks are not running yet"
+        return None
+
+    async def _partitions_of(self, topic: str) -> int:
+        if self._client is None:
+            raise UnreadyError("the worker is not connected yet")
+        found = self._client.view.topics.get(topic)
+        if found is None:
+            found = (await self._client.metadata.refresh([topic])).topics.get(topic)
+        if found is None:
+            raise UnreadyError(f"topic {topic} is not there yet")
+        return len(found.partitions)
 
     def _make_network(
         self,
@@ -320,7 +380,7 @@ class Worker:
             str(process_id),
             group_topology(self._topology, settings),
             settings.poll_interval_max_ms,
-            endpoint=_endpoint(settings.application_server),
+            endpoint=advertised_of(settings, self._slot),
             rack=settings.client_rack or None,
         )
 
@@ -424,15 +484,6 @@ def _report_failure(error: BaseException) -> int:
     else:
         log.error("the worker failed", exc_info=error)
     return 1
-
-
-def _endpoint(server: str) -> tuple[str, int] | None:
-    if not server:
-        return None
-    host, _, port = server.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"application.server: must be HOST:PORT, but it is {server!r}")
-    return host, int(port)
 
 
 def _where(processor: Processor) -> str:

@@ -17,7 +17,7 @@ from streamkit.testing.broker import Broker
 from tests.foreign import create_topics, latest, read_confluent
 from tests.harness import WorkerProcess, wait_for
 from tests.judges.conftest import KafkaTool
-from tests.judges.test_exactly_once import apache_kafka
+from tests.judges.crashes import apache_kafka
 from tests.judges.word_feed import WordFeed, end_offset_sum, group_lag
 
 pytestmark = pytest.mark.judge
