@@ -7,6 +7,7 @@ killed: stale reads go on, and the new owner answers in the end.
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ import pytest
 from streamkit.testing.broker import Broker
 from tests.foreign import create_topics, latest, produce_lines, read_confluent
 from tests.harness import WorkerProcess, wait_for
-from tests.judges.crashes import apache_kafka, free_ports
+from tests.judges.crashes import apache_kafka
 from tests.judges.test_standby import QUICK
 from tests.judges.word_feed import group_lag
 
@@ -69,7 +70,7 @@ def asked(bootstrap: str, directory: Path) -> Iterator[Asked]:
     create_topics(bootstrap, PARTITIONS, "lines")
     program = directory / "asked.py"
     program.write_text(PROGRAM)
-    ports = [free_ports() for _ in range(WORKERS)]
+    ports = free_ports()
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
@@ -83,6 +84,15 @@ def asked(bootstrap: str, directory: Path) -> Iterator[Asked]:
         topics = {"lines": PARTITIONS, "asked-counts-repartition": PARTITIONS}
         wait_for(lambda: group_lag(bootstrap, "asked", topics) == 0, 60, "the lag of 0")
         yield everything
+
+
+def free_ports() -> list[int]:
+    """Ports that are free at the moment."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(WORKERS)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def settings(port: int) -> Mapping[str, str]:
