@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -392,3 +393,16 @@ def test_peer_that_takes_no_answer_is_dropped_though_it_fits_the_buffer() -> Non
 
     limits = ServerLimits(idle_ms=100, write_bytes_high=100_000_000)
     run_loop(serving(handler, client, limits)(system_seams()))
+
+
+def test_accepted_connections_are_kept_alive() -> None:
+    """So the system finds out when a peer is gone without a word."""
+
+    async def client(seams: Seams, server: FrameServer) -> None:
+        await dial(seams, server.port)
+        await until(lambda: server.connection_count == 1, 0.001)
+        (connection,) = server._connections.values()
+        accepted = connection._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+    run_loop(serving(echo, client)(system_seams()))
