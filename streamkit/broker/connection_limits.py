@@ -21,23 +21,13 @@ def limits_at_start(settings: BrokerSettings) -> ServerLimits:
 
 
 class ConnectionLimits:
-    """Keeps a server's limits at what `number` says the configuration is now."""
+    """Keeps a server's limits at what the configuration is now."""
 
-    def __init__(
-        self, server: FrameServer, settings: BrokerSettings, number: Callable[[str], int]
-    ) -> None:
+    def __init__(self, server: FrameServer, live_settings: Callable[[], BrokerSettings]) -> None:
         self._server = server
-        self._settings = settings
-        self._number = number
+        self._live_settings = live_settings
 
     def on_image(self, _image: MetadataImage, delta: MetadataDelta) -> None:
         """Follow a change of the broker's configuration."""
-        if not any(resource.type == BROKER_RESOURCE for resource in delta.configs):
-            return
-        settings = self._settings.model_copy(
-            update={
-                "max_connections": self._number("max.connections"),
-                "max_connections_per_ip": self._number("max.connections.per.ip"),
-            }
-        )
-        self._server.update_limits(limits_at_start(settings))
+        if any(resource.type == BROKER_RESOURCE for resource in delta.configs):
+            self._server.update_limits(limits_at_start(self._live_settings()))

@@ -6,6 +6,7 @@ are committed and replayed here. One change at a time: each sees what the one be
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,12 +23,16 @@ from streamkit.broker.kraft.controller.topics import (
     create_topics,
 )
 from streamkit.broker.kraft.features import supported_features
-from streamkit.broker.kraft.image import MetadataImage
+from streamkit.broker.kraft.group_config import GROUP_CONFIGS
+from streamkit.broker.kraft.image import ConfigResource, MetadataImage
 from streamkit.broker.kraft.quorum import Quorum
 from streamkit.broker.kraft.voters import Voter
 from streamkit.broker.settings import BrokerSettings
+from streamkit.common.errors import ConfigError
 from streamkit.common.seams import Random
 from streamkit.protocol.errors import ApiError, ErrorCode
+
+logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -82,6 +87,8 @@ class ClusterMetadata:
         self._random = random
         self._listener = listener
         self._static = static_layer(settings)
+        self._live = settings
+        self._live_of: Mapping[ConfigResource, Mapping[str, str]] = {}
         self._ids = ProducerIdBlock(0, 0)
 
     @property
@@ -109,19 +116,37 @@ class ClusterMetadata:
         node_id = self._settings.node_id
         return BrokerLayers(image.broker_configs(node_id), image.broker_configs(None), self._static)
 
+    def live_settings(self) -> BrokerSettings:
+        """The broker's settings as they are now: what was changed while it runs comes first."""
+        configs = self.image.configs
+        if configs is not self._live_of:
+            layers = self.broker_layers()
+            changed = {**layers.dynamic_default, **layers.dynamic}
+            self._live_of = configs
+            try:
+                self._live = BrokerSettings.from_mapping({**self._settings.to_mapping(), **changed})
+            except ConfigError as error:
+                # Each fits, but not together with what this broker was started with.
+                logger.error("the changed configuration is not followed: %s", error)
+        return self._live
+
     def live_number(self, key: str) -> int:
-        """A broker setting as it is now: what was changed while the broker runs comes first."""
-        layers = self.broker_layers()
-        text = layers.dynamic.get(key, layers.dynamic_default.get(key))
-        if text is not None:
-            return int(text)
-        value = getattr(self._settings, key.replace(".", "_"))
+        """One of the live settings."""
+        value = getattr(self.live_settings(), key.replace(".", "_"))
         assert isinstance(value, int), f"{key} is {value!r}"
         return value
 
     def group_configs(self, group: str) -> Mapping[str, str]:
-        """What was set on a group."""
-        return self.image.group_configs(group)
+        """What was set on a group, and for all of them while the broker runs."""
+        layers = self.broker_layers()
+        changed = {**layers.dynamic_default, **layers.dynamic}
+        for_all = {
+            key.name: changed[name]
+            for key in GROUP_CONFIGS.values()
+            for name, _ in key.synonyms
+            if name in changed
+        }
+        return {**for_all, **self.image.group_configs(group)}
 
     def brokers(self, *, include_fenced: bool = False) -> list[BrokerAddress]:
         """The brokers that clients may turn to, by id."""

@@ -220,7 +220,7 @@ class Node:
         )
         await quorum.start()
         metadata = ClusterMetadata(quorum, settings, seams.random, listener.name)
-        quorum.on_image(ConnectionLimits(self._server, settings, metadata.live_number).on_image)
+        quorum.on_image(ConnectionLimits(self._server, metadata.live_settings).on_image)
         replicas = self._replicas = self._make_replicas(self._directory)
         groups = self._make_groups(metadata)
         elections = self._elections(OFFSETS_TOPIC, groups)
@@ -247,7 +247,7 @@ class Node:
             elections,
             transactions,
             transaction_elections,
-            TransactionVerifier(transactions, settings, seams.clock),
+            TransactionVerifier(transactions, metadata.live_settings, seams.clock),
             markers,
             FetchSessions(
                 settings.max_incremental_fetch_session_cache_slots,

@@ -7,7 +7,7 @@ transaction.version 2 on the leader adds the partition with its first batch (KIP
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -62,10 +62,13 @@ class TransactionVerifier:
     """Asks the coordinator on this node; another node's is, as yet, not reached."""
 
     def __init__(
-        self, coordinator: TransactionCoordinator, settings: BrokerSettings, clock: Clock
+        self,
+        coordinator: TransactionCoordinator,
+        live_settings: Callable[[], BrokerSettings],
+        clock: Clock,
     ) -> None:
         self._coordinator = coordinator
-        self._settings = settings
+        self._live_settings = live_settings
         self._clock = clock
 
     async def verify(
@@ -79,7 +82,7 @@ class TransactionVerifier:
         """With what each batch may be appended, or why not; errors as the coordinator has them."""
         guards = self._begin(producer_id, epoch, batches, verifying)
         verdicts = _verdicts(batches, guards)
-        is_needed = self._settings.transaction_partition_verification_enable
+        is_needed = self._live_settings().transaction_partition_verification_enable
         if not guards or (verifying is not Verifying.ADD and not is_needed):
             return verdicts
         request = AddRequest(
@@ -121,7 +124,7 @@ class TransactionVerifier:
     ) -> Mapping[TopicPartition, ErrorCode]:
         if verifying is not Verifying.ADD:
             return self._coordinator.verify(request)
-        clock, settings = self._clock, self._settings
+        clock, settings = self._clock, self._live_settings()
         deadline = clock.monotonic_ms() + settings.add_partitions_to_txn_retry_backoff_max_ms
         backoff_ms = settings.add_partitions_to_txn_retry_backoff_ms
         while True:

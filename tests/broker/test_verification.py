@@ -34,7 +34,7 @@ def test_marker_of_the_transaction_before_does_not_end_the_verification() -> Non
     coordinator = BusyCoordinator(producers)
     verifier = TransactionVerifier(
         coordinator,  # type: ignore[arg-type]  # a fake
-        SimpleNamespace(  # type: ignore[arg-type]  # the settings that are looked at
+        lambda: SimpleNamespace(  # type: ignore[arg-type,return-value]  # what is looked at
             transaction_partition_verification_enable=True,
             add_partitions_to_txn_retry_backoff_max_ms=100,
             add_partitions_to_txn_retry_backoff_ms=0,

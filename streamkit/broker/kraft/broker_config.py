@@ -20,11 +20,15 @@ from streamkit.common.errors import ConfigError
 
 LIVE_CONFIGS = frozenset(
     {
+        "group.consumer.assignment.interval.ms",
+        "group.streams.assignment.interval.ms",
         "log.cleaner.backoff.ms",
         "log.cleaner.dedupe.buffer.size",
         "max.connections",
         "max.connections.per.ip",
+        "max.connections.per.ip.overrides",
         "producer.id.expiration.ms",
+        "transaction.partition.verification.enable",
     }
 )
 """The keys of its own that the broker looks up whenever it needs them."""
