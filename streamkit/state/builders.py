@@ -23,6 +23,8 @@ class StoreKind(Enum):
     JOIN_WINDOW = "join-window"
     UNMATCHED = "unmatched"
     SUPPRESS_BUFFER = "suppress-buffer"
+    TIME_BUFFER = "time-buffer"
+    VERSIONED = "versioned"
 
     @property
     def is_windowed(self) -> bool:
@@ -35,7 +37,8 @@ class StoreBuilder:
     """One store of a sub-topology.
 
     `changelog_topic` overrides the generated `<application.id>-<name>-changelog` (a source topic
-    that serves as changelog). `retention_ms` and `window_ms` are those of windowed stores.
+    that serves as changelog). `retention_ms` and `window_ms` are those of windowed stores; of
+    versioned ones `retention_ms` is the history, and `segment_ms` what it is cut into.
     """
 
     name: str
@@ -49,3 +52,16 @@ class StoreBuilder:
     changelog_topic: str | None = None
     retention_ms: int = 0
     window_ms: int = 0
+    segment_ms: int = 0
+
+
+def segment_ms_of(history_ms: int) -> int:
+    """How much time a segment of a history spans when nothing else is said, as in Kafka."""
+    for most_ms, parts, least_ms in (
+        (60_000, 3, 2_000),
+        (300_000, 5, 20_000),
+        (3_600_000, 12, 60_000),
+    ):
+        if history_ms <= most_ms:
+            return max(history_ms // parts, least_ms)
+    return max(history_ms // 24, 300_000)

@@ -11,6 +11,8 @@ from streamkit.state.join_stores import JoinWindowStore, UnmatchedStore
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.plain import HasTimestamp, PlainStore
 from streamkit.state.suppress_buffer import Current, SuppressBuffer
+from streamkit.state.time_buffer import TimeBuffer
+from streamkit.state.versioned import VersionedStore
 from streamkit.state.windows import WINDOWED_KEYS, Drops, WindowRows, WindowStore
 
 Store = (
@@ -21,15 +23,24 @@ Store = (
     | JoinWindowStore
     | UnmatchedStore
     | SuppressBuffer
+    | TimeBuffer
+    | VersionedStore
 )
 
 
 _OF_OPERATORS: dict[
-    StoreKind, type[JoinWindowStore] | type[UnmatchedStore] | type[SuppressBuffer]
+    StoreKind,
+    type[JoinWindowStore]
+    | type[UnmatchedStore]
+    | type[SuppressBuffer]
+    | type[TimeBuffer]
+    | type[VersionedStore],
 ] = {
     StoreKind.JOIN_WINDOW: JoinWindowStore,
     StoreKind.UNMATCHED: UnmatchedStore,
     StoreKind.SUPPRESS_BUFFER: SuppressBuffer,
+    StoreKind.TIME_BUFFER: TimeBuffer,
+    StoreKind.VERSIONED: VersionedStore,
 }
 
 

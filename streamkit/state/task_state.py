@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from streamkit.state.backend import Backend, Change, MemoryBackend
-from streamkit.state.builders import StoreBuilder
+from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.bulk_load import BulkLoad
 from streamkit.state.formats import StoredOffset, decode_offset, encode_offset, encode_value
 from streamkit.state.overlay import OverlayStore
+from streamkit.state.versioned import VersionedRows
 from streamkit.state.window_keys import stored_key
 from streamkit.state.windows import keys_of
 
@@ -43,6 +44,10 @@ class TaskState:
         self._windowed = {
             builder.name: keys_of(builder) for builder in builders if builder.kind.is_windowed
         }
+        self._versioned = {
+            builder.name: builder for builder in builders if builder.kind is StoreKind.VERSIONED
+        }
+        self._histories: dict[str, VersionedRows] = {}
         self.overlays = {
             builder.name: OverlayStore(self._backends[builder.name], builder.name)
             for builder in builders
@@ -84,19 +89,26 @@ class TaskState:
         self, store: str, records: Sequence[RestoredRecord], next_offset: int, topic_id: UUID
     ) -> None:
         """Put changelog records straight into the backend, with the offset that follows them."""
-        keys = self._windowed.get(store)
-        changes: list[Change] = [
-            (
-                store,
-                key if keys is None else stored_key(keys, key),
-                None if value is None else encode_value(value, timestamp),
-            )
-            for key, value, timestamp in records
-            if key is not None
-        ]
+        if store in self._versioned:
+            changes = self._replayed(self._versioned[store], records)
+        else:
+            keys = self._windowed.get(store)
+            changes = [
+                (
+                    store,
+                    key if keys is None else stored_key(keys, key),
+                    None if value is None else encode_value(value, timestamp),
+                )
+                for key, value, timestamp in records
+                if key is not None
+            ]
         changes.append(_offset_change(store, next_offset, topic_id))
         for chunk in chunks(changes):
             self._backends[store].write(chunk)
+
+    def can_bulk_load(self, store: str) -> bool:
+        """Whether the last value of each key is all that counts."""
+        return store not in self._versioned
 
     def bulk_load(self, store: str) -> BulkLoad:
         """Gather many changelog records, to be loaded at once; the offset is noted after it."""
@@ -110,6 +122,20 @@ class TaskState:
     def note_offset(self, store: str, next_offset: int, topic_id: UUID) -> None:
         """The store holds its changelog up to here."""
         self._backends[store].write([_offset_change(store, next_offset, topic_id)])
+
+    def _replayed(self, builder: StoreBuilder, records: Sequence[RestoredRecord]) -> list[Change]:
+        """What the versions in a changelog come to: each goes into its place in the history."""
+        overlay = self.overlays[builder.name]
+        rows = self._histories.get(builder.name)
+        if rows is None:
+            rows = VersionedRows(overlay, builder.retention_ms, builder.segment_ms)
+            self._histories[builder.name] = rows
+        for key, value, timestamp in records:
+            if key is not None:
+                rows.put(key, value, timestamp)
+        changes = overlay.take_changes()
+        overlay.discard()
+        return changes
 
     def wipe(self, store: str) -> None:
         """Delete a store's content and its changelog offset."""

@@ -292,7 +292,7 @@ class Restoration:
     ) -> None:
         restore.restored += len(keys)
         is_far = not self._is_busy and restore.lag >= BULK_LAG_MIN
-        if restore.load is None and is_far:
+        if restore.load is None and is_far and self._state.can_bulk_load(restore.store):
             restore.load = self._state.bulk_load(restore.store)
         if restore.load is not None:
             restore.load.add(keys, values, timestamps)

@@ -16,6 +16,7 @@ from streamkit.state.builders import StoreKind
 from streamkit.state.cache import CachedStore, TimestampedStore
 from streamkit.state.join_stores import JoinWindowStore
 from streamkit.state.plain import PlainStore
+from streamkit.state.versioned import VersionedStore
 from streamkit.state.windows import WindowStore
 from streamkit.testing import TopologyTestDriver
 from streamkit.testing.driver import Written
@@ -188,6 +189,8 @@ def _rows(store: Any) -> list[Any] | None:
         rows = [(key, [plain(key), plain(row.value), row.timestamp]) for key, row in store.all()]
     elif isinstance(store, PlainStore):
         rows = [(key, [plain(key), plain(value)]) for key, value in store.all()]
+    elif isinstance(store, VersionedStore):
+        return [[plain(key), plain(row[0]), row[1], row[2]] for key, row in store.all()]
     elif isinstance(store, JoinWindowStore):
         # Kafka Streams cannot read windows of no width: it makes the window's object, and fails.
         shown = [[plain(key), time, plain(value)] for key, time, value in store.all()]

@@ -406,6 +406,74 @@ def aggregates(seed: int) -> Case:
     return builder.case()
 
 
+def versioned(seed: int) -> Case:
+    """Tables that keep their history: joined with streams, with grace, and with tables."""
+    builder = Builder(seed)
+    chance = builder.chance
+    history = chance.choice([50, 2_500, 7_000])
+    for _ in range(chance.randint(1, 2)):
+        builder.topics.append(f"in-{len(builder.topics)}")
+        store = versioned_store(builder, history)
+        builder.tables.append(builder.add("table", topic=builder.topics[-1], **store))
+    if chance.random() < 0.4:
+        builder.source_table()
+    builder.source_stream()
+    for _ in range(chance.randint(1, 4)):
+        use_versions(builder, history)
+    for of in builder.tables:
+        if chance.random() < 0.6:
+            builder.write_table(of)
+    case = builder.case(30, chance.choice([60, 6_000, 20_000]))
+    for event in case["input"]:
+        if event["key"] is None:
+            event["key"] = chance.choice(["0", "1", "2"])
+    return case
+
+
+def use_versions(builder: Builder, history: int) -> None:
+    chance = builder.chance
+    kind = chance.choice(["operator", "kept", "join", "foreign", "stream", "stream", "fold"])
+    if kind == "operator":
+        builder.table_operator()
+    elif kind == "kept":
+        fields = {"of": chance.choice(builder.tables), "fn": chance.choice(MAPPERS)}
+        store = versioned_store(builder, history)
+        builder.tables.append(builder.add("map_values", **fields, **store))
+    elif kind == "join":
+        join_tables(builder)
+    elif kind == "foreign":
+        pair = {"of": chance.choice(builder.tables), "with": chance.choice(builder.tables)}
+        fields = {"foreign_key": "value | mod:3 | text", "fn": "sum", **pair}
+        builder.tables.append(builder.add(chance.choice(["join", "left_join"]), **fields))
+    elif kind == "fold":
+        group = builder.add("group_by_key", of=builder.streams[0])
+        store = versioned_store(builder, history)
+        builder.tables.append(builder.add("count", of=group, **store))
+    else:
+        join_versions(builder, history)
+
+
+def versioned_store(builder: Builder, history: int) -> dict[str, Any]:
+    store: dict[str, Any] = {"name": f"versions-{len(builder.ops)}", "kind": "versioned"}
+    store |= {"history_retention_ms": history, "value": "long"}
+    if builder.chance.random() < 0.4:
+        store["segment_ms"] = builder.chance.choice([20, 1_000])
+    return {"store": store}
+
+
+def join_versions(builder: Builder, history: int) -> None:
+    chance = builder.chance
+    fields: dict[str, Any] = {"of": chance.choice(builder.streams), **builder.named(0.3)}
+    fields["with"] = chance.choice(builder.tables)
+    fn = chance.choice(["sum", "subtract", "first", "last"])
+    if chance.random() < 0.5:
+        fields["grace_ms"] = chance.choice([0, 10, history, history, 100_000])
+        fields["with"] = builder.tables[0]
+    kind = chance.choice(["join", "left_join"])
+    joined = builder.add(kind, **fields, fn=fn)
+    builder.add("to", of=joined, topic=f"out-{joined}")
+
+
 def suppressions(seed: int) -> Case:
     """Tables, windowed and not, whose changes are held back."""
     builder = Builder(seed)
@@ -505,6 +573,7 @@ FAMILIES: dict[str, Callable[[int], Case]] = {
     "stream_joins": stream_joins,
     "suppressions": suppressions,
     "aggregates": aggregates,
+    "versioned": versioned,
     "global_joins": global_joins,
     "foreign_key_joins": foreign_key_joins,
 }

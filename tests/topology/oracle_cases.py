@@ -146,7 +146,7 @@ def stored(op: Op) -> dict[str, Any]:
     if "store" not in op:
         return options
     store = op["store"]
-    if store.get("kind", "memory") not in {"memory", "persistent"}:
+    if store.get("kind", "memory") not in {"memory", "persistent", "versioned"}:
         raise NotInScopeError(store["kind"])
     logging = store.get("logging", True)
     options["store"] = sk.Materialized(
@@ -155,9 +155,15 @@ def stored(op: Op) -> dict[str, Any]:
         caching=store.get("caching", True),
         logging=logging is not False,
         changelog=logging if isinstance(logging, dict) else {},
-        retention=f"{store['retention_ms']}ms" if "retention_ms" in store else None,
+        retention=milliseconds(store.get("retention_ms")),
+        history=milliseconds(store.get("history_retention_ms")),
+        segment=milliseconds(store.get("segment_ms")),
     )
     return options
+
+
+def milliseconds(number: int | None) -> str | None:
+    return None if number is None else f"{number}ms"
 
 
 def row_value(op: Op) -> dict[str, Any]:
@@ -353,7 +359,7 @@ def join(of: Any, op: Op, results: dict[str, Any]) -> object:
         return getattr(of, op["op"])(other, combine, **options)
     if "foreign_key" in op:
         return join_by_foreign_key(of, op, other)
-    if not isinstance(other, sk.Table) or "grace_ms" in op:
+    if not isinstance(other, sk.Table):
         raise NotInScopeError("join of this kind")
     if isinstance(of, sk.Table):
         method = getattr(of, op["op"])
@@ -366,7 +372,8 @@ def join(of: Any, op: Op, results: dict[str, Any]) -> object:
     if op["op"] == "outer_join":
         raise TopologyError("a stream has no outer join with a table")
     given = sk.Stream(of._scope, of._node, *sides_here, is_rekeyed=of._is_rekeyed)
-    return getattr(given, op["op"])(other, combine, with_key=True, **named(op))
+    options = {"grace": milliseconds(op.get("grace_ms")), **named(op)}
+    return getattr(given, op["op"])(other, combine, with_key=True, **options)
 
 
 def join_by_foreign_key(of: sk.Table[Any, Any], op: Op, other: sk.Table[Any, Any]) -> object:

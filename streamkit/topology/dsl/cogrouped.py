@@ -23,6 +23,7 @@ from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.node import AggregateNode, Node
 from streamkit.topology.operators.tables import PassTableNode
+from streamkit.topology.operators.versioned import VersionedFoldNode
 
 if TYPE_CHECKING:
     from streamkit.topology.dsl.grouped import GroupedStream
@@ -69,7 +70,8 @@ class CogroupedStream(Generic[K, A]):
         initializer: Callable[[], Any] = initial if callable(initial) else lambda: initial
 
         def make(name: str, rows: StoredRows, fold: Fold) -> Node:
-            return AggregateNode(name, rows.store, initializer, fold, rows.sends_old)
+            kind = VersionedFoldNode if rows.is_versioned else AggregateNode
+            return kind(name, rows.store, initializer, fold, rows.sends_old)
 
         choice = materialized(name, store)
         return self.table(make, lambda builder: builder, lambda key: key, value, choice, node)
@@ -86,7 +88,7 @@ class CogroupedStream(Generic[K, A]):
         """The operators of all inputs over one store, and what brings them together."""
         scope, line = self._scope, call_site()
         store = StorePlan(scope, choice, _AGGREGATE)
-        rows = StoredRows(store.name)
+        rows = StoredRows(store.name, store.is_versioned)
         for group in self._inputs:
             parent = group.cogroup_parent(store.name, line, self._parents)
             self._parents[group] = parent
@@ -128,7 +130,8 @@ class CogroupedStream(Generic[K, A]):
                 builder.connect_store(rows.store, name)
             builder.copartition(*(parent.name for parent in parents))
 
-        return self._scope.graph.add(GraphNode(name, write), self._parents[group])
+        made = GraphNode(name, write, is_versioned=rows.is_versioned)
+        return self._scope.graph.add(made, self._parents[group])
 
 
 class WindowedCogroup(Generic[K, A]):

@@ -120,7 +120,7 @@ class ForeignKeyPlan:
         self._store = StorePlan(scope, choice, f"{_PREFIX}OUTPUT-")
         self._place = Place("join()", names.result, f"topic {names.topic}", call_site())
         self._views: tuple[View, View] = self._left.rows.view(), self._right.rows.view()
-        self.rows = SourceRows(self._store.name, self._store.is_named)
+        self.rows = SourceRows(self._store.name, self._store.is_named, self._store.is_versioned)
 
     def add(self) -> GraphNode:
         """Hang everything into the graph, in Kafka Streams' order; gives the last node."""
@@ -136,7 +136,8 @@ class ForeignKeyPlan:
         add(response_sink, change)
         response = add(GraphNode(names.response_source, self._write_response), response_sink)
         resolve = add(GraphNode(names.resolve, self._write_resolve), response)
-        return add(GraphNode(names.result, self._write_result), resolve)
+        is_versioned = self._store.is_versioned
+        return add(GraphNode(names.result, self._write_result, is_versioned=is_versioned), resolve)
 
     def _serdes(self, builder: PhysicalBuilder) -> _Serdes:
         scope, place = self._scope, self._place
@@ -154,8 +155,12 @@ class ForeignKeyPlan:
         serdes = self._serdes(builder)
         functions = serdes.foreign_bytes, serdes.left_bytes
 
+        has_versions = parents[0] in builder.versioned
+
         def make(_: str) -> Node:
-            return operators.SubscribeNode(name, join.extractor, join.keeps_left, functions)
+            return operators.SubscribeNode(
+                name, join.extractor, join.keeps_left, functions, has_versions
+            )
 
         write_processor(builder, name, parents, make)
 
@@ -193,7 +198,7 @@ class ForeignKeyPlan:
             kind=StoreKind.TIMESTAMPED_KEY_VALUE,
             key_serde=raw,
             value_serde=SubscriptionSerde(serdes.primary),
-            persistent=self._store.options.kind == "persistent",
+            persistent=self._store.options.kind != "memory",
         )
         write_processor(builder, names.receive, parents, make, [store])
 
@@ -207,8 +212,12 @@ class ForeignKeyPlan:
     def _write_change(self, builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         names, serdes = self._names, self._serdes(builder)
 
+        has_versions = parents[0] in builder.versioned
+
         def make(_: str) -> Node:
-            return operators.AnswerChangeNode(names.change, names.store, serdes.foreign_bytes)
+            return operators.AnswerChangeNode(
+                names.change, names.store, serdes.foreign_bytes, has_versions
+            )
 
         write_processor(builder, names.change, parents, make)
         builder.connect_store(names.store, names.change)

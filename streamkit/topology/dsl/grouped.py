@@ -26,6 +26,7 @@ from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
 from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.node import AggregateNode, CountNode, Node, ReduceNode
+from streamkit.topology.operators.versioned import VersionedFoldNode
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -113,6 +114,9 @@ class GroupedStream(Generic[K, V]):
         names = self._names("count()", _AGGREGATE, choice, node)
 
         def make(rows: StoredRows) -> Node:
+            if rows.is_versioned:
+                folds = (lambda: 0, lambda key, value, count: count + 1)
+                return VersionedFoldNode(names.node, rows.store, *folds, rows.sends_old)
             return CountNode(names.node, rows.store, rows.sends_old)
 
         return self._table(names, make, self._key, Side(long, int))
@@ -130,6 +134,9 @@ class GroupedStream(Generic[K, V]):
         names = self._names("reduce()", _REDUCE, materialized(name, store), node)
 
         def make(rows: StoredRows) -> Node:
+            if rows.is_versioned:
+                folds = (None, lambda key, value, aggregate: reducer(aggregate, value))
+                return VersionedFoldNode(names.node, rows.store, *folds, rows.sends_old)
             return ReduceNode(names.node, rows.store, reducer, rows.sends_old)
 
         return self._table(names, make, self._key, sides.unless_said(value, self._value))
@@ -176,7 +183,8 @@ class GroupedStream(Generic[K, V]):
         initializer = initial if callable(initial) else lambda: initial
 
         def make(rows: StoredRows) -> Node:
-            return AggregateNode(names.node, rows.store, initializer, aggregator, rows.sends_old)
+            kind = VersionedFoldNode if rows.is_versioned else AggregateNode
+            return kind(names.node, rows.store, initializer, aggregator, rows.sends_old)
 
         return self._table(names, make, self._key, sides.chosen(value, aggregator, sides.whole))
 
@@ -218,14 +226,15 @@ class GroupedStream(Generic[K, V]):
         line = call_site()
         scope, store = self._scope, names.store
         parent = self._through(names, line) if self._needs_repartition else self._parent
-        rows = StoredRows(store.name)
+        rows = StoredRows(store.name, store.is_versioned)
 
         def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
             place = Place(names.operator, names.node, f"store {store.name}", line)
             built = store.builder(scope.key_serde(key, place), scope.value_serde(value, place))
             write_processor(builder, names.node, parents, lambda _: make(rows), [build(built)])
 
-        node = scope.graph.add(GraphNode(names.node, write), parent)
+        made = GraphNode(names.node, write, is_versioned=store.is_versioned)
+        node = scope.graph.add(made, parent)
         return Table(scope, node, key, value, rows, store.name if store.is_named else None)
 
     def _through(self, names: _Names, line: str) -> GraphNode:

@@ -119,7 +119,7 @@ class GroupedTable(Generic[K, V]):
         store = StorePlan(scope, choice, _AGGREGATE)
         sink, source = (_suffixed(scope, given, end) for end in ("sink", "source"))
         name = scope.graph.name_or_new(given, prefix)
-        rows = StoredRows(store.name)
+        rows = StoredRows(store.name, store.is_versioned)
         place = Place(operator, name, f"store {store.name}", line)
         if self._repartition is None or self._name is None:
             topic = (store.name if self._name is None else self._name) + SUFFIX
@@ -133,7 +133,8 @@ class GroupedTable(Generic[K, V]):
             write_processor(builder, name, parents, make, [built])
 
         scope.graph.add(self._repartition, self._parent)
-        made = scope.graph.add(GraphNode(name, write), self._repartition)
+        node = GraphNode(name, write, is_versioned=store.is_versioned)
+        made = scope.graph.add(node, self._repartition)
         return Table(scope, made, key, value, rows, store.name if store.is_named else None)
 
     def _through(self, topic: str, sink: str, source: str, asked: Place) -> GraphNode:

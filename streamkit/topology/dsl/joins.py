@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from streamkit.common.errors import TopologyError
+from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.global_tables import GlobalTable
 from streamkit.topology.dsl.options import Materialized
@@ -13,6 +15,7 @@ from streamkit.topology.dsl.rows import Found, Rows, View, view_of_store
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.storing import StorePlan
+from streamkit.topology.dsl.windows import Duration, duration_ms
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.joins import (
@@ -47,26 +50,59 @@ class Join:
 
 
 def stream_table_node(
-    scope: Scope, stream: GraphNode, table: Table[Any, Any], how: Join
+    scope: Scope,
+    stream: GraphNode,
+    here: tuple[Side, Side],
+    table: Table[Any, Any],
+    how: Join,
+    grace: Duration | None,
 ) -> GraphNode:
-    """The logical node of `stream.join(table)`."""
+    """The logical node of `stream.join(table)`; with grace records wait for the table's history."""
     joiner, keeps_left = how.of_key, how.keeps_left
     prefix = "KSTREAM-LEFTJOIN-" if keeps_left else "KSTREAM-JOIN-"
     node_name = scope.graph.name_or_new(how.name, prefix)
     view = table.rows.view()
     of_table = table.node.name
+    place = Place("join()", node_name, f"store {node_name}-Buffer", call_site())
+    buffer = None if grace is None else f"{node_name}-Buffer"
+    if grace is not None and (table.node.is_versioned is False or not view.is_versioned):
+        raise TopologyError(
+            f"join() ({node_name}): grace is for versioned tables: give the table "
+            "store=Materialized(kind='versioned', history=...)"
+        )
 
     def make(_: str) -> Node:
-        return StreamTableJoinNode(node_name, view.open, joiner, keeps_left)
+        versions = view.is_versioned
+        return StreamTableJoinNode(node_name, view.open, joiner, keeps_left, None, versions, buffer)
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         builder.add_node(NodeSpec(node_name, NodeKind.PROCESSOR, parents, make))
+        if grace is not None:
+            built = StoreBuilder(
+                name=f"{node_name}-Buffer",
+                kind=StoreKind.TIME_BUFFER,
+                key_serde=scope.key_serde(here[0], place),
+                value_serde=scope.value_serde(here[1], place),
+                retention_ms=duration_ms(grace),
+            )
+            builder.add_store(built, node_name)
         for store in view.stores:
             builder.connect_store(store, node_name)
+            if grace is not None:
+                _check_history(builder.store_named(store), grace, node_name)
         builder.copartition(*parents, of_table)
 
     node = GraphNode(node_name, write, keeps_null_keys=keeps_left)
     return scope.graph.add(node, stream)
+
+
+def _check_history(store: StoreBuilder, grace: Duration, node: str) -> None:
+    """Rows must be kept at least as long as records wait for them."""
+    if store.kind is not StoreKind.VERSIONED or store.retention_ms < duration_ms(grace):
+        raise TopologyError(
+            f"join() ({node}): the history of store {store.name} must be at least the grace, "
+            f"{grace}"
+        )
 
 
 def stream_global_node(
@@ -110,11 +146,14 @@ class TableJoin:
 class JoinedRows:
     """The rows of a table-table join: from its store, or joined anew at each look-up."""
 
-    def __init__(self, left: Rows, right: Rows, join: TableJoin, store: str | None) -> None:
+    def __init__(
+        self, left: Rows, right: Rows, join: TableJoin, store: str | None, is_versioned: bool
+    ) -> None:
         self.left = left
         self.right = right
         self.join = join
         self.store = store
+        self.is_versioned = is_versioned
         self.sends_old = False
 
     def want_old(self, *, force: bool) -> bool:
@@ -125,7 +164,7 @@ class JoinedRows:
 
     def view(self) -> View:
         if self.store is not None:
-            return view_of_store(self.store)
+            return view_of_store(self.store, self.is_versioned)
         left, right, join = self.left.view(), self.right.view(), self.join
 
         def open_view(context: ProcessorContext) -> Callable[[Any], Found]:
@@ -152,12 +191,15 @@ def table_table(
     if join.keeps_right:
         right.rows.want_old(force=True)
     names = (_suffixed(scope, name, "this"), _suffixed(scope, name, "other"), merge)
-    rows = JoinedRows(left.rows, right.rows, join, None if plan is None else plan.name)
+    is_versioned = plan is not None and plan.is_versioned
+    store_name = None if plan is None else plan.name
+    rows = JoinedRows(left.rows, right.rows, join, store_name, is_versioned)
     views = left.rows.view(), right.rows.view()
     place = Place("join()", merge, "the join's store", call_site())
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
-        specs = _specs(names, (parents[0], parents[-1]), views, rows)
+        versions = parents[0] in builder.versioned, parents[-1] in builder.versioned
+        specs = _specs(names, (parents[0], parents[-1]), views, rows, versions)
         for spec in specs:
             builder.add_node(spec)
         for spec, view in zip(specs, reversed(views), strict=False):
@@ -168,7 +210,9 @@ def table_table(
             builder.add_store(plan.builder(key, scope.value_serde(result[1], place)), merge)
         builder.copartition(*parents)
 
-    made = scope.graph.add(GraphNode(merge, write), left.node, right.node)
+    made = scope.graph.add(
+        GraphNode(merge, write, is_versioned=is_versioned), left.node, right.node
+    )
     return made, rows, rows.store
 
 
@@ -177,17 +221,20 @@ def _specs(
     parents: tuple[str, str],
     views: tuple[View, View],
     rows: JoinedRows,
+    versions: tuple[bool, bool],
 ) -> list[NodeSpec]:
     """This side, the other side, and what merges them."""
     this, other, merge = names
     join = rows.join
 
     def make_this(_: str) -> Node:
-        return TableJoinNode(this, join.sides[0], views[1].open, join.joiner, rows.sends_old)
+        side, view = join.sides[0], views[1]
+        return TableJoinNode(this, side, view.open, join.joiner, rows.sends_old, versions[0])
 
     def make_other(_: str) -> Node:
         turned = _turned(join.joiner)
-        return TableJoinNode(other, join.sides[1], views[0].open, turned, rows.sends_old)
+        side, view = join.sides[1], views[0]
+        return TableJoinNode(other, side, view.open, turned, rows.sends_old, versions[1])
 
     def make_merge(_: str) -> Node:
         return MergeTableNode(merge, rows.store, rows.sends_old)

@@ -15,16 +15,20 @@ from streamkit.topology.operators.node import ProcessorContext
 Found = tuple[Any, int] | None
 """A row's value and its timestamp."""
 
-Lookup = Callable[[Any], Any]
+Lookup = Callable[..., Any]
 """Gives the row of a key, a pair of value and timestamp, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How another operator reads a table: the stores it must be connected to, and the look-up."""
+    """How another operator reads a table: the stores it must be connected to, and the look-up.
+
+    The look-up of a versioned table takes a time after the key, for the row as it was then.
+    """
 
     stores: tuple[str, ...]
     open: Callable[[ProcessorContext], Lookup]
+    is_versioned: bool = False
 
 
 class Rows(Protocol):
@@ -42,9 +46,10 @@ class Rows(Protocol):
 class SourceRows:
     """A topic, or a stream, read as a table: kept when it is named or somebody needs it."""
 
-    def __init__(self, store: str, is_kept: bool) -> None:
+    def __init__(self, store: str, is_kept: bool, is_versioned: bool = False) -> None:
         self.store = store
         self.is_kept = is_kept
+        self.is_versioned = is_versioned
         self.sends_old = False
 
     @property
@@ -60,14 +65,15 @@ class SourceRows:
 
     def view(self) -> View:
         self.is_kept = True
-        return view_of_store(self.store)
+        return view_of_store(self.store, self.is_versioned)
 
 
 class StoredRows:
     """An aggregate: always kept."""
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, is_versioned: bool = False) -> None:
         self.store = store
+        self.is_versioned = is_versioned
         self.sends_old = False
 
     def want_old(self, *, force: bool) -> bool:
@@ -75,15 +81,22 @@ class StoredRows:
         return True
 
     def view(self) -> View:
-        return view_of_store(self.store)
+        return view_of_store(self.store, self.is_versioned)
 
 
 class DerivedRows:
     """Rows computed from a parent's by `derive(key, row)`, kept only when they have a store."""
 
-    def __init__(self, parent: Rows, store: str | None, derive: Callable[[Any, Any], Any]) -> None:
+    def __init__(
+        self,
+        parent: Rows,
+        store: str | None,
+        derive: Callable[[Any, Any], Any],
+        is_versioned: bool = False,
+    ) -> None:
         self.parent = parent
         self.store = store
+        self.is_versioned = is_versioned
         self.derive = derive
         self.sends_old = False
 
@@ -94,21 +107,21 @@ class DerivedRows:
 
     def view(self) -> View:
         if self.store is not None:
-            return view_of_store(self.store)
+            return view_of_store(self.store, self.is_versioned)
         above, derive = self.parent.view(), self.derive
 
         def open_view(context: ProcessorContext) -> Lookup:
             find = above.open(context)
-            return lambda key: derive(key, find(key))
+            return lambda key, *at: derive(key, find(key, *at))
 
-        return View(above.stores, open_view)
+        return View(above.stores, open_view, above.is_versioned)
 
 
-def view_of_store(store: str) -> View:
+def view_of_store(store: str, is_versioned: bool = False) -> View:
     """Rows as a store has them."""
 
     def open_view(context: ProcessorContext) -> Lookup:
         get: Lookup = context.store(store).get
         return get
 
-    return View((store,), open_view)
+    return View((store,), open_view, is_versioned)

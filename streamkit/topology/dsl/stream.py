@@ -444,8 +444,10 @@ class Stream(Generic[K, V]):
         With a table that is the row of its key; with a stream, all records of its key `within` a
         time of it, or from `before` it to `after` it, which may come as late as `grace`; with a
         global table the row of the key that `on(key, value)` gives. Records without a partner
-        drop out. `name` names the operators and their repartition topics, `store` says how the
-        streams' records are kept; its name begins their stores' names.
+        drop out. With a versioned table the row is that of the record's time; with `grace` records
+        wait so long for what comes late to it. `name` names the operators and their repartition
+        topics, `store` says how the streams' records are kept; its name begins their stores'
+        names.
         """
         time = Within(within, before, after, grace)
         how = Join(joiner, with_key, False, False, name, on)
@@ -644,7 +646,8 @@ class Stream(Generic[K, V]):
         if how.on is not None:
             raise TopologyError("join(): on= is for joins with global tables: re-key the stream")
         parent = self._through_for_join(how.name) if self._is_rekeyed else self._node
-        node = stream_table_node(self._scope, parent, other, how)
+        here = self._key, self._value
+        node = stream_table_node(self._scope, parent, here, other, how, within.grace)
         return Stream(self._scope, node, self._key, result)
 
     def _join_stream(

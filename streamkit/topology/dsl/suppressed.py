@@ -82,6 +82,8 @@ def suppress_node(
     place = Place("suppress()", node_name, f"store {store}", call_site())
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+        if parents[0] in builder.versioned:
+            raise TopologyError(f"{place}: rows of a versioned table cannot be held back")
         built = StoreBuilder(
             name=store,
             kind=StoreKind.SUPPRESS_BUFFER,
@@ -96,7 +98,7 @@ def suppress_node(
         )
 
     table.rows.want_old(force=True)
-    made = scope.graph.add(GraphNode(node_name, write), table.node)
+    made = scope.graph.add(GraphNode(node_name, write, is_versioned=False), table.node)
     return made, SuppressedRows(table.rows, store)
 
 

@@ -167,8 +167,6 @@ class Table(Generic[K, V]):
         """Like `map_values` with the key, but `mapper` is called for deletes, too."""
         new = sides.chosen(value, mapper, sides.whole)
         choice = materialized(name, store)
-        if choice is not None and choice.name is None:
-            choice = None  # here Kafka uses up no number for the store that is not made
         names = ("transform_values()", "KTABLE-TRANSFORMVALUES-")
         return self._map(names, mapper, True, new, choice, node)
 
@@ -187,8 +185,15 @@ class Table(Generic[K, V]):
         from streamkit.topology.dsl.grouped_table import GroupedTable
 
         node_name = self._scope.graph.name_or_new(name, "KTABLE-SELECT-")
-        node = processor(node_name, lambda _: SelectTableNode(node_name, selector))
-        self._scope.graph.add(node, self._node)
+
+        def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
+            has_versions = parents[0] in builder.versioned
+            write_processor(
+                builder, node_name, parents,
+                lambda _: SelectTableNode(node_name, selector, has_versions),
+            )  # fmt: skip
+
+        node = self._scope.graph.add(GraphNode(node_name, write), self._node)
         self._rows.want_old(force=True)
         return GroupedTable(
             self._scope,
@@ -384,13 +389,13 @@ class Table(Generic[K, V]):
         def derive(key: Any, row: Any) -> Found:
             return row if row is not None and bool(predicate(key, row[0])) is keep else None
 
-        rows = DerivedRows(self._rows, store, derive)
+        rows = DerivedRows(self._rows, store, derive, plan is not None and plan.is_versioned)
         rows.sends_old = self._rows.want_old(force=False)
 
-        def make(_: str) -> Node:
-            return FilterTableNode(name, predicate, keep, store, rows.sends_old)
+        def make(has_versions: bool) -> Node:
+            return FilterTableNode(name, predicate, keep, store, rows.sends_old, has_versions)
 
-        return self._derived((operator, name), make, self._value, plan, rows)
+        return self._derived((operator, name), make, self._value, (choice, plan), rows)
 
     def _map(
         self,
@@ -402,7 +407,9 @@ class Table(Generic[K, V]):
         node: str | None,
     ) -> Table[K, Any]:
         operator, prefix = names
-        plan = self._plan(choice, prefix)
+        # For a transformer Kafka uses up no number for the store that is not made.
+        is_unnamed = choice is not None and choice.name is None
+        plan = None if sees_deletes and is_unnamed else self._plan(choice, prefix)
         name = self._scope.graph.name_or_new(node, prefix)
         store = None if plan is None else plan.name
 
@@ -412,12 +419,12 @@ class Table(Generic[K, V]):
             new = mapper(key, None if row is None else row[0])
             return None if new is None else (new, 0 if row is None else row[1])
 
-        rows = DerivedRows(self._rows, store, derive)
+        rows = DerivedRows(self._rows, store, derive, plan is not None and plan.is_versioned)
 
-        def make(_: str) -> Node:
+        def make(has_versions: bool) -> Node:
             return MapTableNode(name, mapper, sees_deletes, store, rows.sends_old)
 
-        return self._derived((operator, name), make, value, plan, rows)
+        return self._derived((operator, name), make, value, (choice, plan), rows)
 
     def _plan(self, choice: Materialized | None, prefix: str) -> StorePlan | None:
         """The store that was asked for by name; options without a name make none."""
@@ -429,12 +436,14 @@ class Table(Generic[K, V]):
     def _derived(
         self,
         names: tuple[str, str],
-        make: Callable[[str], Node],
+        make: Callable[[bool], Node],
         value: Side,
-        plan: StorePlan | None,
+        kept: tuple[Materialized | None, StorePlan | None],
         rows: DerivedRows,
     ) -> Table[K, Any]:
+        """An operator over the rows; `make` is told whether these have versions."""
         operator, name = names
+        choice, plan = kept
         scope, key, line = self._scope, self._key, call_site()
 
         def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
@@ -443,7 +452,9 @@ class Table(Generic[K, V]):
                 place = Place(operator, name, f"store {plan.name}", line)
                 value_serde = scope.value_serde(value, place)
                 stores = [plan.builder(scope.key_serde(key, place), value_serde)]
-            write_processor(builder, name, parents, make, stores)
+            has_versions = parents[0] in builder.versioned
+            write_processor(builder, name, parents, lambda _: make(has_versions), stores)
 
-        node = scope.graph.add(GraphNode(name, write), self._node)
+        is_versioned = None if choice is None else plan is not None and plan.is_versioned
+        node = scope.graph.add(GraphNode(name, write, is_versioned=is_versioned), self._node)
         return Table(scope, node, key, value, rows, None if plan is None else plan.name)

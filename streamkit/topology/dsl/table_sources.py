@@ -14,6 +14,7 @@ from streamkit.topology.dsl.writing import write_processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.node import Node, TableSourceNode
+from streamkit.topology.operators.versioned import VersionedSourceNode
 
 
 def table_of_topic(
@@ -30,7 +31,7 @@ def table_of_topic(
         None if node_name is None else f"{node_name}-source", "KSTREAM-SOURCE-"
     )
     node = graph.name_or_new(node_name, "KTABLE-SOURCE-")
-    rows = SourceRows(store.name, store.is_named)
+    rows = SourceRows(store.name, store.is_named, store.is_versioned)
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         builder.add_source(source_spec(scope, source, (topic,), None, how), how.offset_reset)
@@ -38,7 +39,7 @@ def table_of_topic(
         sides_here = (how.key, how.value)
         write_table_source(scope, builder, (node, source), (store, rows), sides_here, place)
 
-    return graph.add(GraphNode(node, write)), rows
+    return graph.add(GraphNode(node, write, is_versioned=store.is_versioned)), rows
 
 
 def table_of_stream(
@@ -53,7 +54,7 @@ def table_of_stream(
     """The logical node of `to_table()`, and its rows."""
     node = scope.graph.name_or_new(node_name, "KSTREAM-TOTABLE-")
     store = StorePlan(scope, choice, "KSTREAM-TOTABLE-")
-    rows = SourceRows(store.name, store.is_named)
+    rows = SourceRows(store.name, store.is_named, store.is_versioned)
     line = call_site()
     if is_rekeyed:
         through = Through("to_table()", *here, line)
@@ -63,7 +64,8 @@ def table_of_stream(
         place = Place("to_table()", node, f"store {store.name}", line)
         write_table_source(scope, builder, (node, *parents), (store, rows), here, place)
 
-    return scope.graph.add(GraphNode(node, write), parent), rows
+    made = GraphNode(node, write, is_versioned=store.is_versioned)
+    return scope.graph.add(made, parent), rows
 
 
 def write_table_source(
@@ -83,6 +85,7 @@ def write_table_source(
         stores = [store.builder(key, scope.value_serde(here[1], place))]
 
     def make(_: str) -> Node:
-        return TableSourceNode(node, rows.kept_in, rows.sends_old)
+        kind = VersionedSourceNode if store.is_versioned else TableSourceNode
+        return kind(node, rows.kept_in, rows.sends_old)
 
     write_processor(builder, node, tuple(parents), make, stores)

@@ -156,6 +156,8 @@ class WindowShape:
 
     def builder(self, builder: StoreBuilder, choice: Materialized | None) -> StoreBuilder:
         """The windowed store, from that of a table."""
+        if builder.kind is StoreKind.VERSIONED:
+            raise TopologyError(f"store {builder.name}: windows cannot be versioned")
         is_session = isinstance(self.windows, SessionWindows)
         return replace(
             builder,

@@ -37,7 +37,8 @@ class GraphNode:
 
     `on_error` is what is done when it fails.
     With `keeps_null_keys` records without a key must pass the repartition topics above it.
-    `closes_after_ms`: how long after its end a window of it has closed.
+    `closes_after_ms`: how long after its end a window of it has closed. `is_versioned`: whether
+    its rows have a history; None when that is as above it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class GraphNode:
     keeps_null_keys: bool = False
     on_error: ErrorPolicy | None = None
     closes_after_ms: int | None = None
+    is_versioned: bool | None = None
     priority: int = -1
     parents: dict[GraphNode, None] = field(default_factory=dict)
     children: dict[GraphNode, None] = field(default_factory=dict)
@@ -95,6 +97,7 @@ class Graph:
         builder = PhysicalBuilder(application_id, topic_configs)
         root = merge_sources(_copy(self._root))
         builder.null_keys_pass = keeps_null_keys_below(root)
+        builder.versioned = versioned_below(root)
         queue: list[tuple[int, int, GraphNode]] = [(root.priority, 0, root)]
         pushed = 1
         written: set[GraphNode] = set()
@@ -126,6 +129,26 @@ def keeps_null_keys_below(root: GraphNode) -> set[str]:
 
     look(root)
     return {node.name for node, keeps in keepers.items() if keeps}
+
+
+def versioned_below(root: GraphNode) -> set[str]:
+    """The names of the nodes that say of each row whether it is the latest."""
+    known: dict[GraphNode, bool] = {root: False}
+
+    def look(node: GraphNode) -> bool:
+        if node not in known:
+            inherited = all(look(parent) for parent in node.parents)
+            known[node] = inherited if node.is_versioned is None else node.is_versioned
+        return known[node]
+
+    def visit(node: GraphNode) -> None:
+        for child in node.children:
+            if child not in known:
+                look(child)
+                visit(child)
+
+    visit(root)
+    return {node.name for node, is_versioned in known.items() if is_versioned}
 
 
 def merge_sources(root: GraphNode) -> GraphNode:

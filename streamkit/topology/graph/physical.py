@@ -66,6 +66,8 @@ class PhysicalBuilder:
         self.policies: dict[str, ErrorPolicy] = {}
         self.null_keys_pass: set[str] = set()
         """Nodes above which records without a key must go on."""
+        self.versioned: set[str] = set()
+        """Nodes that say of each row whether it is the latest."""
 
     def add_internal_topic(self, topic: InternalTopic) -> str:
         """Declare a repartition topic before the nodes that use it; gives its full name."""
@@ -115,6 +117,10 @@ class PhysicalBuilder:
         spec = self._nodes[node]
         if store.name not in spec.stores:
             self._nodes[node] = replace(spec, stores=(*spec.stores, store.name))
+
+    def store_named(self, name: str) -> StoreBuilder:
+        """A store that was added before."""
+        return self._stores[name]
 
     def connect_store(self, store: str, node: str) -> None:
         """Give a node a store that another node has already. Raises TopologyError."""
@@ -253,6 +259,9 @@ def refuse_early_stores(nodes: Sequence[NodeSpec]) -> None:
 
 def changelog_configs(store: StoreBuilder) -> dict[str, str]:
     """The configs of a changelog by the kind of its store."""
+    if store.kind is StoreKind.VERSIONED:
+        lag_ms = min(store.retention_ms + WINDOW_CHANGELOG_EXTRA_MS, LONG_MAX)
+        return {**CHANGELOG_CONFIGS, "min.compaction.lag.ms": str(lag_ms)}
     if not store.kind.is_windowed:
         return CHANGELOG_CONFIGS
     retention_ms = min(store.retention_ms + WINDOW_CHANGELOG_EXTRA_MS, LONG_MAX)

@@ -27,9 +27,15 @@ class SubscribeNode(Node):
     """Sends subscriptions for the changes of the left table."""
 
     def __init__(
-        self, name: str, extractor: Extractor, keeps_left: bool, to_bytes: tuple[ToBytes, ToBytes]
+        self,
+        name: str,
+        extractor: Extractor,
+        keeps_left: bool,
+        to_bytes: tuple[ToBytes, ToBytes],
+        has_versions: bool = False,
     ) -> None:
         super().__init__(name)
+        self._has_versions = has_versions
         self._extractor = extractor
         self._keeps_left = keeps_left
         self._key_bytes, self._value_bytes = to_bytes
@@ -37,6 +43,9 @@ class SubscribeNode(Node):
     def process_change(
         self, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
     ) -> None:
+        if self._has_versions and not self.context.is_latest:
+            self.context.drop(f"{self.name}: a row that is not the latest")
+            return
         if old is None and new is None:
             return
         for foreign_key, instruction in self._steps(key, new, old, headers):
@@ -129,8 +138,11 @@ class AnswerSubscriptionNode(Node):
 class AnswerChangeNode(Node):
     """Tells all who subscribed to a right row that it has changed."""
 
-    def __init__(self, name: str, store_name: str, foreign_bytes: ToBytes) -> None:
+    def __init__(
+        self, name: str, store_name: str, foreign_bytes: ToBytes, has_versions: bool = False
+    ) -> None:
         super().__init__(name)
+        self._has_versions = has_versions
         self._store_name = store_name
         self._foreign_bytes = foreign_bytes
         self._prefix: Any = None
@@ -145,6 +157,9 @@ class AnswerChangeNode(Node):
     ) -> None:
         if key is None:
             self.context.drop(f"{self.name}: null key")
+            return
+        if self._has_versions and not self.context.is_latest:
+            self.context.drop(f"{self.name}: a row that is not the latest")
             return
         for _, row in self._prefix(prefix_of(self._foreign_bytes(key, headers))):
             subscription: Subscription = row[0]

@@ -8,16 +8,21 @@ from typing import Any
 
 from streamkit.common.model import Headers
 from streamkit.topology.operators.node import Node, ProcessorContext, StoreNode
+from streamkit.topology.operators.versioned import forward_put
 
-Open = Callable[[ProcessorContext], Callable[[Any], Any]]
-"""Gives the look-up of the other side's rows: (value, timestamp) or None."""
+Open = Callable[[ProcessorContext], Callable[..., Any]]
+"""Gives the look-up of the other side's rows: (value, timestamp) or None.
+
+That of a versioned table takes a time after the key.
+"""
 
 
 class StreamTableJoinNode(Node):
     """Joins each record of a stream with the row of its key as it is now.
 
     `joiner(key, value, row)`; without a row a left join gives it None, an inner join drops out.
-    For a global table `selector(key, value)` gives the row's key.
+    For a global table `selector(key, value)` gives the row's key. With a versioned table the row
+    is that of the record's time; in a `buffer_name` records may wait for what comes late to it.
     """
 
     def __init__(
@@ -27,28 +32,58 @@ class StreamTableJoinNode(Node):
         joiner: Callable[[Any, Any, Any], Any],
         keeps_left: bool,
         selector: Callable[[Any, Any], Any] | None = None,
+        is_versioned: bool = False,
+        buffer_name: str | None = None,
     ) -> None:
         super().__init__(name)
         self._open = open_rows
         self._joiner = joiner
         self._keeps_left = keeps_left
         self._selector = selector
-        self._find: Callable[[Any], Any] = _nothing
+        self._is_versioned = is_versioned
+        self._buffer_name = buffer_name
+        self._buffer: Any = None
+        self._find: Callable[..., Any] = _nothing
 
     def init(self, context: ProcessorContext) -> None:
         """Open the table's rows."""
         super().init(context)
         self._find = self._open(context)
+        if self._buffer_name is not None:
+            self._buffer = context.store(self._buffer_name)
 
     def process(self, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
         row_key = key if self._selector is None else self._selector(key, value)
         if value is None or (row_key is None and not self._keeps_left):
             self.context.drop(f"{self.name}: null key or value")
             return
-        row = None if row_key is None else self._find(row_key)
+        # Kafka Streams fails at a null key here; there is no row that could still come for it.
+        if self._buffer is None or row_key is None:
+            self._join(key, value, row_key, timestamp, headers)
+        elif self._buffer.try_put(key, value, timestamp, headers):
+            self._join_due()
+        else:
+            self._join(key, value, row_key, timestamp, headers)
+
+    def _join(self, key: Any, value: Any, row_key: Any, timestamp: int, headers: Headers) -> None:
+        row = None
+        if row_key is not None:
+            row = self._find(row_key, timestamp) if self._is_versioned else self._find(row_key)
         if row is not None or self._keeps_left:
             joined = self._joiner(key, value, None if row is None else row[0])
             self.forward(key, joined, timestamp, headers)
+
+    def _join_due(self) -> None:
+        """Join the records whose grace is over, each as if it came now."""
+        context = self.context
+        here = context.topic, context.partition, context.offset, context.headers
+        for waiting in list(self._buffer.due()):
+            origin = waiting.origin
+            context.topic, context.partition = origin.topic, origin.partition
+            context.offset, context.headers = origin.offset, origin.headers
+            self._join(waiting.key, waiting.value, waiting.key, origin.timestamp, origin.headers)
+            self._buffer.remove(waiting.place)
+        context.topic, context.partition, context.offset, context.headers = here
 
 
 class Side(Enum):
@@ -73,11 +108,13 @@ class TableJoinNode(Node):
         open_rows: Open,
         joiner: Callable[[Any, Any], Any],
         sends_old: bool,
+        has_versions: bool = False,
     ) -> None:
         super().__init__(name)
         self._open = open_rows
         self._joiner = joiner
         self._sends_old = sends_old
+        self._has_versions = has_versions
         self._needs_other = side in {Side.INNER, Side.RIGHT}
         self._needs_own = side in {Side.INNER, Side.LEFT}
         self._find: Callable[[Any], Any] = _nothing
@@ -92,6 +129,9 @@ class TableJoinNode(Node):
     ) -> None:
         if key is None:
             self.context.drop(f"{self.name}: null key")
+            return
+        if self._has_versions and not self.context.is_latest:
+            self.context.drop(f"{self.name}: a row that is not the latest")
             return
         row = self._find(key)
         other = None
@@ -114,10 +154,10 @@ class MergeTableNode(StoreNode):
     def process_change(
         self, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
     ) -> None:
-        if self.put is not None:
-            self.put(key, new, timestamp, headers)
+        code = None if self.put is None else self.put(key, new, timestamp, headers)
         if not self.is_cached:
-            self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
+            old = old if self.sends_old else None
+            forward_put(self, code, key, new, old, timestamp, headers)
 
 
 def _nothing(key: Any) -> None:

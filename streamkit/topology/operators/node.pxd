@@ -12,6 +12,7 @@ cdef class ProcessorContext:
     cdef public object raw_value
     cdef public long long stream_time
     cdef public long long emit_interval_ms
+    cdef public bint is_latest
     cdef public long long punctuate_at
     cdef public object current
     cdef public object savepoint

@@ -66,6 +66,7 @@ class ProcessorContext:
         self.raw_value = None
         self.stream_time = -1
         self.emit_interval_ms = 1000
+        self.is_latest = True
         self.punctuate_at = NEVER
         self.current = None
         self.savepoint = None

@@ -49,6 +49,7 @@ class ProcessorContext:
     raw_value: bytes | None
     stream_time: int
     emit_interval_ms: int
+    is_latest: bool
     punctuate_at: int
     current: Node | None
     savepoint: Savepoint | None

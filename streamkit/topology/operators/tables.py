@@ -12,6 +12,7 @@ from typing import Any
 from streamkit.common.errors import FatalError
 from streamkit.common.model import Headers
 from streamkit.topology.operators.node import Node, StoreNode
+from streamkit.topology.operators.versioned import forward_put
 
 Change = tuple[Any, Any]
 """New value and old value, each None when there is none."""
@@ -36,10 +37,12 @@ class FilterTableNode(StoreNode):
         keep: bool,
         store_name: str | None,
         sends_old: bool,
+        has_versions: bool = False,
     ) -> None:
         super().__init__(name, store_name, sends_old)
         self._predicate = predicate
         self._keep = keep
+        self._has_versions = has_versions
 
     def process_change(
         self, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
@@ -52,12 +55,11 @@ class FilterTableNode(StoreNode):
         else:
             row = self.get(key)
             old = None if row is None else row[0]
-        if self.sends_old and old is None and new is None:
+        if self.sends_old and old is None and new is None and not self._has_versions:
             return
-        if self.put is not None:
-            self.put(key, new, timestamp, headers)
+        code = None if self.put is None else self.put(key, new, timestamp, headers)
         if not self.is_cached:
-            self.forward_change(key, new, old, timestamp, headers)
+            forward_put(self, code, key, new, old, timestamp, headers)
 
     def _passed(self, key: Any, value: Any) -> Any:
         if value is None or bool(self._predicate(key, value)) is not self._keep:
@@ -91,10 +93,9 @@ class MapTableNode(StoreNode):
         else:
             row = self.get(key)
             old = None if row is None else row[0]
-        if self.put is not None:
-            self.put(key, new, timestamp, headers)
+        code = None if self.put is None else self.put(key, new, timestamp, headers)
         if not self.is_cached:
-            self.forward_change(key, new, old, timestamp, headers)
+            forward_put(self, code, key, new, old, timestamp, headers)
 
     def _mapped(self, key: Any, value: Any) -> Any:
         if value is None and not self._sees_deletes:
@@ -106,17 +107,26 @@ class SelectTableNode(Node):
     """`selector(key, value)` gives the group and what goes into it; old row first out of its own.
 
     A pair with a null in it contributes nothing. Both rows in one group travel as one record.
+    Of a table with versions only the latest rows are taken.
     """
 
-    def __init__(self, name: str, selector: Callable[[Any, Any], tuple[Any, Any]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        selector: Callable[[Any, Any], tuple[Any, Any]],
+        has_versions: bool = False,
+    ) -> None:
         super().__init__(name)
         self._selector = selector
+        self._has_versions = has_versions
 
     def process_change(
         self, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
     ) -> None:
         if key is None:
             raise FatalError(f"{self.name}: the key of a table that is grouped is null")
+        if self._has_versions and not self.context.is_latest:
+            return
         new_pair = self._pair(key, new)
         old_pair = self._pair(key, old)
         if old_pair is not None and new_pair is not None and old_pair[0] == new_pair[0]:
@@ -166,10 +176,10 @@ class AggregateTableNode(StoreNode):
             if row is not None and (aggregate is not None or self._initializer is not None):
                 timestamp = max(timestamp, row[1])
             aggregate = self._added(key, new, aggregate)
-        self.put(key, aggregate, timestamp, headers)
+        code = self.put(key, aggregate, timestamp, headers)
         if not self.is_cached:
             old_value = before if self.sends_old else None
-            self.forward_change(key, aggregate, old_value, timestamp, headers)
+            forward_put(self, code, key, aggregate, old_value, timestamp, headers)
 
     def _added(self, key: Any, new: Any, aggregate: Any) -> Any:
         if aggregate is None:
