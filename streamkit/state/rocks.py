@@ -86,6 +86,14 @@ class RocksBackend:
         for start in range(0, len(keys), 2000):
             self.write([(family, key, None) for key in keys[start : start + 2000]])
 
+    def number(self, family: str, name: str) -> int | None:
+        """One of RocksDB's integer properties. Raises StorageError when it is closed."""
+        try:
+            found: int | None = self._columns[family].property_int_value(name)
+        except Exception as error:  # rocksdict raises bare Exception
+            raise StorageError(f"{self._path}: no {name}: {error}") from error
+        return found
+
     def close(self) -> None:
         """Flush to disk and close; iterators that are still open keep the database open."""
         self._handles.clear()

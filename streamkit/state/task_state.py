@@ -80,6 +80,11 @@ class TaskState:
         """A store as it was at the last commit, to read only."""
         return OverlayStore(self._backends[store], store)
 
+    def disk_property(self, store: str, name: str) -> int | None:
+        """A number that RocksDB keeps of a store; None when there is no such thing."""
+        found = getattr(self._backends[store], "number", None)
+        return None if found is None else found(store, name)
+
     def discard(self) -> None:
         """Forget every change since the last apply."""
         for overlay in self.overlays.values():

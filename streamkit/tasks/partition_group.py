@@ -23,8 +23,9 @@ class PartitionQueue:
     """What is buffered of one input partition; `position` is the next offset to process."""
 
     __slots__ = (
-        "_batches", "_end", "_fetch_end", "_fetched", "batch", "buffered", "index",
-        "is_paused", "position", "readable_end", "reads_committed", "source", "tp",
+        "_batches", "_end", "_fetch_end", "_fetched", "batch", "buffered", "consumed",
+        "consumed_bytes", "index", "is_paused", "latest_time", "position", "readable_end",
+        "reads_committed", "source", "tp",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +47,9 @@ class PartitionQueue:
         self.index = 0
         self._fetched: deque[Fetched] = deque()
         self._batches: Iterator[DecodedBatch] = iter(())
+        self.consumed = 0
+        self.consumed_bytes = 0
+        self.latest_time = -1
         self._end = start.offset
         self._fetch_end: int | None = None
         source.partition_time = max(source.partition_time, start.partition_time)
@@ -65,6 +69,7 @@ class PartitionQueue:
         if fetched.fetch_offset > expected:
             return
         self._fetch_end = fetched.next_offset
+        self.consumed_bytes += fetched.size
         end = fetched.last_stable_offset if self.reads_committed else fetched.high_watermark
         self.readable_end = max(self.readable_end, end)
         self.buffered += sum(header.count for header in fetched.batches)
@@ -117,6 +122,8 @@ class PartitionQueue:
         self.buffered = max(self.buffered - (index - self.index), 0)
         if index > self.index:
             self.position = self.batch.offsets[index - 1] + 1
+            self.latest_time = self.batch.timestamps[index - 1]
+            self.consumed += index - self.index
         self.index = index
 
 

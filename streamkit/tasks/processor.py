@@ -48,6 +48,7 @@ from streamkit.tasks.messages import (
     TaskPrepared,
     TasksLost,
 )
+from streamkit.tasks.meter import Meter
 from streamkit.tasks.queries import Queries
 from streamkit.tasks.standby import StandbyTask
 from streamkit.tasks.standbys import Standbys
@@ -123,6 +124,10 @@ class Processor:
         self._lookups = 0
         self._asked: dict[TaskId, int] = {}
         self._did_process = False
+        self.meter = Meter(monotonic_ms, environment.now_ms)
+        self.restored_total = 0
+        """Changelog records restored by tasks that run by now."""
+        self._commit_began_ms = 0.0
         self._globals = globals_
         if globals_ is not None:
             globals_.begin()
@@ -307,6 +312,7 @@ class Processor:
         for task in running:
             offsets |= task.offsets_to_commit()
         self._send(self._collector.take())
+        self._commit_began_ms = now_ms
         self._commit.begin(offsets)
 
     def _finish_commit(self, now_ms: float) -> None:
@@ -317,6 +323,7 @@ class Processor:
         self._has_sent = False
         self._rollbacks = 0
         self.commits += 1
+        self.meter.commit.note(max(now_ms - self._commit_began_ms, 0.0), now_ms)
         self._commit.end(now_ms)
 
     def _maybe_reassign(self, now_ms: float) -> None:
@@ -366,6 +373,7 @@ class Processor:
                 self.tasks[task_id] = StreamTask(
                     task_id, subtopology, self._environment, promoted.get(task_id)
                 )
+                self.meter.task(task_id)
                 log.info("task %s: assigned", task_id)
         self.standbys.create(kept)
         self._lock_retry_ms = 0.0
@@ -374,6 +382,7 @@ class Processor:
     def _give_up(self, task: StreamTask) -> KeptState | None:
         self._stop_fetching(self._owned_by(task))
         del self.tasks[task.id]
+        self.meter.closed(task.id)
         log.info("task %s: runs no more, becomes a standby", task.id)
         return task.give_up()
 
@@ -418,6 +427,7 @@ class Processor:
             self._stop_fetching(tuple(done))
         if task.is_restored and (self._globals is None or self._globals.is_ready):
             restored = task.restored
+            self.restored_total += restored
             self._fetch(task, task.start())
             log.info("task %s: running, %d records restored", task.id, restored)
 
@@ -427,15 +437,22 @@ class Processor:
         done = 0
         for task in self._running():
             self.current = task
-            task.punctuate()
+            self._punctuate(task)
             done += self._process_task(task, now_ms)
             for tp in task.to_resume():
                 self._outbox.put(Resume(tp))
         self.records += done
         return done > 0
 
+    def _punctuate(self, task: StreamTask) -> None:
+        began_ms = self._monotonic_ms()
+        if task.punctuate():
+            now_ms = self._monotonic_ms()
+            self.meter.punctuate.note(now_ms - began_ms, now_ms)
+
     def _process_task(self, task: StreamTask, now_ms: float) -> int:
         done = 0
+        began_ms = self._monotonic_ms()
         while done < self._slice:
             processed = task.process(self._slice - done, now_ms)
             if processed == 0:
@@ -443,6 +460,8 @@ class Processor:
             done += processed
         if done:
             self._adapt_slice(done, now_ms)
+            took_ms = self.last_step_ms - began_ms
+            self.meter.processed(task.id, done, took_ms, self.last_step_ms, task.latest_time)
         return done
 
     def _adapt_slice(self, done: int, began_ms: float) -> None:
@@ -460,6 +479,7 @@ class Processor:
         self._has_sent = self._settings.is_transactional
         for tp, batch in batches:
             self._deliveries.sent(tp, batch.size)
+            self.meter.sent(tp.topic, batch.count, batch.size)
         self._outbox.put(Send(batches))
 
     def _fetch(
@@ -487,6 +507,7 @@ class Processor:
             self._stop_fetching(owned)
         task.close()
         del self.tasks[task.id]
+        self.meter.closed(task.id)
         log.info("task %s: closed", task.id)
 
     def _lose_tasks(self, reason: str, now_ms: float) -> None:
@@ -524,6 +545,7 @@ class Processor:
         self.queries.end()
         for task in self.tasks.values():
             task.close()
+            self.meter.closed(task.id)
         self.tasks.clear()
         for task_id in self.standbys.keep_only(frozenset(), frozenset()):
             self.standbys.close(task_id)

@@ -181,6 +181,19 @@ class StreamTask:
         restoring = list(self._restoration.positions()) if self._restoration is not None else []
         return queues + restoring
 
+    def queues(self) -> tuple[PartitionQueue, ...]:
+        """What is buffered of its input, while it runs."""
+        return tuple(self._group.queues.values()) if self._group is not None else ()
+
+    def source_names(self) -> tuple[str, ...]:
+        """The names of its source nodes, while it runs."""
+        return tuple(dict.fromkeys(queue.source.name for queue in self.queues()))
+
+    @property
+    def latest_time(self) -> int:
+        """The time of the record that was processed last; -1 for none."""
+        return max((queue.latest_time for queue in self.queues()), default=-1)
+
     def nodes(self) -> tuple[Node, ...]:
         """Its operators, once it runs."""
         return self._linked.nodes if self._linked is not None else ()
@@ -371,11 +384,13 @@ class StreamTask:
         first = self.context.stage.first_offset(tp)
         return queue.position if first is None else min(first, queue.position)
 
-    def punctuate(self) -> None:
-        """Run the punctuations by wall clock whose time has come."""
-        if self.context.punctuate_by_wall_clock():
-            self._has_punctuated = True
-            self.context.failures.settle()
+    def punctuate(self) -> bool:
+        """Run the punctuations by wall clock whose time has come; whether there were any."""
+        if not self.context.punctuate_by_wall_clock():
+            return False
+        self._has_punctuated = True
+        self.context.failures.settle()
+        return True
 
     def wait_ms(self, now_ms: float) -> float:
         """How long there is nothing to do for it, as far as the clocks go."""

@@ -41,6 +41,8 @@ from streamkit.tasks.listeners import NO_LISTENERS, Listeners
 from streamkit.tasks.mailbox import Inbox, Outbox
 from streamkit.tasks.membership import Membership
 from streamkit.tasks.messages import Command, CountPartitions, Drain, Event
+from streamkit.tasks.meter import TICK_MS
+from streamkit.tasks.metrics import WorkerMetrics
 from streamkit.tasks.network import COMMIT_TIMEOUT_MS, Network
 from streamkit.tasks.processor import Processor, ProcessorSettings
 from streamkit.tasks.purge import Purger
@@ -202,6 +204,8 @@ class Worker:
             await configure_group(client, self._settings, self._topology.application_id)
             processor = self._processor = self._make_processor(directory)
             member = self._make_member(process_id)
+            metrics = WorkerMetrics(processor, processor.meter, self._thread_id)
+            self.registry.add_collector(metrics.collect)
             self._membership = Membership(
                 client,
                 member,
@@ -216,7 +220,7 @@ class Worker:
             stack.callback(restorer.close)
             network = self._make_network(client, fetcher, restorer, self._membership, process_id)
             log.info("worker %s: member %s", directory.path, member.member_id)
-            return await self._run_both(network, processor, directory)
+            return await self._run_both(network, processor, directory, metrics)
 
     def _make_endpoint(self) -> WorkerEndpoint | None:
         address = listener_of(self._settings, self._slot)
@@ -286,7 +290,11 @@ class Worker:
         )  # fmt: skip
 
     async def _run_both(
-        self, network: Network, processor: Processor, directory: StateDirectory
+        self,
+        network: Network,
+        processor: Processor,
+        directory: StateDirectory,
+        metrics: WorkerMetrics,
     ) -> int:
         thread = None
         if not self._in_loop:
@@ -298,6 +306,7 @@ class Worker:
                     group.create_task(self._watch_stop(group), name="stop"),
                     group.create_task(self._clean(directory, processor), name="cleaner"),
                     group.create_task(self._report(), name="progress"),
+                    group.create_task(self._tick(metrics), name="metrics"),
                 ]
                 if self._in_loop:
                     helpers.append(group.create_task(self._step(processor), name="processing"))
@@ -346,6 +355,17 @@ class Worker:
             for task_id in cleaner.clean([*processor.tasks, *processor.standbys.tasks], now):
                 log.info("task %s: its state was not used any more and is deleted", task_id)
             await asyncio.sleep(cleaner.interval_ms / 1000)
+
+    async def _tick(self, metrics: WorkerMetrics) -> None:
+        """Rates are those of the last minute, so somebody has to look; nobody asks without one."""
+        while self.endpoint is not None:
+            metrics.tick()
+            await asyncio.sleep(TICK_MS / 1000)
+
+    @property
+    def _thread_id(self) -> str:
+        client_id = self._settings.client_id or self._topology.application_id
+        return f"{client_id}-StreamThread-{self._slot + 1}"
 
     async def _report(self) -> None:
         while self._listener is not None:

@@ -41,6 +41,7 @@ words.windowed_by(sk.session("1h")).count(name="visits")
 PARTITIONS = 4
 LINES = [f"alpha beta-{n % 50} gamma/{n % 7}" for n in range(2_000)]
 WORKERS = 3
+STORES = ("counts", "hourly", "visits")
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,17 @@ def settings(port: int) -> Mapping[str, str]:
 
 
 def spread(everything: Asked) -> bool:
-    """Every worker knows an owner and a standby of each partition of `counts`."""
+    """Every worker knows all workers, and an owner and a standby of each partition."""
     for number in range(WORKERS):
         try:
-            _, told = everything.get(number, "/stores/counts/hosts")
+            told = [everything.get(number, f"/stores/{name}/hosts")[1] for name in STORES]
+            _, hosts = everything.get(number, "/hosts")
         except OSError:
             return False
-        partitions = told.get("partitions", [])
-        owners = {host for each in partitions for host in each["active"]}
-        if len(owners) < WORKERS or not all(each["standby"] for each in partitions):
+        partitions = [part for each in told for part in each.get("partitions", [])]
+        if len(partitions) < len(STORES) * PARTITIONS or len(hosts) < WORKERS:
+            return False
+        if not all(each["active"] and each["standby"] for each in partitions):
             return False
     return True
 
@@ -137,6 +140,7 @@ def check(everything: Asked) -> None:
     check_ranges(everything, table)
     check_windows(everything)
     check_refusals(everything)
+    check_metrics(everything)
     check_metadata(everything)
     check_loss_of_a_worker(everything, table)
 
@@ -191,6 +195,25 @@ def check_refusals(everything: Asked) -> None:
     )  # fmt: skip
     assert status == 503
     assert {each["reason"] for each in told["failures"].values()} == {"NOT_UP_TO_BOUND"}
+
+
+def check_metrics(everything: Asked) -> None:
+    processed = 0.0
+    for port in everything.ports:
+        scraped = read(port, "/metrics")
+        assert read(port, "/healthz") == read(port, "/readyz") == "ok\n"
+        processed += sum(
+            float(line.rpartition(" ")[2])
+            for line in scraped.splitlines()
+            if line.startswith("kafka_streams_stream_thread_metrics_process_total{")
+        )
+    # Three words a line, each of them read again from three repartition topics.
+    assert processed == len(LINES) * (1 + 3 * 3)
+
+
+def read(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=15) as answer:
+        return answer.read().decode()
 
 
 def check_metadata(everything: Asked) -> None:
