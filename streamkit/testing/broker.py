@@ -56,7 +56,9 @@ class Broker:
             listen=f"127.0.0.1:{self._port}",
             settings=self._config,
         )
-        self._port = int(self._running.bootstrap.rpartition(":")[2])
+        if self._port == 0:
+            # A port that was given stays: what is advertised may be another one.
+            self._port = int(self._running.bootstrap.rpartition(":")[2])
 
     def stop(self) -> None:
         """End it cleanly."""

@@ -4,8 +4,9 @@
 
 Each client is a process that writes its part of the history. Faults come by the seed: SIGKILL of a
 client; a zombie, which is frozen while its heir takes over its ids, and then wakes up; SIGKILL of
-the broker. In the end the faults cease, the chains run dry, and everything is read, then read
-again after one more kill of the broker.
+the broker; a network that cuts, holds up, and delivers Produce requests late a second time. In the
+end the faults cease, the chains run dry, and everything is read, then read again after one more
+kill of the broker.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,7 @@ from tests.history.checker import Verdict, check, history_of
 from tests.history.clients.confluent import Reader, ends_of, key_of, partition_of
 from tests.history.clients.plan import OPERATION_S, Plan, recorder_of
 from tests.history.model import COMMITTED, UNCOMMITTED, Operation, Outcome, Poll
+from tests.history.proxy import Proxy
 from tests.history.view import FINAL
 
 TOPICS = {"data": 4, "source": 2, "stream": 2, "chained": 3}
@@ -43,6 +46,11 @@ CONFIG = {
 DOWN_S = 0.2
 FAULT_S_MIN, FAULT_S_MAX = 0.8, 2.5
 FROZEN_S = 3.0
+HELD_S_MAX = 4.0
+REPEATED = 5
+"""So many late Produce requests come with each fault."""
+
+FAULTS = ("kill broker", "kill broker", "kill client", "kill client", "zombie", "cut", "hold")
 STUCK_S = 2 * OPERATION_S
 """A client that has noted nothing for so long is killed."""
 
@@ -154,22 +162,27 @@ class Load:
 
     def run(self) -> list[Operation]:
         """The whole history."""
-        with Broker(str(self.directory / "broker"), CONFIG) as broker:
-            create_topics(broker.bootstrap)
-            self.actors = [
-                Actor(name, broker.bootstrap, self.directory, self.seed) for name in CAST
-            ]
-            try:
-                self._storm(broker)
-                self._calm(broker.bootstrap)
-            finally:
-                self._end()
-            read_all(broker.bootstrap, self.directory, 1)
-            self._kill_broker(broker)
-            read_all(broker.bootstrap, self.directory, 2)
+        port = free_port()
+        proxy = Proxy(self.seed, port)
+        address = proxy.address
+        config = CONFIG | {"advertised.listeners": f"PLAINTEXT://{address}"}
+        try:
+            with Broker(str(self.directory / "broker"), config, port=port) as broker:
+                create_topics(address)
+                self.actors = [Actor(name, address, self.directory, self.seed) for name in CAST]
+                try:
+                    self._storm(broker, proxy)
+                    self._calm(address)
+                finally:
+                    self._end()
+                read_all(address, self.directory, 1)
+                self._kill_broker(broker)
+                read_all(address, self.directory, 2)
+        finally:
+            proxy.close()
         return history_of(sorted(self.directory.glob("*.jsonl")))
 
-    def _storm(self, broker: Broker) -> None:
+    def _storm(self, broker: Broker, proxy: Proxy) -> None:
         chance = random.Random(self.seed)
         for actor in self.actors:
             actor.start()
@@ -179,7 +192,8 @@ class Load:
             self._tend()
             if time.monotonic() > next_fault:
                 next_fault = time.monotonic() + chance.uniform(FAULT_S_MIN, FAULT_S_MAX)
-                self._fault(chance, broker)
+                self._fault(chance, broker, proxy)
+        self.faults["late Produce"] = proxy.repeated
 
     def _tend(self) -> None:
         for actor in self.actors:
@@ -189,16 +203,21 @@ class Load:
                 zombie.send_signal(signal.SIGCONT)
         time.sleep(0.05)
 
-    def _fault(self, chance: random.Random, broker: Broker) -> None:
-        kind = chance.choice(("kill broker", "kill client", "kill client", "zombie"))
+    def _fault(self, chance: random.Random, broker: Broker, proxy: Proxy) -> None:
+        kind = chance.choice(FAULTS)
         self.faults[kind] += 1
         actor = chance.choice(self.actors)
         if kind == "kill broker":
             self._kill_broker(broker)
         elif kind == "kill client":
             actor.send(signal.SIGKILL)
-        else:
+        elif kind == "zombie":
             self._freeze(actor)
+        elif kind == "cut":
+            proxy.cut()
+        else:
+            proxy.hold(chance.uniform(0.2, HELD_S_MAX))
+        proxy.repeat(REPEATED)
 
     def _kill_broker(self, broker: Broker) -> None:
         broker.kill()
@@ -247,6 +266,11 @@ class Load:
             if actor.process is not None:
                 actor.process.kill()
                 actor.process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def create_topics(bootstrap: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.history.model import COMMITTED
 from tests.history.recorder import Recorder
 
-OPERATION_S = 20.0
+OPERATION_S = 8.0
 """How long a client tries before it gives up on an operation, whose fate it then does not know."""
 
 TRANSACTION_TIMEOUT_MS = 4_000
