@@ -45,9 +45,13 @@ class ApacheKafka:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def stop(self) -> None:
-        """End it cleanly; its files stay."""
-        self._run("stop", str(self.home))
+    def stop(self, *, is_kill: bool = False) -> None:
+        """End it, cleanly or by SIGKILL; its files stay."""
+        self._run("stop", str(self.home), *(["KILL"] if is_kill else []))
+
+    def restart(self) -> None:
+        """Start it again on its files."""
+        self._run("restart", str(self.home))
 
     def _run(self, *arguments: str) -> None:
         environment = dict(os.environ, KAFKA_HEAP=self._heap)

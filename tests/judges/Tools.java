@@ -1,6 +1,7 @@
 import java.io.ByteArrayOutputStream;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
@@ -30,18 +31,29 @@ public final class Tools {
         Map.entry("leader-election", "org.apache.kafka.tools.LeaderElectionCommand"),
         Map.entry("reassign-partitions", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"));
 
-    private static final class Ended extends RuntimeException {
-        final int status;
+    private static final PrintStream NOTHING = new PrintStream(OutputStream.nullOutputStream());
 
-        Ended(int status) {
+    /** The first status that a tool wanted to exit with; some catch what ends them, and go on. */
+    private static Integer exited;
+
+    private static final class Ended extends RuntimeException {
+        Ended() {
             super(null, null, false, false);
-            this.status = status;
         }
     }
 
+    private static void end(int status) {
+        if (exited == null) {
+            exited = status;
+            System.setOut(NOTHING);
+            System.setErr(NOTHING);
+        }
+        throw new Ended();
+    }
+
     public static void main(String[] none) throws Exception {
-        Exit.setExitProcedure((status, message) -> { throw new Ended(status); });
-        Exit.setHaltProcedure((status, message) -> { throw new Ended(status); });
+        Exit.setExitProcedure((status, message) -> end(status));
+        Exit.setHaltProcedure((status, message) -> end(status));
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         PrintStream out = System.out;
         for (String line = in.readLine(); line != null; line = in.readLine()) {
@@ -61,20 +73,20 @@ public final class Tools {
         PrintStream out = System.out;
         PrintStream err = System.err;
         PrintStream stream = new PrintStream(said, true, StandardCharsets.UTF_8);
+        exited = null;
         System.setOut(stream);
         System.setErr(stream);
         try {
             Class.forName(name).getMethod("main", String[].class).invoke(null, (Object) arguments);
-            return 0;
         } catch (InvocationTargetException wrapped) {
-            if (wrapped.getCause() instanceof Ended ended) {
-                return ended.status;
+            if (exited == null) {
+                wrapped.getCause().printStackTrace(stream);
+                return -1;
             }
-            wrapped.getCause().printStackTrace(stream);
-            return -1;
         } finally {
             System.setOut(out);
             System.setErr(err);
         }
+        return exited == null ? 0 : exited;
     }
 }
