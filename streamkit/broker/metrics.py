@@ -116,6 +116,9 @@ class BrokerMetrics:
             "kafka_server_delayedproducemetrics_expires_total",
             "Partitions of Produce whose time was up before they were committed.",
         )
+        self._offset_commits = registry.counter(
+            "kafka_server_group_coordinator_metrics_offset_commit_count", "Offsets committed."
+        )
         registry.add_collector(self._topic_families)
 
     def topic(self, name: str) -> TopicCounts:
@@ -138,6 +141,10 @@ class BrokerMetrics:
                 self._remote.of(name),
             )
         return found
+
+    def count_offset_commits(self, codes: Iterable[ErrorCode]) -> None:
+        """Offsets were committed where the code says so."""
+        self._offset_commits.value += sum(code is ErrorCode.none for code in codes)
 
     def forget_deleted(self, image: MetadataImage, delta: MetadataDelta) -> None:
         """Follow the metadata: deleted topics are shown no more."""

@@ -17,6 +17,8 @@ from streamkit.common.metrics import Family, Kind, Labels, Sample
 
 RUNNING = 3
 """Kafka's BrokerState of a broker that serves."""
+ONLY_PROCESSOR = "0"
+"""Kafka has several network threads; here the event loop is all of them."""
 CLASSIC_STATES = ("PreparingRebalance", "CompletingRebalance", "Stable", "Empty", "Dead")
 GROUP_TYPES = ("classic", "consumer", "streams")
 CONSUMER_STATES = ("Empty", "Assigning", "Reconciling", "Stable", "Dead")
@@ -100,10 +102,15 @@ class NodeView:
         yield gauge(
             f"{prefix}partitionscached", "Partitions in fetch sessions.", sessions.partition_count
         )
-        yield gauge(
+        labels = (
+            ("listener", self._parts.settings.listener.name),
+            ("networkProcessor", ONLY_PROCESSOR),
+        )
+        yield Family(
             "kafka_server_socket_server_metrics_connection_count",
+            Kind.GAUGE,
             "Open connections.",
-            self._connections(),
+            [Sample(labels, self._connections())],
         )
 
 

@@ -25,6 +25,7 @@ async def handle(ctx: RequestContext, request: Message) -> Message:
     commit = _commit_request(ctx, request)
     try:
         errors.update(await ctx.broker.groups.commit_offsets(commit))
+        ctx.broker.metrics.count_offset_commits(errors.values())
     except ApiError as error:
         errors = dict.fromkeys(commit.offsets, error.code)
     return _response(ctx, request, errors)

@@ -37,6 +37,15 @@ CURRENT_LEADER_SINCE = 10
 ABORTABLE_SINCE = 11
 ATTRIBUTES_POSITION = 22
 TOO_LARGE = (ErrorCode.message_too_large, ErrorCode.record_list_too_large)
+EXPECTED = (
+    *TOO_LARGE,
+    ErrorCode.corrupt_message,
+    ErrorCode.kafka_storage_error,
+    ErrorCode.not_leader_or_follower,
+    ErrorCode.unknown_topic_or_partition,
+)
+"""What Kafka does not count as a failed request (ReplicaManager.appendRecordsToLeader)."""
+
 TRANSACTIONAL = 0x10
 
 
@@ -194,7 +203,7 @@ def _append(
     try:
         info = partition.append(data.records, acks=request.acks, transaction=verdict)
     except ApiError as error:
-        counts.failed_produce_requests += 1
+        counts.failed_produce_requests += error.code not in EXPECTED
         if error.code in TOO_LARGE:
             counts.bytes_rejected += len(data.records)
         raise

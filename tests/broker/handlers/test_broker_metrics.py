@@ -82,8 +82,10 @@ def test_records_and_requests_are_counted_by_topic(world: Any) -> None:
 def test_refused_batches_are_counted_as_refused(world: Any) -> None:
     async def scenario(asker: Any) -> dict[str, float]:
         small = await asker.create("small", max_message_bytes="100")
-        refused = await asker.produce(small, "x" * 200)
-        assert refused.error_code == ErrorCode.message_too_large
+        large = await asker.produce(small, "x" * 200)
+        assert large.error_code == ErrorCode.message_too_large
+        control = await asker.produce(small, "x", base_offset=5)
+        assert control.error_code == ErrorCode.invalid_record
         return await scrape(world, asker)
 
     found = world.run(scenario, **LISTENER)
