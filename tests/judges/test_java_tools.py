@@ -30,7 +30,7 @@ FEATURES_LATER = ("eligible.leader.replicas.version", "share.version")
 """Several brokers and share groups come later."""
 
 EXCEPTION = re.compile(r"\b(?:[a-z]+\.)+(\w+(?:Exception|Error))\b")
-NOISE = re.compile(r"\s+at |\s*$|Caused by: |Tools\$Ended")
+NOISE = re.compile(r"\s+at |\s*$|Caused by: ")
 MESSAGES = (
     (re.compile(r"(Error while executing topic command) : .*"), r"\1"),
     (re.compile(r"(Could not \w+ \S+ to \d+\.) .*"), r"\1"),
@@ -116,7 +116,7 @@ class Both:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    quick = [f"{key}={value}" for key, value in EMBEDDED_DEFAULTS.items()]
+    quick = [f"{key}={value}" for key, value in EMBEDDED_DEFAULTS.items() if key not in OUR_OWN]
     home = tmp_path_factory.mktemp("kafka")
     with ApacheKafka(home, *quick) as kafka, Broker() as broker:
         pair = Both(broker.bootstrap, kafka.bootstrap)
@@ -223,7 +223,12 @@ OUR_DEFAULTS = {
 }
 """Other here by decision: one node, on this machine, in a directory of its own."""
 
-OUR_OWN = {"cluster.id", "metrics.listener"}
+OUR_OWN = {
+    "cluster.id",
+    "group.streams.rebalance.reasons",
+    "group.streams.unsettled.heartbeat.interval.ms",
+    "metrics.listener",
+}
 """Keys that Apache Kafka does not have."""
 
 
