@@ -14,9 +14,11 @@ from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl.decorator import ProcessorEnd, ProcessorInto, RekeyingInto
+from streamkit.topology.dsl.global_stores import global_store
 from streamkit.topology.dsl.global_tables import GlobalTable, global_table
 from streamkit.topology.dsl.low_level import Topology as TopologyBuilder
 from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.processor import Processor
 from streamkit.topology.dsl.resources import resource_of
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import Side, said
@@ -407,6 +409,24 @@ class App:
         if known is not store:
             raise TopologyError(f"a different store {store.name} has already been added")
         return store
+
+    def add_global_store(
+        self,
+        store: StoreBuilder,
+        topic: TopicOrName,
+        processor: Callable[[], Processor[Any, Any, Any, Any]],
+        *,
+        key: Any = None,
+        value: Any = None,
+        timestamp: TimestampChoice = None,
+    ) -> None:
+        """A store that every worker has all of, filled by a processor class from a topic.
+
+        Every processor may read it, and none but this one may write.
+        """
+        (name,) = _names_of([topic])
+        how = consumed([topic], key, value, timestamp, None)
+        global_store(self._scope, store, name, processor, how)
 
     @property
     def topology(self) -> Topology:

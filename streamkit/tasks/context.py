@@ -72,6 +72,8 @@ class TaskContext(ProcessorContext):
 
     def is_connected(self, node: str, store: str) -> bool:
         """Whether a processor may use a store: its own, or a global one."""
+        if not self.connections:
+            return True
         return store in self.connections.get(node, ()) or store in self.global_stores
 
     def sink(self, topic: str) -> TopicWriter:

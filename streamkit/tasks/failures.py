@@ -14,7 +14,7 @@ from streamkit.common.errors import DeserializationError, FatalError, Production
 from streamkit.common.model import Headers
 from streamkit.tasks.dead_letters import cause_of, headers_of, place_of
 from streamkit.tasks.savepoint import Savepoint
-from streamkit.topology.failures import Action, ErrorPolicy, Failure, FailureKind, Policies
+from streamkit.topology.failures import FAIL, Action, ErrorPolicy, Failure, FailureKind, Policies
 from streamkit.topology.operators.node import Node, ProcessorContext, SourceNode
 from streamkit.topology.plan import NodeKind, NodeSpec
 
@@ -105,6 +105,9 @@ class Failures:
             raise error
         failure = self._failure(error, attempt=attempt)
         policy = self._chosen(failure)
+        if policy.at_operator and failure.kind is not FailureKind.DESERIALIZATION:
+            # No operator stood guard: with Kafka Streams' handlers that is fatal.
+            policy = FAIL
         if self._savepoint is not None:
             self._savepoint.undo()
         if attempt < policy.attempts:
@@ -182,6 +185,8 @@ class Failures:
         if policy.topic is not None:
             self._write(failure, policy.topic)
         if policy.action is Action.FAIL:
+            if self._savepoint is not None:
+                self._savepoint.begin()
             raise TaskFailedError(
                 f"{self._describe(failure)}; {WHAT_TO_DO[failure.kind]}"
             ) from cause_of(failure.error)

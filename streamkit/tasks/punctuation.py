@@ -83,5 +83,6 @@ def first_mark(
         return start_ms or 0
     if start_ms is None:
         return now_ms + interval_ms
-    missed = max(-((start_ms - now_ms) // interval_ms), 0)
-    return start_ms + missed * interval_ms
+    if start_ms >= now_ms:
+        return start_ms
+    return start_ms + ((now_ms - start_ms) // interval_ms + 1) * interval_ms

@@ -75,6 +75,12 @@ class ErrorPolicy:
     choose: Callable[[Failure], ErrorPolicy] | None = None
     at_operator: bool = False
 
+    @property
+    def needs_savepoint(self) -> bool:
+        """Whether it may undo a record and go on."""
+        goes_on = self.action is not Action.FAIL or self.attempts > 1 or self.choose is not None
+        return goes_on and not self.at_operator
+
     def delay_ms(self, attempt: int) -> int:
         """The wait after a failed attempt."""
         return min(self.backoff_ms << min(attempt - 1, 30), BACKOFF_MAX_MS)
@@ -166,17 +172,9 @@ class Policies:
 
     @property
     def needs_savepoint(self) -> bool:
-        """Whether any policy asks for more than to fail."""
-        return any(
-            policy != FAIL and not policy.at_operator
-            for policy in (
-                self.deserialization,
-                self.processing,
-                self.production,
-                *self.by_operator.values(),
-            )
-            if policy is not None
-        )
+        """Whether any policy may undo a record; one that cannot be read has done nothing yet."""
+        chosen = (self.processing, self.production, *self.by_operator.values())
+        return any(policy.needs_savepoint for policy in chosen if policy is not None)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -231,16 +229,18 @@ def policies_with(own: Policies, handlers: Mapping[str, object], topic: str | No
 
 def _handler(key: str, choice: object, topic: str | None) -> ErrorPolicy | None:
     """A configured handler as a policy; a name of Kafka Streams' own acts as it does there."""
+    at_operator = not key.startswith("deserialization")
     if choice is None:
-        return None if topic is None else ErrorPolicy(Action.FAIL, topic)
+        if topic is None:
+            return None
+        return ErrorPolicy(Action.FAIL, topic, at_operator=at_operator)
     if isinstance(choice, str):
         name = choice.rsplit(".", 1)[-1].rsplit("$", 1)[-1]
-        at_operator = not key.startswith("deserialization")
         if name in _CONTINUE:
             action = Action.SKIP if topic is None else Action.DEAD_LETTER
             return ErrorPolicy(action, topic, at_operator=at_operator)
         if name in _FAIL:
-            return ErrorPolicy(Action.FAIL, topic)
+            return ErrorPolicy(Action.FAIL, topic, at_operator=at_operator)
         raise ConfigError(f"{key}={choice}: use log_and_fail, log_and_continue, or a policy")
     try:
         return policy_of(choice, key)  # type: ignore[arg-type]  # it says itself what it refuses

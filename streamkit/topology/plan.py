@@ -90,7 +90,6 @@ class Subtopology:
         """
         made: dict[str, list[Node]] = {}
         sources: dict[str, SourceNode] = {}
-        fronts: list[Node] = []
         early = before_async(self.nodes)
         for spec in self.nodes:
             if spec.kind is NodeKind.SOURCE:
@@ -99,19 +98,18 @@ class Subtopology:
                 for topic, reader in readers.items():
                     assert isinstance(reader, SourceNode), f"{spec.name} makes no source"
                     sources[topic] = reader
-            else:
-                made[spec.name] = [spec.make("")]
-            first = made[spec.name][0]
-            front = first if guarded is None else guarded(spec, first)
-            fronts.append(front)
+                continue
+            node = spec.make("")
+            made[spec.name] = [node]
+            front = node if guarded is None else guarded(spec, node)
+            if front is not node:
+                front.init(context)
+            waits = spec.name not in early and not spec.is_async
             for parent in spec.parents:
-                is_held = parent in early and spec.name not in early and not spec.is_async
-                for node in made[parent]:
-                    node.add_child(HoldNode(front, context) if is_held else front)
+                child = HoldNode(front, context) if waits and parent in early else front
+                for above in made[parent]:
+                    above.add_child(child)
         nodes = tuple(node for group in made.values() for node in group)
-        guards = [front for front in fronts if front not in nodes]
-        for guard in guards:
-            guard.init(context)
         return LinkedTopology(context, sources, nodes)
 
 
@@ -141,8 +139,8 @@ class LinkedTopology:
         self.nodes = nodes
 
     def init(self) -> None:
-        """Give every node its context, children first, so that a parent may forward at once."""
-        for node in reversed(self.nodes):
+        """Give every node its context, in the order of punctuations that are due at one time."""
+        for node in self.nodes:
             node.init(self.context)
 
     def close(self) -> None:

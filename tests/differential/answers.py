@@ -36,7 +36,19 @@ _HIDDEN_STORES = re.compile(
     r"|.*-subscription-store|KTABLE-FK-JOIN-SUBSCRIPTION-STATE-STORE-[0-9]{10}"
 )
 _INTERNAL = re.compile(r".*-(changelog|repartition|topic)")
-_SETTINGS = {"statestore.cache.max.bytes", "max.task.idle.ms"}
+_SETTINGS = {
+    "statestore.cache.max.bytes", "max.task.idle.ms", "errors.dead.letter.queue.topic.name",
+    "deserialization.exception.handler", "processing.exception.handler",
+    "production.exception.handler",
+}  # fmt: skip
+_ERRORS = {
+    "tests.topology.expressions.FunctionError": "oracle.FunctionError",
+    "streamkit.common.errors.SerializationError": (
+        "org.apache.kafka.common.errors.SerializationException"
+    ),
+}
+"""What Kafka Streams' exceptions in dead-letter headers are called here."""
+
 _IGNORED_SETTINGS = {"application.id", "commit.interval.ms", "topology.optimization"}
 _SOURCES = {"stream", "table", "global_table", "add_source", "add_global_store"}
 
@@ -54,7 +66,10 @@ def answer(case: Case) -> Answer:
         return result | {"error": _error("NotInScopeError", error, -1)}
     result["describe"] = topology.describe()
     config = {key: value for key, value in case.get("config", {}).items() if key in _SETTINGS}
-    driver = TopologyTestDriver(topology, config, now_ms=case.get("initial_wall_ms", 0))
+    try:
+        driver = TopologyTestDriver(topology, config, now_ms=case.get("initial_wall_ms", 0))
+    except FatalError as error:
+        return result | {"outputs": [], "error": _error("StreamsException", error, -1)}
     with driver:
         _Run(case, program, driver, result).run()
     return result
@@ -172,12 +187,19 @@ class _Run:
         prefix = f"{self.program.app.id}-"
         return topic.startswith(prefix) and _INTERNAL.fullmatch(topic) is not None
 
+    def plain_windows(self) -> set[str]:
+        """The window stores that keep no times."""
+        stores = [op["store"] for op in self.case["topology"] if op["op"] == "add_state_store"]
+        return {store["name"] for store in stores if store.get("form") == "window"}
+
     def stores(self) -> dict[str, list[Any]]:
         names = self.driver.store_names
         wanted = self.case.get("read", {}).get("stores")
         shown = {}
         for name in names if wanted is None else wanted:
             rows = _rows(self.driver.state_store(name))
+            if rows is not None and name in self.plain_windows():
+                rows = [row[:3] for row in rows]
             if rows is not None and (wanted is not None or not _HIDDEN_STORES.fullmatch(name)):
                 shown[name] = rows
         return shown
@@ -234,10 +256,18 @@ def _shown(serde: sk.serdes.Serde[Any] | None, topic: str, data: bytes | None) -
 
 
 def _headers(record: Written) -> list[list[Any]]:
-    return [
-        [name, None if value is None else value.decode("utf-8", "replace")]
-        for name, value in record.headers
-    ]
+    return [[name, _header(name, value)] for name, value in record.headers]
+
+
+def _header(name: str, value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    shown = value.decode("utf-8", "replace")
+    if name == "__streams.errors.stacktrace":
+        return "<stacktrace>"
+    if name == "__streams.errors.exception":
+        return _ERRORS.get(shown, shown)
+    return shown
 
 
 def _base64(data: bytes | None) -> str | None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from tests.differential import processor_cases
 from tests.topology.oracle_cases import Case, Op
 from tests.topology.oracle_cases import generate as generate_mixed
 
@@ -564,6 +565,9 @@ def aggregate_cogroup(builder: Builder, cogroup: str) -> None:
 
 
 FAMILIES: dict[str, Callable[[int], Case]] = {
+    "processors": processor_cases.processors,
+    "low_level": processor_cases.low_level,
+    "failures": processor_cases.failures,
     "mixed": mixed,
     "tables": tables,
     "windows": windows,

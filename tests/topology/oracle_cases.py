@@ -1,16 +1,15 @@
 """Topologies as JSON, as the oracle reads them, into our DSL; and a generator of such topologies.
 
-The functions are real, so that a case can be run too; only processors are stand-ins. Operators
-that streamkit does not have yet raise NotInScopeError.
+The functions are real, so that a case can be run too. Operators that streamkit does not have yet
+raise NotInScopeError.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -33,6 +32,7 @@ from tests.topology.expressions import (
     splitter,
     text,
 )
+from tests.topology.oracle_processors import processor_of
 
 Case = dict[str, Any]
 Op = dict[str, Any]
@@ -98,9 +98,13 @@ def program_of(case: Case) -> Program:
     if settings.get("topology.optimization", "none") != "none":
         raise NotInScopeError("topology.optimization")
     given = {key: value for key, value in config.items() if value is not None}
-    app = sk.App(settings.get("application.id", "app"), config=given)
+    is_low = any(op["op"] in LOW_LEVEL for op in case["topology"])
+    low = sk.Topology() if is_low else None
+    app = sk.App(settings.get("application.id", "app"), config=given, topology=low)
     program = Program(app)
     results: dict[str, Any] = {"seen": program.seen, "sinks": program.sinks}
+    if low is not None:
+        results["low"] = low
     for index, op in enumerate(case["topology"]):
         build = OPS.get(op["op"])
         if build is None:
@@ -178,7 +182,7 @@ def stream(app: sk.App, op: Op, _: dict[str, Any]) -> object:
 
 def reading(op: Op) -> dict[str, Any]:
     options = {"offset_reset": op["reset"]} if "reset" in op else {}
-    known = {"record", "log_and_skip", "use_partition_time"}
+    known = {"record", "log_and_skip", "use_partition_time", "wall"}
     if "timestamp" in op:
         options["timestamp"] = op["timestamp"] if op["timestamp"] in known else time_of(op)
     return options
@@ -203,9 +207,11 @@ def global_table(app: sk.App, op: Op, _: dict[str, Any]) -> object:
     return app.global_table(op["topic"], **sides(op), **stored(op), **options)
 
 
-def add_state_store(_: object, op: Op, results: dict[str, Any]) -> object:
-    store = op["store"]
-    results[f"store {store['name']}"] = (type_of(store["key"]), type_of(store["value"]))
+def add_state_store(app: sk.App, op: Op, results: dict[str, Any]) -> object:
+    if "low" in results:
+        results["low"].add_state_store(store_builder(op), *op.get("processors", []))
+    else:
+        app.add_state_store(store_builder(op))
     return None
 
 
@@ -309,27 +315,96 @@ def partitioner_of(op: Op, field: str = "partitioner") -> Callable[..., Any] | N
 
 
 def process(of: sk.Stream[Any, Any], op: Op, results: dict[str, Any]) -> object:
-    """Forwards, whatever the processor; asks for the stores; `process` may change the key."""
-    names = op.get("stores", [])
-    result = Iterator[sk.Record[Any, Any]] if op["op"] == "process" else Iterator[Any]
-    annotations: dict[str, Any] = {"return": result}
-    if op["op"] == "process":
-        annotations["subject"] = sk.Record
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("subject", kind)]
-    for index, name in enumerate(names):
-        key, value = results[f"store {name}"]
-        annotations[f"s{index}"] = sk.KeyValue[key, value]
-        parameters.append(inspect.Parameter(f"s{index}", kind))
+    supplier = processor_of(op, fixes_key=op["op"] == "process_values")
+    if supplier is None:
+        raise NotInScopeError(f"processor {op['processor']}")
+    return of.process(supplier, **named(op), stores=op.get("stores", []))
 
-    def function(subject: object, *stores: object) -> Iterator[object]:
-        yield subject
 
-    function.__name__ = "<lambda>"
-    function.__annotations__ = annotations
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # for inspect
-    stores = {f"s{index}": name for index, name in enumerate(names)}
-    return of.process(function, **named(op), stores=stores)
+def store_builder(op: Op) -> Any:
+    """A store of the Processor API."""
+    store = op["store"]
+    form, logging = store.get("form", "key_value"), store.get("logging", True)
+    kind = store.get("kind", "memory")
+    if form == "timestamped_window" or kind == "lru" or store.get("duplicates"):
+        raise NotInScopeError(f"store form {form} {kind}")
+    retention = store.get("retention_ms", store.get("history_retention_ms"))
+    forgetting = {} if retention is None else {"retention": f"{retention}ms"}
+    if "window_ms" in store:
+        forgetting["window"] = f"{store['window_ms']}ms"
+    return sk.store(
+        store["name"],
+        key=type_of(store["key"]),
+        value=type_of(store["value"]),
+        form=form,
+        kind=kind,
+        caching=store.get("caching", False),
+        logging=logging is not False,
+        changelog=logging if isinstance(logging, dict) else {},
+        **forgetting,
+    )
+
+
+def add_global_store(app: sk.App, op: Op, results: dict[str, Any]) -> object:
+    processor = processor_of({"processor": "store_put", **op})
+    assert processor is not None, "it puts"
+    if "low" in results:
+        names = {each: op[each] for each in ("source_name", "processor_name") if each in op}
+        results["low"].add_global_store(
+            store_builder(op), op["topic"], processor, **sides(op), **names, **time_only(op)
+        )
+    else:
+        app.add_global_store(
+            store_builder(op), op["topic"], processor, **sides(op), **time_only(op)
+        )
+    return None
+
+
+def add_source(_: object, op: Op, results: dict[str, Any]) -> object:
+    topics = [re.compile(op["pattern"])] if "pattern" in op else op.get("topics", [op.get("topic")])
+    results["low"].add_source(op["name"], *topics, **sides(op), **reading(op))
+    return None
+
+
+def add_processor(_: object, op: Op, results: dict[str, Any]) -> object:
+    supplier = processor_of(op)
+    if supplier is None:
+        raise NotInScopeError(f"processor {op['processor']}")
+    stores = op.get("stores", []) if op.get("connect") else []
+    results["low"].add_processor(op["name"], supplier, *op.get("parents", []), stores=stores)
+    return None
+
+
+def add_sink(app: sk.App, op: Op, results: dict[str, Any]) -> object:
+    name_of = expression(op.get("topic_fn", "const:out"))
+
+    def topic_fn(record: sk.Record[Any, Any]) -> str:
+        return text(name_of(record.key, record.value))
+
+    scope = app._scope
+    defaults = {"key": scope.default_key.serde, "value": scope.default_value.serde}
+    types = tuple(serde_of(op[side]) if side in op else defaults[side] for side in defaults)
+    results["sinks"].setdefault(op.get("topic"), types)
+    results["low"].add_sink(
+        op["name"],
+        op.get("topic", topic_fn),
+        *op.get("parents", []),
+        partitioner=partitioner_of(op),
+        **sides(op),
+    )
+    return None
+
+
+def connect(_: object, op: Op, results: dict[str, Any]) -> object:
+    results["low"].connect_processor_and_state_stores(op["processor"], *op["stores"])
+    return None
+
+
+def time_only(op: Op) -> dict[str, Any]:
+    return {key: value for key, value in reading(op).items() if key == "timestamp"}
+
+
+LOW_LEVEL = {"add_source", "add_processor", "add_sink"}
 
 
 GROUPS = (GroupedStream, sk.WindowedStream)
@@ -563,6 +638,11 @@ OPS: dict[str, Callable[[Any, Op, dict[str, Any]], object]] = {
     "outer_join": join,
     "process": process,
     "process_values": process,
+    "add_global_store": add_global_store,
+    "add_source": add_source,
+    "add_processor": add_processor,
+    "add_sink": add_sink,
+    "connect_processor_and_state_stores": connect,
 }
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from streamkit.common.errors import TopologyError
 from streamkit.serdes.lookup import serde_for
-from streamkit.state.builders import StoreBuilder, StoreKind
+from streamkit.state.builders import StoreBuilder, StoreKind, segment_ms_of
+from streamkit.topology.dsl.windows import Duration, duration_ms
 from streamkit.topology.graph.names import check_name
 
 _KINDS = {
     "key_value": StoreKind.KEY_VALUE,
     "timestamped": StoreKind.TIMESTAMPED_KEY_VALUE,
+    "window": StoreKind.WINDOW,
+    "session": StoreKind.SESSION,
+    "versioned": StoreKind.VERSIONED,
 }
+_FORGETTING = ("window", "session", "versioned")
+
+Form = Literal["key_value", "timestamped", "window", "session", "versioned"]
 
 
 def store(
@@ -20,27 +28,43 @@ def store(
     *,
     key: Any,
     value: Any,
-    form: Literal["key_value", "timestamped"] = "key_value",
+    form: Form = "key_value",
     kind: Literal["persistent", "memory"] = "persistent",
     caching: bool = False,
     logging: bool = True,
     changelog: Mapping[str, str] | None = None,
+    retention: Duration | None = None,
+    window: Duration | None = None,
+    segment: Duration | None = None,
 ) -> StoreBuilder:
     """A store for processors, by name; `key` and `value` are types or serdes.
 
-    `form` "key_value" has mapping access; "timestamped" keeps a time with each value. `kind` says
-    where it is, `changelog` are topic configs of its changelog.
+    `form` "key_value" has mapping access; "timestamped" keeps a time with each value; "window" and
+    "session" keep rows by `sk.Windowed` key for the `retention`, "versioned" the rows' history for
+    so long. `window` is the size of windows. `kind` says where it is, `changelog` are topic
+    configs of its changelog. Raises TopologyError.
 
     >>> store("seen", key=str, value=int).name
     'seen'
     """
+    if form not in _KINDS:
+        raise TopologyError(f"store {name}: form={form!r}: use one of {', '.join(_KINDS)}")
+    if form in _FORGETTING and retention is None:
+        raise TopologyError(f"store {name}: say for how long it keeps rows: retention='1h'")
+    retention_ms = 0 if retention is None else duration_ms(retention)
+    segment_ms = 0
+    if form == "versioned":
+        segment_ms = segment_ms_of(retention_ms) if segment is None else duration_ms(segment)
     return StoreBuilder(
         name=check_name(name),
         kind=_KINDS[form],
         key_serde=serde_for(key),
         value_serde=serde_for(value),
-        persistent=kind == "persistent",
+        persistent=kind == "persistent" or form == "versioned",
         logging_enabled=logging,
-        caching_enabled=caching,
+        caching_enabled=caching and form != "versioned",
         changelog_configs=dict(changelog or {}),
+        retention_ms=retention_ms,
+        window_ms=0 if window is None else duration_ms(window),
+        segment_ms=segment_ms,
     )
