@@ -39,6 +39,8 @@ PREFIX = struct.Struct(">qii")
 PREFIX_BYTES = PREFIX.size
 FROM_ATTRIBUTES = struct.Struct(">hiqqqhii")
 NO_TIMESTAMP = -1
+RECORD_ERRORS_MAX = 10_000
+"""A larger batch is refused without saying what is wrong with which record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,11 @@ def _check_timestamps(
     before = now_ms - settings.timestamp_before_max_ms
     if high <= after and (low >= before or low == NO_TIMESTAMP):
         return
+    if header.count > RECORD_ERRORS_MAX:
+        raise LogError(
+            ErrorCode.invalid_timestamp,
+            f"of {header.count} records some lie outside of [{before}, {after}]",
+        )
     timestamps = decode(records, header, check_crc=False).timestamps
     errors = [
         (index, f"timestamp {timestamp} is outside of [{before}, {after}]")

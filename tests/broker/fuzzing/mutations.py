@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+import crc32c
+
 from streamkit.broker.handlers import SERVED
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.messages import encode_request, request_type
@@ -19,6 +21,9 @@ SIZE = struct.Struct(">i")
 GENERATED_OF_EACH = 4
 KEPT_SHARE = 5
 """Sound frames are so many times as frequent as any mutation."""
+
+MAGIC_AT, MAGIC, CRC_AT = 16, 2, 17
+"""Of a record batch."""
 
 PLACE_MAX = 4
 """At most so many places of a frame are changed at once."""
@@ -197,6 +202,32 @@ def another_header(rng: random.Random, frame: bytearray, _frames: list[bytes]) -
     return frame
 
 
+def damage_batch(rng: random.Random, frame: bytearray, frames: list[bytes]) -> bytearray:
+    """A batch whose crc is right and whose records are not."""
+    batches = [each for each in frames if _batch_at(each) >= 0]
+    frame = bytearray(rng.choice(batches))
+    start = _batch_at(frame)
+    (length,) = SIZE.unpack_from(frame, start + 8)
+    end = start + 12 + length
+    for _ in range(1 + rng.randrange(PLACE_MAX)):
+        frame[rng.randrange(start + CRC_AT + 4, end)] = rng.choice((0, 1, 2, 0x7F, 0x80, 0xFF))
+    crc = crc32c.crc32c(bytes(frame[start + CRC_AT + 4 : end]))
+    struct.pack_into(">I", frame, start + CRC_AT, crc)
+    return frame
+
+
+def _batch_at(frame: bytes | bytearray) -> int:
+    """Where a Produce request's first batch begins; -1 in other frames."""
+    if HEADER.unpack_from(frame)[0] != ApiKey.PRODUCE:
+        return -1
+    for start in range(HEADER.size, len(frame) - CRC_AT):
+        (length,) = SIZE.unpack_from(frame, start + 8)
+        is_batch = frame[start : start + 8] == bytes(8) and frame[start + MAGIC_AT] == MAGIC
+        if is_batch and CRC_AT < length <= len(frame) - start - 12:
+            return start
+    return -1
+
+
 def noise(rng: random.Random, _frame: bytearray, _frames: list[bytes]) -> bytearray:
     return bytearray(rng.randbytes(rng.randrange(300)))
 
@@ -205,6 +236,6 @@ MUTATIONS: dict[str, Mutation] = {
     each.__name__: each
     for each in (
         keep, flip_bits, absurd_numbers, truncate, extend, insert, cut, repeat, splice,
-        another_header, noise,
+        another_header, damage_batch, noise,
     )
 }  # fmt: skip

@@ -9,8 +9,10 @@ from typing import Any
 import crc32c
 import pytest
 
+from streamkit.broker.log import validator
 from streamkit.broker.log.errors import LogError
 from streamkit.broker.log.log import Log, Origin
+from streamkit.broker.log.validator import RECORD_ERRORS_MAX
 from streamkit.protocol.errors import ErrorCode
 
 HOUR_MS = 3_600_000
@@ -141,3 +143,19 @@ def test_any_damaged_batch_is_refused_or_read_back(bench: Any) -> None:
             continue
         assert len(bench.read_all(log)) == log.log_end_offset
         log.truncate_fully(0)
+
+
+def test_wrong_times_of_very_many_records_are_told_as_one(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some 100 KB decompress to a million records: no object is made for each of them."""
+
+    def count(*_: object, **__: object) -> None:
+        raise AssertionError("the batch is decoded")
+
+    monkeypatch.setattr(validator, "decode", count)
+    log = bench.open()
+    values = [b""] * (RECORD_ERRORS_MAX + 1)
+    error = refused(bench, log, bench.batch(*values, at=bench.NOW_MS + HOUR_MS + 1, compression=4))
+    assert error.code is ErrorCode.invalid_timestamp
+    assert error.record_errors == ()
