@@ -332,7 +332,7 @@ class StreamsMember:
 
     def _wait_ms(self, response: HeartbeatResponse) -> int:
         """How long after this heartbeat the next one is due."""
-        codes = [status.status_code for status in response.status or ()]
+        codes = [int(status.status_code) for status in response.status or ()]
         if not any(code in codes for code in _PASSING):
             self._passing = 0
             return self.heartbeat_interval_ms

@@ -24,6 +24,7 @@ from streamkit.broker.coordinators.group.streams.heartbeat import (
     HeartbeatContext,
     heartbeat,
 )
+from streamkit.broker.coordinators.group.streams.history import HISTORY_MAX, RebalanceHistory
 from streamkit.broker.coordinators.group.streams.messages import error_response
 from streamkit.broker.coordinators.group.streams.translate import (
     topology_of_value,
@@ -585,7 +586,42 @@ def test_state_is_the_same_after_a_replay_of_the_records() -> None:
     assert after.topology == before.topology
     assert (after.epoch, after.assignment_epoch) == (before.epoch, before.assignment_epoch)
     count = scenario.topics.partition_count
-    assert describe(again, "g-1", count) == describe(scenario.shard, "g-1", count)
+    told = describe(scenario.shard, "g-1", count)
+    assert told.error_message is not None
+    # Why it was rebalanced is not in the records.
+    assert describe(again, "g-1", count) == replace(told, error_message=None)
+
+
+def test_description_says_why_the_group_was_rebalanced() -> None:
+    scenario = check_settled("")
+    for line in ("3000 b 0", "3100 a -1", "3200 standbys 1", "3300 b 3", "60000 wait"):
+        scenario.step(line)
+    told = describe(scenario.shard, "g-1", scenario.topics.partition_count).error_message
+    assert told is not None
+    newest, *older = told.removeprefix("Last rebalances: ").split(". ")
+    assert newest == "epoch 6: member b was not heard of for 45000 ms (session timeout)"
+    assert older[:3] == [
+        "epoch 5: group configs are num.standby.replicas=1 now",
+        "epoch 4: member a left",
+        "epoch 3: member b joined from h-1 (c-1)",
+    ]
+
+
+def test_reasons_can_be_switched_off() -> None:
+    scenario = Scenario(replace(CONFIG, tells_reasons=False))
+    scenario.step("100 a 0")
+    count = scenario.topics.partition_count
+    assert describe(scenario.shard, "g-1", count).error_message is None
+
+
+def test_history_keeps_the_last_rebalances_only() -> None:
+    history = RebalanceHistory()
+    for epoch in range(2, 2 + 3 * HISTORY_MAX):
+        history.note("g-1", epoch, [f"cause {epoch}"])
+    told = history.text()
+    assert told is not None
+    assert told.count("epoch") == HISTORY_MAX
+    assert told.startswith(f"Last rebalances: epoch {1 + 3 * HISTORY_MAX}: cause")
 
 
 def test_classic_group_is_taken_over_only_when_it_is_empty() -> None:

@@ -22,6 +22,8 @@ class StreamsConfig:
     size_max: int
     unsettled_interval_ms: int = 0
     """The heartbeat interval of a member that waits for others or for topics; 0: the usual one."""
+    tells_reasons: bool = True
+    """Whether the causes of rebalances are logged and described."""
 
     @property
     def assignment_configs(self) -> Mapping[str, str]:
@@ -68,5 +70,6 @@ def streams_config(settings: BrokerSettings, own: Mapping[str, str]) -> StreamsC
             ASSIGNMENT_INTERVAL_MAX_MS,
         ),
         size_max=settings.group_streams_max_size,
+        tells_reasons=settings.group_streams_rebalance_reasons,
         unsettled_interval_ms=settings.group_streams_unsettled_heartbeat_interval_ms,
     )

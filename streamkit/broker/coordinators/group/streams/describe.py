@@ -37,7 +37,7 @@ def describe(shard: GroupShard, group_id: str, partitions_of: PartitionsOf) -> r
         return described_error(group_id, ErrorCode.group_id_not_found, message)
     return rs.DescribedGroup(
         error_code=ErrorCode.none,
-        error_message=None,
+        error_message=group.soft.history.text(),
         group_id=GroupId(group_id),
         group_state=group.state.value,
         group_epoch=i32(group.epoch),

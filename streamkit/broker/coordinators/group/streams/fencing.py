@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from streamkit.broker.coordinators.group.records import Record
@@ -12,8 +11,6 @@ from streamkit.broker.coordinators.runtime import CancelTimer, Result, StartTime
 
 if TYPE_CHECKING:
     from streamkit.broker.coordinators.group.state import GroupShard
-
-logger = logging.getLogger(__name__)
 
 
 def session_key(group_id: str, member_id: str) -> tuple[str, str, str]:
@@ -26,8 +23,9 @@ def rebalance_key(group_id: str, member_id: str) -> tuple[str, str, str]:
     return ("streams rebalance", group_id, member_id)
 
 
-def removal_records(group: StreamsGroup, member_id: str) -> list[Record]:
-    """The records that remove a member and bump the group's epoch."""
+def removal_records(group: StreamsGroup, member_id: str, cause: str) -> list[Record]:
+    """The records that remove a member and bump the group's epoch; `cause` is for people."""
+    group.soft.history.note(group.group_id, group.epoch + 1, [f"member {member_id} {cause}"])
     bumped = group_record(
         group.group_id,
         group.epoch + 1,
@@ -51,11 +49,9 @@ def session_timer(group_id: str, member_id: str, timeout_ms: int) -> StartTimer[
         group = state.streams.get(group_id)
         if group is None or member_id not in group.members:
             return Result(None)
-        logger.info(
-            "group %s: member %s was not heard of for %d ms", group_id, member_id, timeout_ms
-        )
         effects = removal_effects(group_id, member_id)
-        return Result(None, removal_records(group, member_id), effects)
+        cause = f"was not heard of for {timeout_ms} ms (session timeout)"
+        return Result(None, removal_records(group, member_id, cause), effects)
 
     return StartTimer(session_key(group_id, member_id), timeout_ms, expire)
 
@@ -72,10 +68,8 @@ def rebalance_timer(
             return Result(None)
         if member.state is not MemberState.UNREVOKED_TASKS:
             return Result(None)
-        logger.info(
-            "group %s: member %s kept revoked tasks for %d ms", group_id, member_id, timeout_ms
-        )
         effects = removal_effects(group_id, member_id)
-        return Result(None, removal_records(group, member_id), effects)
+        cause = f"kept revoked tasks for {timeout_ms} ms (max.poll.interval.ms)"
+        return Result(None, removal_records(group, member_id, cause), effects)
 
     return StartTimer(rebalance_key(group_id, member_id), timeout_ms, expire)

@@ -8,7 +8,7 @@ move this member one step towards it; answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
@@ -111,7 +111,7 @@ def _leave(state: GroupShard, request: HeartbeatRequest) -> Result[GroupShard, H
         raise _unknown_member(group, request.member_id)
     return Result(
         response(member_id=request.member_id, member_epoch=i32(LEAVE_EPOCH)),
-        removal_records(group, request.member_id),
+        removal_records(group, request.member_id, "left"),
         removal_effects(request.group_id, request.member_id),
     )
 
@@ -129,10 +129,12 @@ class _Round:
         self.records: list[rec.Record] = []
         self.effects: list[Any] = []
         self.statuses: list[tuple[StatusCode, str]] = []
-        self.has_changed = False
+        self.causes: list[str] = []
+        """Why the group's epoch has to move on; empty: it stays."""
         self.owned = owned_tasks(request)
         self.group = self._enter_group()
         self.soft = self.group.soft
+        self.soft.history.is_told = context.config.tells_reasons
         self.before = self._enter_member()
 
     def run(self) -> Result[GroupShard, HeartbeatResponse]:
@@ -191,8 +193,8 @@ class _Round:
         metadata = _updated_metadata(self.before.metadata, self.request, self.context)
         if metadata == self.before.metadata:
             return self.before
-        self.has_changed = True
         group_id, member_id = self.group.group_id, self.before.member_id
+        self.causes.append(f"member {member_id} {_news_of(self.before.metadata, metadata)}")
         self.records.append(translate.member_record(group_id, member_id, metadata))
         return replace(self.before, metadata=metadata)
 
@@ -228,7 +230,7 @@ class _Round:
         topics = self.context.topics
         topics_hash = metadata_hash(topology, topics)
         if topics_hash != group.metadata_hash:
-            self.has_changed = True
+            self.causes.append("topics were made, or their partitions or racks changed")
         if known is None or topics_hash != group.metadata_hash:
             try:
                 known = configure(topology, topics.partition_count)
@@ -264,11 +266,16 @@ class _Round:
         group = self.group
         validated = topology.epoch if configured.is_ready else NOT_VALIDATED
         configs = self.context.config.assignment_configs
-        if validated != group.validated_topology_epoch or configs != group.assignment_configs:
-            self.has_changed = True
-        if not self.has_changed:
+        if validated != group.validated_topology_epoch:
+            is_ready = validated != NOT_VALIDATED
+            self.causes.append("the topology is ready" if is_ready else "the topology is not ready")
+        if configs != group.assignment_configs:
+            listed = ", ".join(f"{key}={value}" for key, value in sorted(configs.items()))
+            self.causes.append(f"group configs are {listed} now")
+        if not self.causes:
             return group.epoch
         epoch = group.epoch + 1
+        self.soft.history.note(group.group_id, epoch, self.causes)
         self.records.append(
             translate.group_record(group.group_id, epoch, topics_hash, validated, configs)
         )
@@ -443,6 +450,18 @@ def _updated_metadata(
         tags = ((tag.key, tag.value) for tag in request.client_tags)
         said["client_tags"] = translate.key_values(tags)
     return replace(base, **said)
+
+
+def _news_of(
+    before: rec.StreamsGroupMemberMetadataValue | None,
+    after: rec.StreamsGroupMemberMetadataValue,
+) -> str:
+    """What a member says of itself that is new."""
+    if before is None:
+        return f"joined from {after.client_host.lstrip('/')} ({after.client_id})"
+    names = [field.name for field in fields(after)]
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    return f"changed its {', '.join(name.replace('_', ' ') for name in changed)}"
 
 
 def _same_topology(one: GroupTopology, other: GroupTopology) -> bool:

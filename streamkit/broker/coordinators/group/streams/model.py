@@ -13,6 +13,7 @@ from enum import Enum, IntEnum
 from typing import Any
 
 from streamkit.broker.coordinators.group import records as rec
+from streamkit.broker.coordinators.group.streams.history import RebalanceHistory
 from streamkit.broker.coordinators.group.streams.translate import topology_of_value
 from streamkit.rebalance.assignor import EMPTY_TASKS, Task, Tasks
 from streamkit.rebalance.rules import ConfiguredTopology, GroupTopology
@@ -160,6 +161,7 @@ class SoftState:
     shutdown_member_id: str | None = None
     creation_errors: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Why internal topics could not be created, and until when (ms) that is news."""
+    history: RebalanceHistory = field(default_factory=RebalanceHistory)
 
 
 class StreamsGroup:
