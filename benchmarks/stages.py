@@ -23,7 +23,7 @@ from streamkit.common.model import TaskId
 from streamkit.records import decode, encode, scan
 from streamkit.state.cache import CacheBudget
 from streamkit.state.factory import Changelog, build_store
-from streamkit.state.rocks import BlockCache, RocksBackend
+from streamkit.state.rocks import RocksBackend, RocksMemory
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
 from streamkit.tasks.context import TaskContext
@@ -67,7 +67,7 @@ class Half:
         context = TaskContext("bench", TaskId(subtopology.id, 0), collector, lambda: 0, lambda _: 4)
         self.state = TaskState(
             subtopology.stores,
-            lambda families: RocksBackend(directory, list(families), BlockCache()),
+            lambda families: RocksBackend(directory, list(families), RocksMemory()),
         )
         budget = CacheBudget(CACHE_BYTES)
         for builder in subtopology.stores:

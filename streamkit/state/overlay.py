@@ -17,6 +17,9 @@ import cython
 if TYPE_CHECKING:
     from streamkit.state.backend import Backend, Change, Entry
 
+ENTRY_OVERHEAD_BYTES = 200
+"""What a changed key costs beside its bytes: two objects, a place in a table and one in a list."""
+
 _MISSING = object()
 
 
@@ -58,7 +61,7 @@ class OverlayStore:
             self.journal.append((self._undo_put, was))
         if key not in changes:
             self._unsorted.append(key)
-            self.size_bytes += len(key)
+            self.size_bytes += len(key) + ENTRY_OVERHEAD_BYTES
         changes[key] = value
         if value is not None:
             self.size_bytes += len(value)

@@ -14,23 +14,38 @@ from streamkit.common.errors import StorageError
 from streamkit.state.backend import Change, Entry
 
 WRITE_BUFFER_BYTES = 8 * 1024 * 1024
-BLOCK_CACHE_BYTES = 16 * 1024 * 1024
+MEMORY_BYTES = 64 * 1024 * 1024
 
 
-class BlockCache:
-    """The block cache that all databases of a process share."""
+class RocksMemory:
+    """What all databases of a process may keep in memory: blocks, and memtables among them.
 
-    def __init__(self, size_bytes: int = BLOCK_CACHE_BYTES) -> None:
+    Memtables may take half of it before they are written out, whichever database they belong to.
+    """
+
+    def __init__(self, size_bytes: int = MEMORY_BYTES) -> None:
+        self.size_bytes = size_bytes
         self.cache = rocksdict.Cache(size_bytes)
+        self.write_buffers = rocksdict.WriteBufferManager.new_write_buffer_manager_with_cache(
+            size_bytes // 2, False, self.cache
+        )
+
+    @property
+    def used_bytes(self) -> int:
+        """Blocks and memtables at the moment."""
+        used: int = self.cache.get_usage()
+        return used
 
 
 class RocksBackend:
     """A database that this process has open alone."""
 
-    def __init__(self, path: str, families: Sequence[str], cache: BlockCache | None = None) -> None:
-        options = _options(cache)
+    def __init__(
+        self, path: str, families: Sequence[str], memory: RocksMemory | None = None
+    ) -> None:
+        options = _options(memory)
         names = dict.fromkeys([*_existing(path), *families])
-        columns = {name: _options(cache) for name in names if name != "default"}
+        columns = {name: _options(memory) for name in names if name != "default"}
         try:
             self._db = rocksdict.Rdict(path, options, columns)
         except Exception as error:  # rocksdict raises bare Exception
@@ -104,19 +119,25 @@ class RocksBackend:
         self._db.close()
 
 
-def _options(cache: BlockCache | None) -> rocksdict.Options:
+def _options(memory: RocksMemory | None) -> rocksdict.Options:
     options = rocksdict.Options(raw_mode=True)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
-    options.set_db_write_buffer_size(2 * WRITE_BUFFER_BYTES)
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(1)
     options.set_max_log_file_size(1 << 20)
-    if cache is not None:
+    if memory is None:
+        options.set_db_write_buffer_size(2 * WRITE_BUFFER_BYTES)
+    else:
+        options.set_write_buffer_manager(memory.write_buffers)
+        options.set_write_buffer_size(min(WRITE_BUFFER_BYTES, memory.size_bytes // 8))
         table = rocksdict.BlockBasedOptions()
-        table.set_block_cache(cache.cache)
+        table.set_block_cache(memory.cache)
         table.set_bloom_filter(10, block_based=False)
+        # Indexes and filters count too, or a large database would have them outside the limit.
+        table.set_cache_index_and_filter_blocks(True)
+        table.set_pin_l0_filter_and_index_blocks_in_cache(True)
         options.set_block_based_table_factory(table)
     return options
 

@@ -23,9 +23,9 @@ class PartitionQueue:
     """What is buffered of one input partition; `position` is the next offset to process."""
 
     __slots__ = (
-        "_batches", "_end", "_fetch_end", "_fetched", "batch", "buffered", "consumed",
-        "consumed_bytes", "index", "is_paused", "latest_time", "position", "readable_end",
-        "reads_committed", "source", "tp",
+        "_batches", "_current_bytes", "_end", "_fetch_end", "_fetched", "batch", "buffered",
+        "consumed", "consumed_bytes", "held_bytes", "index", "is_paused", "latest_time",
+        "position", "readable_end", "reads_committed", "source", "tp",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,8 @@ class PartitionQueue:
         self._batches: Iterator[DecodedBatch] = iter(())
         self.consumed = 0
         self.consumed_bytes = 0
+        self.held_bytes = 0
+        self._current_bytes = 0
         self.latest_time = -1
         self._end = start.offset
         self._fetch_end: int | None = None
@@ -70,6 +72,7 @@ class PartitionQueue:
             return
         self._fetch_end = fetched.next_offset
         self.consumed_bytes += fetched.size
+        self.held_bytes += fetched.size
         end = fetched.last_stable_offset if self.reads_committed else fetched.high_watermark
         self.readable_end = max(self.readable_end, end)
         self.buffered += sum(header.count for header in fetched.batches)
@@ -90,10 +93,13 @@ class PartitionQueue:
                 continue
             self.batch = None
             self.position = max(self.position, self._end)
+            self.held_bytes -= self._current_bytes
+            self._current_bytes = 0
             if not self._fetched:
                 self.buffered = 0
                 return False
             fetched = self._fetched.popleft()
+            self._current_bytes = fetched.size
             self._end = fetched.next_offset
             self._batches = decode_fetched(fetched, self.position)
         return True

@@ -134,6 +134,18 @@ class Processor:
         self.standbys = Standbys(topology, environment, outbox, self._look_up)
         self.queries = Queries(topology, self.tasks, self.standbys)
 
+    def memory_used(self) -> dict[str, Callable[[], int]]:
+        """What reads how many bytes each part of the budget takes here."""
+        tasks, deliveries = self.tasks, self._deliveries
+        return {
+            "cache": lambda: self._environment.budget.used,
+            "uncommitted": lambda: sum(each.uncommitted_bytes for each in list(tasks.values())),
+            "producer": lambda: deliveries.bytes_outstanding,
+            "input": lambda: sum(
+                queue.held_bytes for each in list(tasks.values()) for queue in each.queues()
+            ),
+        }
+
     def run(self) -> None:
         """Step until the end; the body of the processing thread."""
         wait_ms = 0.0
@@ -491,11 +503,13 @@ class Processor:
     ) -> None:
         for tp in positions:
             self._owners[tp] = task
+        self._environment.room.partitions = len(self._owners)
         self._outbox.put(StartFetching(positions, is_changelog))
 
     def _stop_fetching(self, partitions: tuple[TopicPartition, ...]) -> None:
         for tp in partitions:
             self._owners.pop(tp, None)
+        self._environment.room.partitions = len(self._owners)
         self._outbox.put(StopFetching(partitions))
 
     def _owned_by(self, task: StreamTask | StandbyTask) -> tuple[TopicPartition, ...]:

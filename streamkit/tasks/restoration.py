@@ -20,6 +20,7 @@ from streamkit.state.bulk_load import BulkLoad
 from streamkit.state.restore import plan_restore
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.listeners import SuspendReason, Watch
+from streamkit.tasks.memory import Room
 from streamkit.tasks.messages import TaskPrepared
 from streamkit.topology.plan import Subtopology
 
@@ -29,7 +30,7 @@ SLICE_RECORDS = 2_000
 BULK_LAG_MIN = 50_000
 """A store that is so many offsets behind is loaded in bulk, while no task has records."""
 
-FETCHES_HELD_MAX = 4
+FETCHES_HELD_MAX = 8
 """Fetched pieces of one changelog that may wait before it is paused."""
 
 
@@ -56,6 +57,7 @@ class Restore:
     fetched_end: int = 0
     is_paused: bool = False
     load: BulkLoad | None = None
+    held_bytes: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -134,7 +136,9 @@ class Restoration:
         state: TaskState,
         restores: Mapping[TopicPartition, Restore],
         watch: Watch | None = None,
+        room: Room | None = None,
     ) -> None:
+        self._room = Room() if room is None else room
         self._state = state
         self._restores = dict(restores)
         self._watch = watch
@@ -206,7 +210,8 @@ class Restoration:
             return False
         restore.log_end = max(restore.log_end, fetched.last_stable_offset)
         restore.fetched.append(fetched)
-        if restore.is_paused or len(restore.fetched) < FETCHES_HELD_MAX:
+        restore.held_bytes += fetched.size
+        if restore.is_paused or not self._is_full(restore):
             return False
         restore.is_paused = True
         return True
@@ -215,10 +220,13 @@ class Restoration:
         """Changelogs that were paused and have room again."""
         resumed = []
         for tp, restore in self._restores.items():
-            if restore.is_paused and len(restore.fetched) < FETCHES_HELD_MAX:
+            if restore.is_paused and not self._is_full(restore):
                 restore.is_paused = False
                 resumed.append(tp)
         return resumed
+
+    def _is_full(self, restore: Restore) -> bool:
+        return restore.held_bytes >= self._room.share or len(restore.fetched) >= FETCHES_HELD_MAX
 
     def run(self, *, is_busy: bool = True) -> list[TopicPartition]:
         """Write one slice; returns the changelogs that are done now and were not before.
@@ -230,8 +238,9 @@ class Restoration:
             if restore.has_work:
                 self._run_slice(restore)
                 if not restore.is_done:
-                    # The next slice is another store's.
-                    self._restores[tp] = self._restores.pop(tp)
+                    if restore.load is None:
+                        # The next slice is another store's; but only one at a time gathers much.
+                        self._restores[tp] = self._restores.pop(tp)
                     return []
                 if self._watch is not None:
                     self._watch.ended(restore)
@@ -255,6 +264,7 @@ class Restoration:
 
     def _begin_fetched(self, restore: Restore, fetched: Fetched) -> None:
         restore.fetched_end = fetched.next_offset
+        restore.held_bytes -= fetched.size
         restore.batches = decode_fetched(fetched, restore.position)
 
     def _write_slice(self, restore: Restore, batch: DecodedBatch) -> None:

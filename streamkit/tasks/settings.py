@@ -39,9 +39,6 @@ EXACTLY_ONCE_PRODUCER_CONTROLLED = ("transactional.id", "enable.idempotence", "a
 
 CONSUMER_DEFAULTS = {"auto.offset.reset": "earliest"}
 
-RESTORE_CONSUMER_DEFAULTS = CONSUMER_DEFAULTS | {"max.partition.fetch.bytes": "4194304"}
-"""Larger pieces than of input: nobody waits for the first record of a changelog."""
-
 CONTROLLED_BY_STREAMS = ("enable.auto.commit", "group.id", "group.protocol", "isolation.level")
 """Consumer keys that the engine sets itself."""
 
@@ -61,6 +58,7 @@ class StreamsSettings(ClientSettings):
     commit_interval_ms: int = Field(default=EXACTLY_ONCE_COMMIT_INTERVAL_MS, ge=0)
     statestore_cache_max_bytes: int = Field(default=10_485_760, ge=0)
     statestore_uncommitted_max_bytes: int = Field(default=67_108_864, ge=-1)
+    memory_max_bytes: int = Field(default=268_435_456, ge=-1)
     state_cleanup_delay_ms: int = Field(default=600_000, ge=0)
     buffered_records_per_partition: int = Field(default=1000, gt=0)
     max_task_idle_ms: int = Field(default=0, ge=-1)
@@ -131,7 +129,7 @@ class StreamsSettings(ClientSettings):
         given = self.with_prefix("consumer.") | self.with_prefix("restore.consumer.")
         _refuse(given, CONTROLLED_BY_STREAMS, "restore.consumer")
         given.pop("max.poll.interval.ms", None)
-        own = RESTORE_CONSUMER_DEFAULTS | self._shared() | given
+        own = CONSUMER_DEFAULTS | self._shared() | given
         return ConsumerSettings.from_mapping(
             own | {"isolation.level": "read_committed"}, where="restore.consumer.*"
         )

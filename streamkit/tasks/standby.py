@@ -139,6 +139,7 @@ class StandbyTask:
             self._state,
             plan_restores(self._state, changelogs, prepared, for_ever=True),
             None if listener is None else StandbyWatch(self.id, listener),
+            environment.room,
         )
         return self._restoration.positions()
 

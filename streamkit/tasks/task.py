@@ -25,6 +25,7 @@ from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
 from streamkit.tasks.context import NO_POLICIES, TaskContext, encode_partition_time
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners, RestoreWatch, SuspendReason
+from streamkit.tasks.memory import Room
 from streamkit.tasks.messages import PrepareTask, TaskPrepared
 from streamkit.tasks.partition_group import PartitionGroup, PartitionQueue
 from streamkit.tasks.resources import Resources, own_resources
@@ -82,6 +83,7 @@ class TaskEnvironment:
     resources: Resources = field(default_factory=own_resources)
     global_stores: Mapping[str, Any] = field(default_factory=dict)
     listeners: Listeners = NO_LISTENERS
+    room: Room = field(default_factory=Room)
 
     def open_state(self, task_id: TaskId, subtopology: Subtopology) -> TaskState:
         """The state in a task's folder; the caller holds its lock."""
@@ -254,7 +256,7 @@ class StreamTask:
         self._topic_ids = {each.store: each.topic_id for each in restores.values()}
         listener = environment.listeners.restore
         watch = RestoreWatch(self.id, listener, environment.now_ms)
-        self._restoration = Restoration(self._state, restores, watch)
+        self._restoration = Restoration(self._state, restores, watch, environment.room)
         return self._restoration.positions()
 
     def restore_slice(self, *, is_busy: bool) -> list[TopicPartition]:
@@ -305,7 +307,7 @@ class StreamTask:
             return False
         queue = self._group.queues[fetched.tp]
         queue.add(fetched)
-        if queue.buffered < self._environment.buffered_max or queue.is_paused:
+        if queue.is_paused or not self._is_full(queue):
             return False
         queue.is_paused = True
         return True
@@ -316,10 +318,15 @@ class StreamTask:
             return self._restoration.to_resume()
         resumed = []
         for tp, queue in self._group.queues.items() if self._group is not None else ():
-            if queue.is_paused and queue.buffered < self._environment.buffered_max:
+            if queue.is_paused and not self._is_full(queue):
                 queue.is_paused = False
                 resumed.append(tp)
         return resumed
+
+    def _is_full(self, queue: PartitionQueue) -> bool:
+        environment = self._environment
+        is_full = queue.buffered >= environment.buffered_max
+        return is_full or queue.held_bytes >= environment.room.share
 
     def on_out_of_range(
         self, tp: TopicPartition, start: int, end: int, topic_id: UUID | None = None

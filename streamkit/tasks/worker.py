@@ -30,7 +30,7 @@ from streamkit.common.seams import Seams
 from streamkit.rebalance.member import StreamsMember
 from streamkit.state.backend import Backend
 from streamkit.state.cache import CacheBudget
-from streamkit.state.rocks import BlockCache, RocksBackend
+from streamkit.state.rocks import RocksBackend, RocksMemory
 from streamkit.tasks.collector import Collector
 from streamkit.tasks.endpoint import WorkerEndpoint, advertised_of, listener_of
 from streamkit.tasks.global_reader import GlobalReader
@@ -40,6 +40,7 @@ from streamkit.tasks.group_topology import group_topology
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners
 from streamkit.tasks.mailbox import Inbox, Outbox
 from streamkit.tasks.membership import Membership
+from streamkit.tasks.memory import Room, memory_families, plan_memory
 from streamkit.tasks.messages import Command, CountPartitions, Drain, Event
 from streamkit.tasks.meter import TICK_MS
 from streamkit.tasks.metrics import WorkerMetrics
@@ -123,7 +124,8 @@ class Worker:
         self._in_loop = in_loop
         self._inbox: Inbox[Event] = Inbox()
         self._outbox: Outbox[Command] = Outbox()
-        self._block_cache = BlockCache()
+        self._memory = plan_memory(settings)
+        self._rocks_memory = RocksMemory(self._memory.rocksdb)
         self._open_database = open_database or self._open_rocksdb
         self._processor: Processor | None = None
         self._membership: Membership | None = None
@@ -214,10 +216,18 @@ class Worker:
                 self._settings.poll_interval_max_ms,
                 lambda: _where(processor),
             )
-            fetcher = Fetcher(client, self._settings.consumer())
+            fetcher = Fetcher(
+                client, self._settings.consumer(), buffer_bytes_max=self._memory.fetch
+            )
             stack.callback(fetcher.close)
-            restorer = Fetcher(client, self._settings.restore_consumer(), channel=Channel.RESTORE)
+            restorer = Fetcher(
+                client,
+                self._settings.restore_consumer(),
+                buffer_bytes_max=self._memory.restore,
+                channel=Channel.RESTORE,
+            )
             stack.callback(restorer.close)
+            self._show_memory(processor, fetcher, restorer)
             network = self._make_network(client, fetcher, restorer, self._membership, process_id)
             log.info("worker %s: member %s", directory.path, member.member_id)
             return await self._run_both(network, processor, directory, metrics)
@@ -250,6 +260,15 @@ class Worker:
         if at.running < at.tasks:
             return f"{at.tasks - at.running} of {at.tasks} tasks are not running yet"
         return None
+
+    def _show_memory(self, processor: Processor, fetcher: Fetcher, restorer: Fetcher) -> None:
+        rocks = self._rocks_memory
+        used = processor.memory_used() | {
+            "fetch": lambda: fetcher.held_bytes,
+            "restore": lambda: restorer.held_bytes,
+            "rocksdb": lambda: rocks.used_bytes,
+        }
+        self.registry.add_collector(lambda: memory_families(self._memory, used))
 
     async def _partitions_of(self, topic: str) -> int:
         if self._client is None:
@@ -413,7 +432,7 @@ class Worker:
             self._seams.random.randrange,
             producer.max_request_size,
         )
-        budget = CacheBudget(settings.statestore_cache_max_bytes)
+        budget = CacheBudget(self._memory.cache)
         policies = settings.policies(self._topology.policies)
         globals_ = self._make_globals(directory)
         environment = TaskEnvironment(
@@ -430,6 +449,7 @@ class Worker:
             partition_count=self._partition_count,
             reads_committed=settings.is_exactly_once,
             listeners=self._listeners,
+            room=Room(self._memory.input),
             global_stores={} if globals_ is None else globals_.stores,
         )
         return Processor(
@@ -438,8 +458,8 @@ class Worker:
             ProcessorSettings(
                 settings.commit_interval_ms,
                 producer.linger_ms,
-                producer.buffer_memory,
-                settings.statestore_uncommitted_max_bytes,
+                self._memory.producer,
+                self._memory.uncommitted,
                 is_transactional=settings.is_exactly_once,
             ),
             self._inbox,
@@ -474,7 +494,7 @@ class Worker:
         return answer
 
     def _open_rocksdb(self, path: str, families: list[str]) -> Backend:
-        return RocksBackend(path, families, self._block_cache)
+        return RocksBackend(path, families, self._rocks_memory)
 
 
 def tune_interpreter() -> None:

@@ -18,7 +18,7 @@ from streamkit.state.formats import (
     encode_value,
 )
 from streamkit.state.restore import ChangelogBounds, plan_restore
-from streamkit.state.rocks import BlockCache, RocksBackend
+from streamkit.state.rocks import RocksBackend, RocksMemory
 from streamkit.state.task_state import CHUNK_BYTES_MAX, CHUNK_RECORDS_MAX, TaskState, chunks
 
 TOPIC = UUID(int=41)
@@ -74,7 +74,7 @@ def test_offset_lands_with_the_last_chunk_only():
 
 
 def test_apply_survives_reopening_rocksdb(tmp_path):
-    cache = BlockCache()
+    cache = RocksMemory()
     for expected in (None, StoredOffset(900, TOPIC)):
         state = TaskState(
             [builder()], lambda names: RocksBackend(str(tmp_path / "db"), names, cache)

@@ -47,6 +47,24 @@ def test_reconciled_is_said_when_the_tasks_are_created(cluster, make_worker):
     assert m.Reconciled(expected, frozenset()) in worker.said
 
 
+def test_input_is_paused_by_bytes_as_well_as_by_records(cluster, make_worker):
+    worker = running(make_worker, buffered=1_000_000)
+    queue = worker.processor.tasks[TaskId(0, 0)].queues()[0]
+    worker.processor._environment.room.size_bytes = 4_000
+    worker.held = {m.CommitOffsets}
+    feed(cluster)
+    worker.run(30)
+    for start in range(6_000, 20_000, 100):
+        feed(cluster, start=start)
+    worker.run(100)
+    assert LINES in worker.paused
+    assert queue.held_bytes < 4_000 + len(cluster.logs[LINES][0])
+    worker.held = set()
+    worker.run(2_000)
+    assert cluster.committed[LINES][0] == cluster.ends[LINES]
+    assert queue.held_bytes == 0
+
+
 def test_offsets_are_committed_only_after_every_acknowledgement(cluster, make_worker):
     feed(cluster)
     worker = make_worker()
