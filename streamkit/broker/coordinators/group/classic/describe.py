@@ -24,7 +24,7 @@ def describe(group: ClassicGroup) -> dict[str, object]:
                 "client_id": each.client_id,
                 "client_host": each.client_host,
                 "member_metadata": each.metadata(group.protocol) if is_stable else b"",
-                "member_assignment": each.assignment if is_stable else b"",
+                "member_assignment": each.assignment,
             }
             for each in group.members.values()
         ],

@@ -1,4 +1,4 @@
-"""Consumer groups as scripts; the answers in them are those that Apache Kafka 4.3.1 gave."""
+"""Groups as scripts; the answers in them are those that Apache Kafka 4.3.1 gave."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from streamkit.testing.disk import MemoryDisk
 from streamkit.testing.simulation import Simulation
 from tests.group_script import GroupScript
 
-SCRIPTS = sorted((Path(__file__).parent / "consumer_scripts").glob("*.txt"))
+SCRIPTS = sorted(Path(__file__).parent.glob("*_scripts/*.txt"))
 SETTINGS = {
     "offsets.topic.num.partitions": "3",
     "group.consumer.assignment.interval.ms": "0",
+    "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "200",
     "group.initial.rebalance.delay.ms": "0",
