@@ -92,17 +92,19 @@ class BrokerMetrics:
             f"{REQUEST}requestbytes", "Bytes of a request.", "request"
         )
         self._total = registry.distributions(
-            f"{REQUEST}totaltimems", "From a request's frame to its answer.", "request"
+            f"{REQUEST}totaltimems", "Milliseconds from a request's frame to its answer.", "request"
         )
         self._local = registry.distributions(
-            f"{REQUEST}localtimems", "Of that, until it was done here.", "request"
+            f"{REQUEST}localtimems", "Milliseconds of it that were work here.", "request"
         )
         self._remote = registry.distributions(
-            f"{REQUEST}remotetimems", "Of that, waiting for records or followers.", "request"
+            f"{REQUEST}remotetimems",
+            "Milliseconds of it that it waited for records or followers.",
+            "request",
         )
         self.delayed = registry.gauges(
             "kafka_server_delayedoperationpurgatory_numdelayedoperations",
-            "Requests that wait.",
+            "Requests that wait for records or followers.",
             "delayedOperation",
         )
         self.delayed_fetches = self.delayed.of("Fetch")
@@ -171,7 +173,7 @@ class BrokerMetrics:
             samples += [
                 Sample((("topic", each),), value) for each, value in values.items() if value
             ]
-            yield Family(TOPIC + suffix, Kind.COUNTER, text, samples)
+            yield Family(TOPIC + suffix, Kind.COUNTER, text, samples, ("topic",))
 
 
 def request_name(api: int) -> str:

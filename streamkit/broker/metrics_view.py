@@ -49,14 +49,22 @@ class NodeView:
         image, quorum = metadata.image, metadata.quorum_state()
         prefix = "kafka_controller_kafkacontroller_"
         is_active = quorum.leader_id == self._parts.settings.node_id
-        yield gauge(f"{prefix}activecontrollercount", "Whether this node is it.", is_active)
+        yield gauge(
+            f"{prefix}activecontrollercount",
+            "1 where this node is the active controller.",
+            is_active,
+        )
         yield from _cluster(image, prefix)
         raft = "kafka_server_raftmetrics_"
         yield gauge(f"{raft}current_leader", "The metadata quorum's leader.", quorum.leader_id)
-        yield gauge(f"{raft}current_epoch", "Its epoch.", quorum.leader_epoch)
-        yield gauge(f"{raft}high_watermark", "Its committed offset.", quorum.high_watermark)
-        yield gauge(f"{raft}log_end_offset", "Its log's end.", quorum.log_end_offset)
-        yield gauge(f"{raft}number_of_voters", "Its voters.", len(quorum.voters))
+        yield gauge(f"{raft}current_epoch", "The metadata quorum's epoch.", quorum.leader_epoch)
+        yield gauge(
+            f"{raft}high_watermark",
+            "The end of what is committed of the metadata.",
+            quorum.high_watermark,
+        )
+        yield gauge(f"{raft}log_end_offset", "The end of the metadata log.", quorum.log_end_offset)
+        yield gauge(f"{raft}number_of_voters", "Voters of the metadata quorum.", len(quorum.voters))
         yield gauge(
             "kafka_server_brokermetadatametrics_last_applied_record_offset",
             "The last offset of the metadata that this broker acts on.",
@@ -79,11 +87,14 @@ class NodeView:
         yield gauge(f"{prefix}offsets", "Committed offsets.", offsets)
         own = "kafka_server_group_coordinator_metrics_"
         yield by_label(
-            f"{own}group_count", "Groups.", "protocol", {each: types[each] for each in GROUP_TYPES}
+            f"{own}group_count",
+            "Groups by type.",
+            "protocol",
+            {each: types[each] for each in GROUP_TYPES},
         )
         for kind, known in (("consumer", CONSUMER_STATES), ("streams", STREAMS_STATES)):
             counts = {state: states[kind.capitalize(), state] for state in known}
-            yield by_label(f"{own}{kind}_group_count", f"Groups for {kind}s.", "state", counts)
+            yield by_label(f"{own}{kind}_group_count", f"{kind.capitalize()} groups.", "state", counts)
         yield _phases(own, groups.phases())
 
     def _transactions(self) -> Iterator[Family]:
@@ -111,6 +122,7 @@ class NodeView:
             Kind.GAUGE,
             "Open connections.",
             [Sample(labels, self._connections())],
+            ("listener", "networkProcessor"),
         )
 
 
@@ -127,9 +139,17 @@ def _replica_manager(partitions: Sequence[Partition]) -> Iterator[Family]:
         sum(each.insync_count < each.replica_count for each in led),
     )
     under = sum(each.insync_count < each.min_insync_replicas for each in led)
-    yield gauge(f"{prefix}underminisrpartitioncount", "... than min.insync.replicas.", under)
+    yield gauge(
+        f"{prefix}underminisrpartitioncount",
+        "Partitions led here with fewer in-sync replicas than min.insync.replicas.",
+        under,
+    )
     at = sum(each.insync_count == each.min_insync_replicas for each in led)
-    yield gauge(f"{prefix}atminisrpartitioncount", "... as many as min.insync.replicas.", at)
+    yield gauge(
+        f"{prefix}atminisrpartitioncount",
+        "Partitions led here with exactly min.insync.replicas in sync.",
+        at,
+    )
     producers = sum(len(each.log.producers) for each in partitions)
     yield gauge(f"{prefix}produceridcount", "Producers that the logs remember.", producers)
 
@@ -141,13 +161,21 @@ def _partitions(partitions: Sequence[Partition]) -> Iterator[Family]:
 
     def family(name: str, text: str, read: Callable[[Partition], float]) -> Family:
         samples = [Sample(label, read(each)) for each, label in labels]
-        return Family(name, Kind.GAUGE, text, samples)
+        return Family(name, Kind.GAUGE, text, samples, ("topic", "partition"))
 
-    yield family("kafka_log_log_logendoffset", "The next offset.", lambda p: p.log.log_end_offset)
     yield family(
-        "kafka_log_log_logstartoffset", "The first offset.", lambda p: p.log.log_start_offset
+        "kafka_log_log_logendoffset",
+        "The offset that the next record gets.",
+        lambda p: p.log.log_end_offset,
     )
-    yield family("kafka_log_log_numlogsegments", "Segments.", lambda p: len(p.log.segments))
+    yield family(
+        "kafka_log_log_logstartoffset",
+        "The first offset that can be read.",
+        lambda p: p.log.log_start_offset,
+    )
+    yield family(
+        "kafka_log_log_numlogsegments", "Segments of the log.", lambda p: len(p.log.segments)
+    )
     yield family("kafka_log_log_size", "Bytes of all segments.", lambda p: p.log.size)
     yield family(
         "kafka_cluster_partition_laststableoffsetlag",
@@ -156,12 +184,12 @@ def _partitions(partitions: Sequence[Partition]) -> Iterator[Family]:
     )
     yield family(
         "kafka_cluster_partition_insyncreplicascount",
-        "In-sync replicas.",
+        "In-sync replicas; 0 where another broker leads.",
         lambda p: p.insync_count if p.is_leader else 0,
     )
     yield family(
         "kafka_cluster_partition_replicascount",
-        "Replicas.",
+        "Replicas; 0 where another broker leads.",
         lambda p: p.replica_count if p.is_leader else 0,
     )
     yield family(
@@ -219,7 +247,7 @@ def gauge(name: str, text: str, value: float) -> Family:
 def by_label(name: str, text: str, label: str, values: Mapping[str, float]) -> Family:
     """A gauge with one label."""
     samples = [Sample(_label(label, each), value) for each, value in values.items()]
-    return Family(name, Kind.GAUGE, text, samples)
+    return Family(name, Kind.GAUGE, text, samples, (label,))
 
 
 def _label(name: str, value: str) -> Labels:

@@ -61,6 +61,7 @@ class Family:
     kind: Kind
     help: str
     samples: Sequence[Sample]
+    label_names: tuple[str, ...] = ()
 
 
 class Counter:
@@ -186,7 +187,7 @@ class Labelled(Generic[Metric]):
             for values, metric in list(self._by_values.items())
             for sample in metric.samples(tuple(zip(self.label_names, values, strict=True)))
         ]
-        return Family(self.name, self.kind, self.help, samples)
+        return Family(self.name, self.kind, self.help, samples, self.label_names)
 
 
 Collector = Callable[[], Iterable[Family]]
