@@ -34,8 +34,8 @@ from benchmarks.machine import (
     RunningBroker,
     about,
     broker,
-    cpu_s,
     free_port,
+    live_cpu_s,
     peak_resident_mb,
     resident_mb,
 )
@@ -180,29 +180,29 @@ class Bench:
             count, each,
         )  # fmt: skip
         work = Work(load.batches, load.batches * count, load.megabytes)
-        cpu = cpu_s(self.server.pid)
-        yield "produce", raw_client.produce(load), cpu_s(self.server.pid) - cpu, work
-        cpu = cpu_s(self.server.pid)
+        cpu = live_cpu_s(self.server.pid)
+        yield "produce", raw_client.produce(load), live_cpu_s(self.server.pid) - cpu, work
+        cpu = live_cpu_s(self.server.pid)
         # What a consumer asks for; and one batch at a time, to see what a request costs.
         seconds = raw_client.fetch(load, FETCH_BYTES)
-        yield "fetch", seconds, cpu_s(self.server.pid) - cpu, work
+        yield "fetch", seconds, live_cpu_s(self.server.pid) - cpu, work
         if batch < FETCH_BYTES // 2:
-            cpu = cpu_s(self.server.pid)
+            cpu = live_cpu_s(self.server.pid)
             seconds = raw_client.fetch(load, len(encoded))
-            yield "fetch one", seconds, cpu_s(self.server.pid) - cpu, work
+            yield "fetch one", seconds, live_cpu_s(self.server.pid) - cpu, work
 
     def _run_librdkafka(
         self, topic: str, size: int, batch: int, partitions: int, megabytes: float
     ) -> Iterator[tuple[str, float, float, Work]]:
         records = int(megabytes * 1e6 / size)
-        cpu = cpu_s(self.server.pid)
+        cpu = live_cpu_s(self.server.pid)
         seconds = produce(self.server, topic, size, batch, records, partitions)
-        used = cpu_s(self.server.pid) - cpu
+        used = live_cpu_s(self.server.pid) - cpu
         work = Work(stored_batches(self.server, topic), records, records * size / 1e6)
         yield "produce", seconds, used, work
-        cpu = cpu_s(self.server.pid)
+        cpu = live_cpu_s(self.server.pid)
         seconds = fetch(self.server, topic, records, partitions)
-        yield "fetch", seconds, cpu_s(self.server.pid) - cpu, work
+        yield "fetch", seconds, live_cpu_s(self.server.pid) - cpu, work
 
     def note_stall(self) -> None:
         """Keep the worst stall of our event loop; the endpoint tells that of the last minute."""
