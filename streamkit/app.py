@@ -30,6 +30,7 @@ from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.failures import Policies, PolicyChoice, policy_of
 from streamkit.topology.graph.logical import GraphNode, StreamSource
 from streamkit.topology.graph.names import check_name
+from streamkit.topology.graph.optimize import optimizations_of
 from streamkit.topology.operators.asynchronous import CONCURRENCY
 from streamkit.topology.plan import Topology
 
@@ -83,6 +84,7 @@ class App:
         self.id = check_name(application_id)
         self.config: dict[str, object] = {}
         self._scope = Scope()
+        self._optimizations: frozenset[str] = frozenset()
         self._topology = topology
         general = policy_of(on_error)
         self._policies = Policies(
@@ -109,11 +111,7 @@ class App:
             )
         merged = {**self.config, **config}
         StreamsSettings.from_mapping({**merged, "application.id": self.id})
-        if merged.get("topology.optimization", "none") != "none":
-            raise ConfigError(
-                f"topology.optimization={merged['topology.optimization']} is not supported yet: "
-                "use none"
-            )
+        self._optimizations = optimizations_of(str(merged.get("topology.optimization", "none")))
         self._scope.default_key = default_serde(merged, "default.key.serde")
         self._scope.default_value = default_serde(merged, "default.value.serde")
         self.config = merged
@@ -434,7 +432,9 @@ class App:
         low_level = self._topology.writers(self._scope) if self._topology is not None else ()
         version = self._scope.graph.version + len(low_level)
         if self._compiled is None or self._compiled[0] != version:
-            built = self._scope.graph.build(self.id, self._topic_configs(), low_level)
+            built = self._scope.graph.build(
+                self.id, self._topic_configs(), low_level, self._optimizations
+            )
             policies = replace(self._policies, by_operator=built.policies.by_operator)
             self._compiled = (version, replace(built, policies=policies))
         return self._compiled[1]

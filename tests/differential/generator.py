@@ -564,6 +564,67 @@ def aggregate_cogroup(builder: Builder, cogroup: str) -> None:
     builder.tables.append(builder.add("aggregate", of=of, **fields, **store, **builder.named()))
 
 
+def optimized(seed: int) -> Case:
+    """Programs of the other families, more of them with new keys, optimized."""
+    chance = random.Random(seed)
+    makers = [rekeyed_groups, rekeyed_groups, stream_joins, stream_table_joins, cogroups, tables]
+    case = chance.choice([*makers, aggregates, table_joins])(seed)
+    names = ["reuse.ktable.source.topics", "merge.repartition.topics", "single.store.self.join"]
+    some = chance.choice(["all", "all", "all", *names, ",".join(names[:2])])
+    return case | {"config": {"topology.optimization": some}}
+
+
+def rekeyed_groups(seed: int) -> Case:
+    """Streams with new keys in several groups and joins, before and behind other operators."""
+    builder = Builder(seed)
+    chance = builder.chance
+    for _ in range(chance.randint(1, 2)):
+        builder.source_stream()
+    if chance.random() < 0.4:
+        builder.source_table()
+    for _ in range(chance.randint(3, 9)):
+        regroup(builder)
+    for of in builder.streams:
+        if chance.random() < 0.3:
+            builder.add("to", of=of, topic=f"out-{of}")
+    for of in builder.tables:
+        if chance.random() < 0.5:
+            builder.write_table(of)
+    return builder.case()
+
+
+def regroup(builder: Builder) -> None:
+    chance = builder.chance
+    of, named = chance.choice(builder.streams[-3:]), builder.named(0.2)
+    kind = chance.choice(["key", "key", "values", "filter", "merge", "group", "group", "join"])
+    if kind == "key":
+        fn = chance.choice(["value | mod:3 | text", "key", "key | null_on:c"])
+        builder.streams.append(builder.add("select_key", of=of, fn=fn, **named))
+    elif kind == "values":
+        builder.streams.append(builder.add("map_values", of=of, fn="add:1", **named))
+    elif kind == "filter":
+        builder.streams.append(builder.add("filter", of=of, fn=chance.choice(PREDICATES), **named))
+    elif kind == "merge":
+        other = {"with": chance.choice(builder.streams)}
+        builder.streams.append(builder.add("merge", of=of, **other, **named))
+    elif kind == "join":
+        joined_of_rekeyed(builder, of)
+    else:
+        group = builder.add("group_by_key", of=of, **named)
+        for _ in range(chance.choice([1, 1, 2])):
+            count = builder.add("count", of=group, **builder.store(), **builder.named())
+            builder.tables.append(count)
+
+
+def joined_of_rekeyed(builder: Builder, of: str) -> None:
+    chance = builder.chance
+    if builder.tables and chance.random() < 0.5:
+        fields = {"of": of, "with": chance.choice(builder.tables), "fn": "sum"}
+        builder.streams.append(builder.add(chance.choice(["join", "left_join"]), **fields))
+    else:
+        join_streams(builder, {"of": of, "with": chance.choice([of, *builder.streams])})
+
+
 FAMILIES: dict[str, Callable[[int], Case]] = {
     "processors": processor_cases.processors,
     "low_level": processor_cases.low_level,
@@ -578,6 +639,7 @@ FAMILIES: dict[str, Callable[[int], Case]] = {
     "suppressions": suppressions,
     "aggregates": aggregates,
     "versioned": versioned,
+    "optimized": optimized,
     "global_joins": global_joins,
     "foreign_key_joins": foreign_key_joins,
 }

@@ -95,8 +95,7 @@ def program_of(case: Case) -> Program:
         "default.value.serde": type_of(case.get("default_value")),
     }
     settings = case.get("config", {})
-    if settings.get("topology.optimization", "none") != "none":
-        raise NotInScopeError("topology.optimization")
+    config["topology.optimization"] = settings.get("topology.optimization")
     given = {key: value for key, value in config.items() if value is not None}
     is_low = any(op["op"] in LOW_LEVEL for op in case["topology"])
     low = sk.Topology() if is_low else None
@@ -440,13 +439,9 @@ def join(of: Any, op: Op, results: dict[str, Any]) -> object:
         method = getattr(of, op["op"])
         options = {**row_value(op), **stored(op)}
         return method(other, lambda a, b: combine(None, a, b), **options)
-    sides_here = [
-        Side(serde_of(op[side])) if side in op else known
-        for side, known in (("key", of._key), ("value", of._value))
-    ]
     if op["op"] == "outer_join":
         raise TopologyError("a stream has no outer join with a table")
-    given = sk.Stream(of._scope, of._node, *sides_here, is_rekeyed=of._is_rekeyed)
+    given = with_sides(of, op.get("key"), op.get("value"))
     options = {"grace": milliseconds(op.get("grace_ms")), **named(op)}
     return getattr(given, op["op"])(other, combine, with_key=True, **options)
 

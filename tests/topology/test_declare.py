@@ -284,7 +284,7 @@ def test_unknown_and_bad_configuration_names_the_key() -> None:
         ("commit.intervall.ms", 5),
         ("commit.interval.ms", "soon"),
         ("processing.guarantee", "exactly_twice"),
-        ("topology.optimization", "all"),
+        ("topology.optimization", "most"),
         ("default.key.serde", "text"),
     ):
         with pytest.raises(ConfigError) as caught:

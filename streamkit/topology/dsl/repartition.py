@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
-from streamkit.topology.graph.logical import GraphNode
+from streamkit.topology.graph.logical import GraphNode, Repartition
 from streamkit.topology.graph.physical import InternalTopic, PhysicalBuilder
 from streamkit.topology.operators.node import KeyedOnlyNode, PassNode, SinkNode, SourceNode
 from streamkit.topology.plan import NodeKind, NodeSpec
@@ -32,18 +32,41 @@ class Through:
     partitioner: Partitioner | None = None
 
 
-def repartition_node(scope: Scope, prefix: str, through: Through) -> GraphNode:
+def repartition_node(
+    scope: Scope, prefix: str, through: Through, *, may_merge: bool = True
+) -> GraphNode:
     """The logical node of a repartition topic; uses up three numbers, named or not.
 
     `prefix` is the name that the user gave, or a generated one, which keeps generated names for
-    the three physical nodes too.
+    the three physical nodes too. `may_merge` lets an optimization make one topic of several.
     """
     topic = prefix if prefix.endswith(SUFFIX) else prefix + SUFFIX
     sink = scope.graph.new_name("KSTREAM-SINK-")
     keyed = scope.graph.new_name("KSTREAM-FILTER-")
     source = scope.graph.new_name("KSTREAM-SOURCE-")
-    if not _GENERATED.fullmatch(prefix):
-        sink, keyed, source = f"{topic}-sink", f"{topic}-filter", f"{topic}-source"
+    names = (sink, keyed, source) if _GENERATED.fullmatch(prefix) else _named(topic)
+    node = _node(scope, topic, names, through)
+    if may_merge:
+        node.repartition = Repartition(through, lambda all_: _merged(scope, topic, all_))
+    return node
+
+
+def _merged(scope: Scope, topic: str, merged: Sequence[Repartition]) -> GraphNode:
+    """One topic for all of them, with the first serdes that are known."""
+    throughs = [each.through for each in merged if isinstance(each.through, Through)]
+    key = next((each.key for each in throughs if each.key.serde is not None), throughs[0].key)
+    value = next(
+        (each.value for each in throughs if each.value.serde is not None), throughs[0].value
+    )
+    return _node(scope, topic, _named(topic), replace(throughs[0], key=key, value=value))
+
+
+def _named(topic: str) -> tuple[str, str, str]:
+    return f"{topic}-sink", f"{topic}-filter", f"{topic}-source"
+
+
+def _node(scope: Scope, topic: str, names: tuple[str, str, str], through: Through) -> GraphNode:
+    sink, keyed, source = names
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         place = Place(through.operator, sink, f"repartition topic {topic}", through.line)

@@ -45,6 +45,9 @@ V2 = TypeVar("V2")
 R = TypeVar("R")
 P = ParamSpec("P")
 
+_CHANGE_KEYS = {"KSTREAM-MAP-", "KSTREAM-FLATMAP-", "KSTREAM-KEY-SELECT-"}
+_CHANGE_VALUES = {"KSTREAM-MAPVALUES-", "KSTREAM-FLATMAPVALUES-"}
+
 
 class Stream(Generic[K, V]):
     """A stream of records with keys of type K and values of type V."""
@@ -293,6 +296,7 @@ class Stream(Generic[K, V]):
         here = (self._key, self._value)
         done = process_node(self._scope, function, here, (key, value), name, stores, concurrency)
         done.node.on_error = policy_of(on_error)
+        done.node.changes_key, done.node.changes_value = done.may_change_key, True
         self._scope.graph.add(done.node, self._node)
         is_rekeyed = self._is_rekeyed or done.may_change_key
         return Stream(self._scope, done.node, done.key, done.value, is_rekeyed=is_rekeyed)
@@ -301,6 +305,7 @@ class Stream(Generic[K, V]):
         """Both streams as one, in no order between them."""
         new = self._scope.graph.name_or_new(name, "KSTREAM-MERGE-")
         node = processor(new, lambda _: PassNode(new))
+        node.is_merge = True
         self._scope.graph.add(node, self._node, other._node)
         key = self._key if self._key == other._key else UNKNOWN
         value = self._value if self._value == other._value else UNKNOWN
@@ -328,7 +333,7 @@ class Stream(Generic[K, V]):
         new_key = sides.unless_said(key, self._key)
         new_value = sides.unless_said(value, self._value)
         through = Through("repartition()", new_key, new_value, call_site(), partitions, partitioner)
-        node = repartition_node(self._scope, prefix, through)
+        node = repartition_node(self._scope, prefix, through, may_merge=False)
         self._scope.graph.add(node, self._node)
         return Stream(self._scope, node, new_key, new_value)
 
@@ -623,7 +628,10 @@ class Stream(Generic[K, V]):
 
     def _add(self, prefix: str, name: str | None, make: Callable[[str], Node]) -> GraphNode:
         new = self._scope.graph.name_or_new(name, prefix)
-        return self._scope.graph.add(processor(new, lambda _: make(new)), self._node)
+        node = processor(new, lambda _: make(new))
+        node.changes_key = prefix in _CHANGE_KEYS
+        node.changes_value = prefix in _CHANGE_VALUES
+        return self._scope.graph.add(node, self._node)
 
     def _join(
         self,

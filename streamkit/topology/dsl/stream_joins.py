@@ -23,6 +23,7 @@ from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.node import Node, PassNode
 from streamkit.topology.operators.stream_joins import (
     JoinWindows,
+    SelfJoinNode,
     StreamJoinNode,
     WindowedInputNode,
 )
@@ -103,6 +104,9 @@ def stream_stream(
         return GraphNode(name, write)
 
     def write_join(builder: PhysicalBuilder, above: tuple[str, ...]) -> None:
+        if names.merge in builder.self_joins:
+            _write_self_join(builder, names, join)
+            return
         _write_sides(builder, names, join)
         if names.unmatched is not None:
             sided = SidedSerde(
@@ -118,6 +122,7 @@ def stream_stream(
         scope.graph.add(input_node(index), parent)
     keeps_null_keys = join.keeps_left or join.keeps_right
     node = GraphNode(names.merge, write_join, keeps_null_keys=keeps_null_keys)
+    node.join_inputs = names.inputs
     return scope.graph.add(node, *parents)
 
 
@@ -134,6 +139,17 @@ def _write_sides(builder: PhysicalBuilder, names: _Names, join: StreamJoin) -> N
         write_processor(builder, name, (names.inputs[index],), make)
         builder.connect_store(other, name)
     write_processor(builder, names.merge, names.joins, lambda _: PassNode(names.merge))
+
+
+def _write_self_join(builder: PhysicalBuilder, names: _Names, join: StreamJoin) -> None:
+    """Both sides are the same: one window will do."""
+    name, store = names.merge, names.stores[0]
+
+    def make(_: str) -> Node:
+        return SelfJoinNode(name, join.joiner, join.windows, store)
+
+    write_processor(builder, name, (names.inputs[0],), make)
+    builder.connect_store(store, name)
 
 
 def _store(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.options import Materialized
 from streamkit.topology.dsl.repartition import Through, repartition_node
@@ -37,7 +39,10 @@ def table_of_topic(
         builder.add_source(source_spec(scope, source, (topic,), None, how), how.offset_reset)
         place = Place("table()", node, f"topic {topic}", how.line)
         sides_here = (how.key, how.value)
-        write_table_source(scope, builder, (node, source), (store, rows), sides_here, place)
+        changelog = topic if builder.reuses_sources else None
+        write_table_source(
+            scope, builder, (node, source), (store, rows), sides_here, place, changelog
+        )
 
     return graph.add(GraphNode(node, write, is_versioned=store.is_versioned)), rows
 
@@ -75,14 +80,21 @@ def write_table_source(
     kept: tuple[StorePlan, SourceRows],
     here: tuple[Side, Side],
     place: Place,
+    changelog: str | None = None,
 ) -> None:
-    """Write a table's source; `names` are its own and its parents'."""
+    """Write a table's source; `names` are its own and its parents'.
+
+    `changelog` is the topic that serves as the store's changelog.
+    """
     node, *parents = names
     store, rows = kept
     stores = []
     if rows.is_kept:
         key = scope.key_serde(here[0], place)
-        stores = [store.builder(key, scope.value_serde(here[1], place))]
+        built = store.builder(key, scope.value_serde(here[1], place))
+        if changelog is not None:
+            built = replace(built, changelog_topic=changelog, logging_enabled=True)
+        stores = [built]
 
     def make(_: str) -> Node:
         kind = VersionedSourceNode if store.is_versioned else TableSourceNode

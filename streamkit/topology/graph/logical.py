@@ -14,6 +14,14 @@ from dataclasses import dataclass, field, replace
 from streamkit.common.errors import TopologyError
 from streamkit.topology.failures import ErrorPolicy
 from streamkit.topology.graph.names import check_name
+from streamkit.topology.graph.optimize import (
+    MERGE_REPARTITIONS,
+    REUSE_SOURCES,
+    SELF_JOINS,
+    KeyChangers,
+    merge_repartitions,
+    rewrite_self_joins,
+)
 from streamkit.topology.graph.physical import PhysicalBuilder, Write
 from streamkit.topology.plan import Topology
 
@@ -31,6 +39,14 @@ Writer = Callable[[PhysicalBuilder], None]
 """Writes nodes behind those of the graph."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repartition:
+    """A repartition topic: `merged` makes one node of several, of which it is the first."""
+
+    through: object
+    merged: Callable[[Sequence[Repartition]], GraphNode]
+
+
 @dataclass(slots=True, eq=False)
 class GraphNode:
     """One declared operator. `name` is the last physical node's, which children hang on.
@@ -38,7 +54,9 @@ class GraphNode:
     `on_error` is what is done when it fails.
     With `keeps_null_keys` records without a key must pass the repartition topics above it.
     `closes_after_ms`: how long after its end a window of it has closed. `is_versioned`: whether
-    its rows have a history; None when that is as above it.
+    its rows have a history; None when that is as above it. `changes_key`, `changes_value` and
+    `is_merge`, a `repartition` topic that may be merged with others, and the inputs of a
+    stream-stream join are for the optimizations.
     """
 
     name: str
@@ -48,6 +66,11 @@ class GraphNode:
     on_error: ErrorPolicy | None = None
     closes_after_ms: int | None = None
     is_versioned: bool | None = None
+    changes_key: bool = False
+    changes_value: bool = False
+    is_merge: bool = False
+    repartition: Repartition | None = None
+    join_inputs: tuple[str, str] | None = None
     priority: int = -1
     parents: dict[GraphNode, None] = field(default_factory=dict)
     children: dict[GraphNode, None] = field(default_factory=dict)
@@ -60,6 +83,7 @@ class Graph:
         self._root = GraphNode("root", lambda builder, parents: None)
         self._number = 0
         self._priority = 0
+        self._key_changers = KeyChangers()
 
     @property
     def version(self) -> int:
@@ -88,14 +112,19 @@ class Graph:
             node.parents[parent] = None
             node.priority = self._priority
             self._priority += 1
+            self._key_changers.note(node)
         return node
 
     def build(
-        self, application_id: str, topic_configs: Mapping[str, str], more: Sequence[Writer] = ()
+        self,
+        application_id: str,
+        topic_configs: Mapping[str, str],
+        more: Sequence[Writer] = (),
+        optimizations: frozenset[str] = frozenset(),
     ) -> Topology:
         """Compile what was declared. Raises TopologyError."""
         builder = PhysicalBuilder(application_id, topic_configs)
-        root = merge_sources(_copy(self._root))
+        root = self._optimized(builder, optimizations)
         builder.null_keys_pass = keeps_null_keys_below(root)
         builder.versioned = versioned_below(root)
         queue: list[tuple[int, int, GraphNode]] = [(root.priority, 0, root)]
@@ -115,6 +144,17 @@ class Graph:
         for write in more:
             write(builder)
         return builder.build()
+
+    def _optimized(self, builder: PhysicalBuilder, optimizations: frozenset[str]) -> GraphNode:
+        """A copy to be written, with each source once, and what the optimizations make of it."""
+        copies = _copy(self._root)
+        root = merge_sources(copies[self._root])
+        builder.reuses_sources = REUSE_SOURCES in optimizations
+        if MERGE_REPARTITIONS in optimizations:
+            builder.renamed = merge_repartitions(self._key_changers.copied(copies))
+        if SELF_JOINS in optimizations:
+            builder.self_joins = rewrite_self_joins(root)
+        return root
 
 
 def keeps_null_keys_below(root: GraphNode) -> set[str]:
@@ -189,7 +229,7 @@ def _merge(main: GraphNode, other: GraphNode) -> None:
         child.parents[main] = None
 
 
-def _copy(root: GraphNode) -> GraphNode:
+def _copy(root: GraphNode) -> dict[GraphNode, GraphNode]:
     copies: dict[GraphNode, GraphNode] = {}
     stack = [root]
     while stack:
@@ -200,4 +240,4 @@ def _copy(root: GraphNode) -> GraphNode:
     for node, copy in copies.items():
         copy.children = {copies[child]: None for child in node.children}
         copy.parents = {copies[parent]: None for parent in node.parents}
-    return copies[root]
+    return copies

@@ -66,6 +66,12 @@ class PhysicalBuilder:
         self.policies: dict[str, ErrorPolicy] = {}
         self.null_keys_pass: set[str] = set()
         """Nodes above which records without a key must go on."""
+        self.renamed: dict[str, str] = {}
+        """Repartition nodes that were merged into others, and these."""
+        self.self_joins: set[str] = set()
+        """Joins of streams with themselves that need one store only."""
+        self.reuses_sources = False
+        """Whether tables take their source topics for changelogs."""
         self.versioned: set[str] = set()
         """Nodes that say of each row whether it is the latest."""
 
@@ -142,7 +148,7 @@ class PhysicalBuilder:
 
     def copartition(self, *nodes: str) -> None:
         """The topics that these nodes read, through whatever, must have equal partitions."""
-        self._copartitioned.append(nodes)
+        self._copartitioned.append(tuple(self.renamed.get(node, node) for node in nodes))
 
     def build(self) -> Topology:
         """Cut the nodes into sub-topologies."""
