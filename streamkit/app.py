@@ -36,6 +36,11 @@ from streamkit.topology.plan import Topology
 
 if TYPE_CHECKING:
     from streamkit.tasks.embedding import EmbeddedWorker
+    from streamkit.tasks.listeners import (
+        Listeners,
+        StandbyUpdateListener,
+        StateRestoreListener,
+    )
     from streamkit.testing.driver import TopologyTestDriver
 
 K = TypeVar("K")
@@ -69,6 +74,8 @@ class App:
         on_deserialization_error: PolicyChoice = None,
         on_production_error: PolicyChoice = None,
         on_dropped: PolicyChoice = None,
+        on_restore: StateRestoreListener | None = None,
+        on_standby_update: StandbyUpdateListener | None = None,
     ) -> None:
         """`topology` is one of the Processor API.
 
@@ -76,6 +83,7 @@ class App:
         `streamkit.dead_letter(topic)`, or a function of the `Failure` that gives one of them.
         `on_error` is for all that have none of their own; `on_dropped` is for late records and
         those without the key that an operator needs, which are counted and logged by default.
+        `on_restore` and `on_standby_update` are told how stores come up to their changelogs.
         """
         if not isinstance(application_id, str):
             raise TopologyError(
@@ -86,6 +94,8 @@ class App:
         self._scope = Scope()
         self._optimizations: frozenset[str] = frozenset()
         self._topology = topology
+        self._on_restore = on_restore
+        self._on_standby_update = on_standby_update
         general = policy_of(on_error)
         self._policies = Policies(
             policy_of(on_deserialization_error, "on_deserialization_error") or general,
@@ -439,6 +449,13 @@ class App:
             self._compiled = (version, replace(built, policies=policies))
         return self._compiled[1]
 
+    @property
+    def listeners(self) -> Listeners:
+        """Who is told how stores come up to their changelogs."""
+        from streamkit.tasks.listeners import Listeners
+
+        return Listeners(self._on_restore, self._on_standby_update)
+
     def worker(
         self, *, bootstrap: str | None = None, config: Mapping[str, object] | None = None
     ) -> EmbeddedWorker:
@@ -458,7 +475,7 @@ class App:
             given["bootstrap.servers"] = bootstrap
         self.configure(given)
         settings = StreamsSettings.from_mapping({**self.config, "application.id": self.id})
-        return EmbeddedWorker(self.topology, settings, system_seams())
+        return EmbeddedWorker(self.topology, settings, system_seams(), self.listeners)
 
     def test(
         self,

@@ -123,7 +123,13 @@ def run_worker(
 
     async def serve() -> int:
         worker = Worker(
-            app.topology, settings, seams, slot=slot, process_id=process_id, listener=listener
+            app.topology,
+            settings,
+            seams,
+            slot=slot,
+            process_id=process_id,
+            listener=listener,
+            listeners=app.listeners,
         )
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:

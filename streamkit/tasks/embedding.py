@@ -10,8 +10,10 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from streamkit.common.errors import StreamkitError
+from streamkit.common.errors import StreamkitError, UsageError
 from streamkit.common.seams import Seams, Thread
+from streamkit.tasks.listeners import NO_LISTENERS, Listeners
+from streamkit.tasks.local_stores import LocalStore
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.worker import Progress, Worker
 from streamkit.topology.plan import Topology
@@ -20,10 +22,17 @@ from streamkit.topology.plan import Topology
 class EmbeddedWorker:
     """One worker as a context manager of either kind. Raises StreamkitError when it failed."""
 
-    def __init__(self, topology: Topology, settings: StreamsSettings, seams: Seams) -> None:
-        self._worker = Worker(topology, settings, seams)
+    def __init__(
+        self,
+        topology: Topology,
+        settings: StreamsSettings,
+        seams: Seams,
+        listeners: Listeners = NO_LISTENERS,
+    ) -> None:
+        self._worker = Worker(topology, settings, seams, listeners=listeners)
         self._seams = seams
         self._serving: asyncio.Task[int] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
         self._status = 0
 
@@ -31,7 +40,18 @@ class EmbeddedWorker:
         """Where the worker stands."""
         return self._worker.progress()
 
+    def store(self, name: str, *, stale: bool = False) -> LocalStore:
+        """A store to read from, as far as this worker has it; see `LocalStore`.
+
+        Raises UsageError when the program has none of that name, or the worker does not run.
+        """
+        loop = self._loop or self._worker.loop
+        if loop is None:
+            raise UsageError("the worker does not run yet: read its stores inside the block")
+        return LocalStore(self._worker.queries, name, stale=stale, loop=loop)
+
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._serving = asyncio.create_task(self._worker.serve(), name="streamkit-worker")
         return self
 

@@ -154,6 +154,11 @@ class Worker:
         tune_interpreter()
         return run_loop(self.serve())
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop of its network, once it runs."""
+        return self._loop
+
     def request_stop(self) -> None:
         """Drain and stop: commit, close the tasks, leave the group. From any thread."""
         self._stop_requested = True
