@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import parse_qsl, unquote
@@ -36,11 +36,12 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a path gives."""
+    """What a path gives; `pieces` in place of a text are made and sent one by one."""
 
     status: int
     text: str
     content_type: str = PLAIN
+    pieces: Iterator[str] | None = None
 
 
 Route = Callable[[], Answer]
@@ -64,7 +65,7 @@ Check = Callable[[], str | None]
 def operator_routes(registry: Registry, health: Check, readiness: Check) -> dict[str, Route]:
     """`/metrics`; `/healthz`, 200 unless a restart is due; `/readyz`, 200 while it serves."""
     return {
-        "/metrics": lambda: Answer(200, registry.expose(), CONTENT_TYPE),
+        "/metrics": lambda: Answer(200, "", CONTENT_TYPE, registry.pieces()),
         "/healthz": lambda: _verdict(health()),
         "/readyz": lambda: _verdict(readiness()),
     }
@@ -206,14 +207,33 @@ class _Connection(asyncio.Protocol):
     def _send(self, answer: Answer, header: str = "", *, has_body: bool = True) -> None:
         self._is_answered = True
         self._received = b""
-        body = answer.text.encode()
-        head = (
-            f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n{header}"
-            f"Content-Type: {answer.content_type}\r\nContent-Length: {len(body)}\r\n"
-            "Connection: close\r\n\r\n"
-        )
-        self._transport.write(head.encode("latin-1") + (body if has_body else b""))
-        self._transport.close()
+        head = f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n{header}"
+        head += f"Content-Type: {answer.content_type}\r\nConnection: close\r\n"
+        if answer.pieces is None:
+            body = answer.text.encode()
+            head += f"Content-Length: {len(body)}\r\n\r\n"
+            self._transport.write(head.encode("latin-1") + (body if has_body else b""))
+            self._transport.close()
+            return
+        # Its length is not known: it ends with the connection.
+        self._transport.write(f"{head}\r\n".encode("latin-1"))
+        self._send_pieces(answer.pieces if has_body else iter(()))
+
+    def _send_pieces(self, pieces: Iterator[str]) -> None:
+        """Send one piece, and the next when the event loop has looked at everything else."""
+        if self._transport.is_closing():
+            return
+        try:
+            piece = next(pieces, None)
+        except Exception:  # the edge of a request: the process goes on
+            _log.exception("an answer failed in its middle")
+            self._transport.abort()
+            return
+        if piece is None:
+            self._transport.close()
+            return
+        self._transport.write(piece.encode())
+        asyncio.get_running_loop().call_soon(self._send_pieces, pieces)
 
 
 def parse_target(target: str) -> Request:

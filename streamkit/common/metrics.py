@@ -233,16 +233,25 @@ class Registry:
         """Ask `collector` for families at each scrape; their names must be its own."""
         self._collectors.append(collector)
 
+    def families(self) -> Iterator[Family]:
+        """Everything, each as it is when its turn comes."""
+        for read in list(self._families.values()):
+            yield read()
+        for collector in list(self._collectors):
+            yield from collector()
+
     def collect(self) -> list[Family]:
         """Everything as it is now, by name."""
-        families = [read() for read in self._families.values()]
-        for collector in self._collectors:
-            families += collector()
-        return sorted(families, key=lambda family: family.name)
+        return sorted(self.families(), key=lambda family: family.name)
 
     def expose(self) -> str:
         """The text that Prometheus reads (format 0.0.4)."""
         return expose(self.collect())
+
+    def pieces(self) -> Iterator[str]:
+        """That text, one family after the other: a node of many partitions has much to say."""
+        for family in self.families():
+            yield expose([family])
 
     def _add(self, metrics: Labelled[Metric]) -> Labelled[Metric]:
         for label in metrics.label_names:

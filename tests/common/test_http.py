@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -33,12 +33,14 @@ class Peer(asyncio.Protocol):
     def __init__(self) -> None:
         self.received = b""
         self.is_lost = False
+        self.error: Exception | None = None
 
     def data_received(self, data: bytes) -> None:
         self.received += data
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
+        self.error = exc
 
 
 async def ask(seams: Seams, port: int, request: bytes) -> bytes:
@@ -59,6 +61,7 @@ def simulated(client: Client, problems: list[str | None] | None = None) -> Any:
     async def main(seams: Seams) -> Any:
         routes = operator_routes(registry, lambda: found[0], lambda: found[1])
         routes["/broken"] = lambda: Answer(200, str(1 // 0))
+        routes["/breaks"] = lambda: Answer(200, "", pieces=(str(1 // each) for each in (1, 0)))
         server = HttpServer(seams.network, routes)
         await server.start("127.0.0.1", 0)
         try:
@@ -116,6 +119,34 @@ def test_a_foreign_client_reads_metrics_health_and_readiness() -> None:
 def test_status_of_a_request(request_bytes: bytes, start: bytes) -> None:
     answer = simulated(lambda seams, server: ask(seams, server.port, request_bytes))
     assert answer.startswith(start)
+
+
+def test_an_answer_that_fails_in_its_middle_is_not_ended_as_if_it_were_whole() -> None:
+    async def client(seams: Seams, server: HttpServer) -> Exception | None:
+        peer = Peer()
+        transport = await seams.network.dial(lambda: peer, "127.0.0.1", server.port)
+        transport.write(b"GET /breaks HTTP/1.1\r\n\r\n")
+        await until(lambda: peer.is_lost, 0.001)
+        return peer.error
+
+    assert isinstance(simulated(client), ConnectionResetError)
+
+
+def test_others_get_their_turn_between_the_pieces_of_an_answer() -> None:
+    turns: list[str] = []
+
+    def pieces() -> Iterator[str]:
+        for name in ("one", "two", "three"):
+            asyncio.get_running_loop().call_soon(turns.append, f"behind {name}")
+            turns.append(name)
+            yield name
+
+    async def client(seams: Seams, server: HttpServer) -> bytes:
+        server.routes = {"/": lambda: Answer(200, "", pieces=pieces())}
+        return await ask(seams, server.port, b"GET / HTTP/1.1\r\n\r\n")
+
+    assert simulated(client).endswith(b"\r\n\r\nonetwothree")
+    assert turns == ["one", "behind one", "two", "behind two", "three", "behind three"]
 
 
 def test_head_has_the_length_but_no_body() -> None:
