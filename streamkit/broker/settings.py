@@ -145,6 +145,8 @@ class BrokerSettings(Settings):
     group_streams_assignment_interval_ms: int = Field(1000, ge=0)
     group_streams_unsettled_heartbeat_interval_ms: int = Field(500, ge=0)
     """Ours: what a member that waits is told instead of its heartbeat interval; 0: never."""
+    group_streams_standby_spread: CommaList = ("rack",)
+    """Ours: by which client tags, or `rack`, a task's copies are kept apart; empty: by none."""
     group_streams_rebalance_reasons: bool = True
     """Ours: the log and StreamsGroupDescribe say why a group was rebalanced."""
 

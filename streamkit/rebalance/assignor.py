@@ -3,12 +3,16 @@
 After KIP-1071's StickyTaskAssignor, in the same order of preference. Active tasks are even over
 members to within one, always. A standby is never on a process that holds the task in any role.
 The result depends on the arguments only, not on the order in which members are given.
+
+Ours, and only when members say where they are (`place`) and `spread_by` names what counts: a
+standby goes where the fewest of these values are those of a process that holds the task already.
+That comes before even loads: a copy in the same rack is little use when the rack is gone.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamkit.rebalance.rules import ConfiguredSubtopology
@@ -40,6 +44,8 @@ class AssignmentMember:
     member_id: str
     process_id: str
     previous: Tasks = EMPTY_TASKS
+    place: Mapping[str, str] = field(default_factory=dict)
+    """Its rack and client tags, by name."""
 
 
 @dataclass(slots=True)
@@ -59,6 +65,7 @@ class _Process:
     id: str
     members: list[_Member] = field(default_factory=list)
     tasks: set[Task] = field(default_factory=set)
+    place: tuple[str | None, ...] = ()
 
     @property
     def load(self) -> float:
@@ -85,11 +92,12 @@ def assign(
     members: Collection[AssignmentMember],
     subtopologies: Iterable[ConfiguredSubtopology],
     standby_replicas: int = 0,
+    spread_by: Sequence[str] = (),
 ) -> dict[str, Tasks]:
     """The target assignment by member id; every member is in it. No members, no assignment."""
     if not members:
         return {}
-    state = _Assignment(members)
+    state = _Assignment(members, spread_by)
     subtopologies = list(subtopologies)
     tasks = [(each.id, partition) for each in subtopologies for partition in range(each.tasks)]
     state.assign_active(tasks)
@@ -105,13 +113,16 @@ def assign(
 class _Assignment:
     """One assignment in the making."""
 
-    def __init__(self, members: Collection[AssignmentMember]) -> None:
+    def __init__(self, members: Collection[AssignmentMember], spread_by: Sequence[str]) -> None:
         self.members: dict[str, _Member] = {}
         self.processes: dict[str, _Process] = {}
         self.active_before: dict[Task, _Member] = {}
         self.standby_before: dict[Task, list[_Member]] = {}
         for each in sorted(members, key=lambda member: member.member_id):
-            process = self.processes.setdefault(each.process_id, _Process(each.process_id))
+            place = tuple(each.place.get(name) for name in spread_by)
+            process = self.processes.setdefault(
+                each.process_id, _Process(each.process_id, place=place)
+            )
             member = _Member(each.member_id, process)
             process.members.append(member)
             self.members[member.id] = member
@@ -119,6 +130,7 @@ class _Assignment:
                 self.active_before.setdefault(task, member)
             for task in each.previous.standby | each.previous.warmup:
                 self.standby_before.setdefault(task, []).append(member)
+        self.is_spread = len({process.place for process in self.processes.values()}) > 1
 
     def assign_active(self, tasks: list[Task]) -> None:
         quota = _Quota(len(tasks), len(self.members))
@@ -169,15 +181,47 @@ class _Assignment:
         total = sum(len(member.active) for member in self.members.values())
         quota = -(-(total + len(tasks) * replicas) // len(self.members))
         left: list[tuple[Task, int]] = []
+        places = self._places() if self.is_spread else {}
         for task in sorted(tasks, key=_by_partition):
             missing = replicas
             for member in self._previous_holders(task):
-                if missing and task not in member.process.tasks and member.load < quota:
+                is_free = task not in member.process.tasks and member.load < quota
+                if missing and is_free and self._is_far(member.process, task, places):
                     self._give_standby(member, task)
+                    places.get(task, []).append(member.process)
                     missing -= 1
             if missing:
                 left.append((task, missing))
-        self._spread_standby(sorted(left))
+        if self.is_spread:
+            self._spread_far(sorted(left), places)
+        else:
+            self._spread_standby(sorted(left))
+
+    def _places(self) -> dict[Task, list[_Process]]:
+        """The processes that hold a task, so far the active one."""
+        return {task: [process] for process in self.processes.values() for task in process.tasks}
+
+    def _is_far(self, process: _Process, task: Task, places: Mapping[Task, list[_Process]]) -> bool:
+        """Whether no other process is farther from those that hold the task."""
+        if not self.is_spread:
+            return True
+        free = [other for other in self.processes.values() if task not in other.tasks]
+        least = min(_conflicts(other, places[task]) for other in free)
+        return _conflicts(process, places[task]) == least
+
+    def _spread_far(
+        self, wanted: list[tuple[Task, int]], places: Mapping[Task, list[_Process]]
+    ) -> None:
+        for task, replicas in wanted:
+            for _ in range(replicas):
+                free = [other for other in self.processes.values() if task not in other.tasks]
+                if not free:
+                    break
+                holders = places[task]
+                process = min(free, key=lambda p: (_conflicts(p, holders), p.load, p.id))
+                member = min(process.members, key=lambda each: (each.load, each.id))
+                self._give_standby(member, task)
+                holders.append(process)
 
     def _previous_holders(self, task: Task) -> list[_Member]:
         """Its previous active member, then its previous standbys, the least loaded first."""
@@ -209,6 +253,16 @@ class _Assignment:
     def _give_standby(member: _Member, task: Task) -> None:
         member.standby.add(task)
         member.process.tasks.add(task)
+
+
+def _conflicts(process: _Process, holders: Iterable[_Process]) -> int:
+    """How many values of its place are those of a process that holds the task."""
+    found = set()
+    for other in holders:
+        for index, value in enumerate(process.place):
+            if value is not None and value == other.place[index]:
+                found.add(index)
+    return len(found)
 
 
 def _by_partition(task: Task) -> tuple[int, str]:

@@ -137,3 +137,65 @@ def test_large_group_is_assigned_in_a_moment() -> None:
     assert process_time() - started < 2.0
     loads = sorted(len(tasks.active) for tasks in target.values())
     assert all(later - earlier <= 1 for earlier, later in pairwise(loads))
+
+
+def placed(count: int, *names: str) -> list[AssignmentMember]:
+    """Processes in two racks (zones, ...) by turns, of the next name by turns of two, and so on."""
+    return [
+        AssignmentMember(
+            f"m{number}",
+            f"p{number}",
+            place={name: f"{name}-{(number >> bit) % 2}" for bit, name in enumerate(names)},
+        )
+        for number in range(count)
+    ]
+
+
+def copies(
+    target: dict[str, Tasks], members: list[AssignmentMember], name: str
+) -> dict[Task, list[str]]:
+    """The values of `name` where each task is, the active one first."""
+    places = {member.member_id: member.place.get(name, "") for member in members}
+    found: dict[Task, list[str]] = {}
+    for role in ("active", "standby"):
+        for member_id, tasks in sorted(target.items()):
+            for task in getattr(tasks, role):
+                found.setdefault(task, []).append(places[member_id])
+    return found
+
+
+@given(st.integers(2, 9), st.integers(1, 20))
+def test_standby_is_in_another_rack(count: int, tasks: int) -> None:
+    members = placed(count, "rack")
+    target = assign(members, [subtopology(0, tasks, stateful=True)], 1, ["rack"])
+    for racks in copies(target, members, "rack").values():
+        assert len(set(racks)) == 2
+
+
+def test_second_standby_minds_the_next_tag() -> None:
+    members = placed(8, "zone", "cluster")
+    target = assign(members, [subtopology(0, 16, stateful=True)], 2, ["zone", "cluster"])
+    for name in ("zone", "cluster"):
+        for values in copies(target, members, name).values():
+            assert len(set(values)) == 2
+    loads = [len(tasks.active) + len(tasks.standby) for tasks in target.values()]
+    assert max(loads) - min(loads) <= 2
+
+
+def test_standbys_move_when_racks_become_known_and_then_stay() -> None:
+    plan = [subtopology(0, 12, stateful=True)]
+    members = placed(4, "rack")
+    blind = assign(members, plan, 1)
+    known = [replace(each, previous=blind[each.member_id]) for each in members]
+    spread = assign(known, plan, 1, ["rack"])
+    assert all(len(set(racks)) == 2 for racks in copies(spread, members, "rack").values())
+    again = [replace(each, previous=spread[each.member_id]) for each in members]
+    assert assign(again, plan, 1, ["rack"]) == spread
+
+
+@given(fleets, subtopologies, st.integers(0, 2))
+def test_places_that_nobody_names_change_nothing(
+    members: list[AssignmentMember], plan: list[ConfiguredSubtopology], replicas: int
+) -> None:
+    same = [replace(each, place={"rack": "r-1"}) for each in members]
+    assert assign(same, plan, replicas, ["rack", "zone"]) == assign(members, plan, replicas)

@@ -22,6 +22,8 @@ class StreamsConfig:
     size_max: int
     unsettled_interval_ms: int = 0
     """The heartbeat interval of a member that waits for others or for topics; 0: the usual one."""
+    spread_by: tuple[str, ...] = ()
+    """The names of client tags, or `rack`, by which a task's copies are kept apart."""
     tells_reasons: bool = True
     """Whether the causes of rebalances are logged and described."""
 
@@ -70,6 +72,7 @@ def streams_config(settings: BrokerSettings, own: Mapping[str, str]) -> StreamsC
             ASSIGNMENT_INTERVAL_MAX_MS,
         ),
         size_max=settings.group_streams_max_size,
+        spread_by=settings.group_streams_standby_spread,
         tells_reasons=settings.group_streams_rebalance_reasons,
         unsettled_interval_ms=settings.group_streams_unsettled_heartbeat_interval_ms,
     )

@@ -303,9 +303,7 @@ class _Round:
             self._tell_delay("assignment interval")
             return group.assignment_epoch, group.target_of(member.member_id)
         members = {**group.members, member.member_id: member}
-        target = compute_target(
-            group, members.values(), configured, context.config.standby_replicas
-        )
+        target = compute_target(group, members.values(), configured, context.config)
         self.records += target_records(group, target, epoch, context.now_ms)
         return epoch, target[member.member_id]
 
@@ -408,8 +406,7 @@ def initial_delay_timer(
         configured = group.soft.configured
         if not group.members or configured is None or group.epoch <= group.assignment_epoch:
             return Result(None)
-        standby_replicas = context.config.standby_replicas
-        target = compute_target(group, group.member_list, configured, standby_replicas)
+        target = compute_target(group, group.member_list, configured, context.config)
         now_ms = context.now_ms + delay_ms
         return Result(None, target_records(group, target, group.epoch, now_ms))
 

@@ -99,6 +99,15 @@ class Member:
         return -1 if self.metadata is None else self.metadata.rebalance_timeout_ms
 
     @property
+    def place(self) -> Mapping[str, str]:
+        """Where it is: its client tags, and its rack under the name `rack`."""
+        if self.metadata is None:
+            return {}
+        tags = {tag.key: tag.value for tag in self.metadata.client_tags}
+        rack_id = self.metadata.rack_id
+        return tags if rack_id is None else {"rack": rack_id, **tags}
+
+    @property
     def endpoint(self) -> rec.Endpoint | None:
         return None if self.metadata is None else self.metadata.user_endpoint
 

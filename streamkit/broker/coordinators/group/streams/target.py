@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from streamkit.broker.coordinators.group.records import Record
+from streamkit.broker.coordinators.group.streams.config import StreamsConfig
 from streamkit.broker.coordinators.group.streams.model import Member, StreamsGroup
 from streamkit.broker.coordinators.group.streams.translate import (
     target_metadata_record,
@@ -20,7 +21,7 @@ def compute_target(
     group: StreamsGroup,
     members: Iterable[Member],
     configured: ConfiguredTopology | None,
-    standby_replicas: int,
+    config: StreamsConfig,
 ) -> dict[str, Tasks]:
     """The target of every member; empty for all until the topology is ready."""
     members = list(members)
@@ -28,11 +29,14 @@ def compute_target(
         return {member.member_id: EMPTY_TASKS for member in members}
     return assign(
         [
-            AssignmentMember(each.member_id, each.process_id, group.target_of(each.member_id))
+            AssignmentMember(
+                each.member_id, each.process_id, group.target_of(each.member_id), each.place
+            )
             for each in members
         ],
         configured.subtopologies,
-        standby_replicas,
+        config.standby_replicas,
+        config.spread_by,
     )
 
 
