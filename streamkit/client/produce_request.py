@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from streamkit.client.batch import Batch
 from streamkit.client.metadata import BrokerView, ClusterView
-from streamkit.client.send_state import Batch
 from streamkit.common.model import TopicPartition
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.messages import nested_types, request_type

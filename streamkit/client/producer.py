@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -335,20 +335,28 @@ class Producer:
         elif self._sender is not None:
             self._sender.submit(batch.tp, batch.builder, on_done)
 
-    def _on_done(
-        self, batch: OpenBatch
-    ) -> Callable[[TopicPartition, int, StreamkitError | None], None]:
-        def on_done(tp: TopicPartition, base_offset: int, error: StreamkitError | None) -> None:
-            if error is not None and not batch.has_all_callbacks:
-                self._failure = self._failure or error
-            for index, timestamp, callback in batch.callbacks:
-                place = None
-                if error is None:
-                    offset = base_offset + index if base_offset >= 0 else -1
-                    place = RecordMetadata(tp.topic, tp.partition, offset, timestamp)
-                self._call(callback, place, error)
+    def _on_done(self, batch: OpenBatch) -> _Delivery:
+        return _Delivery(self, batch)
 
-        return on_done
+    def on_part(
+        self,
+        batch: OpenBatch,
+        part: range,
+        tp: TopicPartition,
+        base_offset: int,
+        error: StreamkitError | None,
+    ) -> None:
+        """What became of some records of a batch."""
+        if error is not None and not batch.has_all_callbacks:
+            self._failure = self._failure or error
+        for index, timestamp, callback in batch.callbacks:
+            if index not in part:
+                continue
+            place = None
+            if error is None:
+                offset = base_offset + index - part.start if base_offset >= 0 else -1
+                place = RecordMetadata(tp.topic, tp.partition, offset, timestamp)
+            self._call(callback, place, error)
 
     def _call(
         self, callback: OnDelivery, place: RecordMetadata | None, error: StreamkitError | None
@@ -358,3 +366,27 @@ class Producer:
         except Exception:
             # The user's code is an edge: its error must not stop the deliveries of others.
             _log.exception("a delivery callback failed")
+
+
+class _Delivery:
+    """Tells the callbacks of a batch's records; of a batch that was split, part by part."""
+
+    __slots__ = ("_batch", "_producer")
+
+    def __init__(self, producer: Producer, batch: OpenBatch) -> None:
+        self._producer = producer
+        self._batch = batch
+
+    def __call__(self, tp: TopicPartition, base_offset: int, error: StreamkitError | None) -> None:
+        self.on_part(0, self._batch.builder.count, tp, base_offset, error)
+
+    def on_part(
+        self,
+        first: int,
+        count: int,
+        tp: TopicPartition,
+        base_offset: int,
+        error: StreamkitError | None,
+    ) -> None:
+        part = range(first, first + count)
+        self._producer.on_part(self._batch, part, tp, base_offset, error)

@@ -19,8 +19,10 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from streamkit.client.backoff import Backoff
+from streamkit.client.batch import NO_IDENTITY, SEQUENCES, Batch, OnDone, ProducerIdentity
 from streamkit.client.errors import DeliveryTimeoutError, code_of, error_for
 from streamkit.client.metadata import ClusterView
+from streamkit.client.splitting import halves_of
 from streamkit.common.errors import RetriableError, StreamkitError
 from streamkit.common.model import TopicPartition
 from streamkit.protocol.errors import ErrorCode
@@ -29,52 +31,12 @@ from streamkit.records import BatchBuilder
 IN_FLIGHT_MAX: Final = 5
 """The broker remembers so many batches of a producer in a partition."""
 
-SEQUENCES: Final = 2**31
-"""Sequences count from 0 and begin again here."""
-
 EPOCH_MAX: Final = 2**15 - 2
-
-OnDone = Callable[[TopicPartition, int, StreamkitError | None], None]
 
 CONCURRENT_BACKOFF_MS: Final = 20
 """The wait of a batch while its producer's last transaction is being finished."""
 
 _GAP: Final = (ErrorCode.out_of_order_sequence_number, ErrorCode.unknown_producer_id)
-
-
-class ProducerIdentity(NamedTuple):
-    """Producer id and epoch, as batches carry them."""
-
-    producer_id: int
-    epoch: int
-
-
-NO_IDENTITY: Final = ProducerIdentity(-1, -1)
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """One batch on its way; `data` is what was or will be sent."""
-
-    tp: TopicPartition
-    builder: BatchBuilder
-    on_done: OnDone
-    deadline_ms: float
-    size: int
-    number: int
-    sequence: int = -1
-    identity: ProducerIdentity = NO_IDENTITY
-    data: bytes = b""
-    attempts: int = 0
-    retry_at_ms: float = 0.0
-    is_on_wire: bool = False
-    is_done: bool = False
-    last_error: StreamkitError | None = None
-
-    @property
-    def wire_size(self) -> int:
-        """Bytes to send; an upper bound before it is built."""
-        return len(self.data) or self.size
 
 
 class Done(NamedTuple):
@@ -205,6 +167,9 @@ class SendState:
             return self.on_acknowledged(batch, -1)
         queue = self._off_wire(batch)
         if batch.is_done:
+            return []
+        if code == ErrorCode.message_too_large and batch.builder.count > 1:
+            self._split(queue, batch)
             return []
         error = error_for(code, f"produce of {batch.builder.count} records to {batch.tp}", message)
         if code in _GAP and self._limits.is_transactional and queue.unresolved[0] is not batch:
@@ -353,11 +318,23 @@ class SendState:
         self._put_back(queue, batch)
         return []
 
+    def _split(self, queue: PartitionQueue, batch: Batch) -> None:
+        """Have two halves take the place of a batch that is too large for the topic."""
+        pieces = halves_of(batch)
+        if batch in queue.unresolved:
+            place = queue.unresolved.index(batch)
+            queue.unresolved[place : place + 1] = pieces
+        for piece in pieces:
+            self._put_back(queue, piece)
+        batch.is_done = True
+        self.pending_batches += 1
+        self.pending_bytes += sum(piece.size for piece in pieces) - batch.size
+
     def _put_back(self, queue: PartitionQueue, batch: Batch) -> None:
         """To the front, behind the batches that were submitted before it."""
         place = 0
         for other in queue.waiting:
-            if other.number > batch.number:
+            if (other.number, other.part) > (batch.number, batch.part):
                 break
             place += 1
         queue.waiting.insert(place, batch)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from streamkit.client.batch import Batch, OnDone, ProducerIdentity
 from streamkit.client.client import Client
 from streamkit.client.connections import Channel
 from streamkit.client.draft import Draft
@@ -27,15 +28,7 @@ from streamkit.client.produce_request import (
     produce_request,
     version_for,
 )
-from streamkit.client.send_state import (
-    IN_FLIGHT_MAX,
-    Batch,
-    Done,
-    OnDone,
-    ProducerIdentity,
-    SendLimits,
-    SendState,
-)
+from streamkit.client.send_state import IN_FLIGHT_MAX, Done, SendLimits, SendState
 from streamkit.client.settings import ProducerSettings
 from streamkit.common.errors import (
     RefreshMetadataError,

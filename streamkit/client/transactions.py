@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streamkit.client.batch import NO_IDENTITY, OnDone, ProducerIdentity
 from streamkit.client.client import Client, CoordinatorKind
 from streamkit.client.draft import Draft
 from streamkit.client.errors import UnsupportedByBrokerError, code_of
 from streamkit.client.offsets import CommittedOffset, Membership, commit_topics
-from streamkit.client.send_state import NO_IDENTITY, OnDone, ProducerIdentity
 from streamkit.client.sender import BatchSender
 from streamkit.client.transactions_state import (
     Step,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from streamkit.client.batch import NO_IDENTITY, ProducerIdentity
 from streamkit.client.errors import (
     BrokerAbortError,
     BrokerFatalError,
@@ -22,7 +23,6 @@ from streamkit.client.errors import (
     code_of,
     error_for,
 )
-from streamkit.client.send_state import NO_IDENTITY, ProducerIdentity
 from streamkit.common.errors import (
     AbortTransactionError,
     FatalError,

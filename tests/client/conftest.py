@@ -55,12 +55,15 @@ class FakePartition:
     epoch: int = LEADER_EPOCH
     log_start: int = 0
     end: int = 0
+    bytes_max: int | None = None
     batches: list[bytes] = field(default_factory=list)
     producers: dict[int, tuple[int, list[tuple[int, int, int]]]] = field(default_factory=dict)
 
     def append(self, records: bytes) -> tuple[int, int]:
         """(error code, base offset), by the rules of idempotence."""
         (header,) = scan(records)
+        if self.bytes_max is not None and len(records) > self.bytes_max:
+            return 10, -1
         if header.producer_id >= 0:
             epoch, last = self.producers.get(header.producer_id, (-1, []))
             for first, final, offset in last if epoch == header.producer_epoch else ():

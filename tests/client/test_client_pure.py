@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamkit.client.backoff import Backoff
+from streamkit.client.batch import SEQUENCES, Batch, ProducerIdentity
 from streamkit.client.closing import CloseOptions, GroupMembership
 from streamkit.client.decode import Fetched, decode_fetched
 from streamkit.client.errors import (
@@ -32,15 +33,7 @@ from streamkit.client.metadata import (
     merged,
     with_leader,
 )
-from streamkit.client.send_state import (
-    EPOCH_MAX,
-    IN_FLIGHT_MAX,
-    SEQUENCES,
-    Batch,
-    ProducerIdentity,
-    SendLimits,
-    SendState,
-)
+from streamkit.client.send_state import EPOCH_MAX, IN_FLIGHT_MAX, SendLimits, SendState
 from streamkit.client.settings import (
     ConsumerSettings,
     ProducerSettings,

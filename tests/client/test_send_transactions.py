@@ -5,16 +5,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from streamkit.client.backoff import Backoff
+from streamkit.client.batch import NO_IDENTITY, Batch, ProducerIdentity
 from streamkit.client.metadata import BrokerView, ClusterView, PartitionView, TopicView
-from streamkit.client.send_state import (
-    CONCURRENT_BACKOFF_MS,
-    NO_IDENTITY,
-    Batch,
-    Done,
-    ProducerIdentity,
-    SendLimits,
-    SendState,
-)
+from streamkit.client.send_state import CONCURRENT_BACKOFF_MS, Done, SendLimits, SendState
 from streamkit.common.errors import AbortTransactionError, RetriableError
 from streamkit.common.model import TopicPartition
 from streamkit.records import BatchBuilder

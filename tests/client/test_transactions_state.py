@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from streamkit.client.batch import ProducerIdentity
 from streamkit.client.errors import AuthorizationError, RecordTooLargeError, error_for
-from streamkit.client.send_state import ProducerIdentity
 from streamkit.client.transactions_state import (
     Step,
     TransactionPhase,
