@@ -119,7 +119,7 @@ class Actor:
         librdkafka 2.16 waits without end for an answer whose broker it has struck off in between.
         """
         assert self.process is not None, "the load has begun"
-        is_stuck = time.time() - max(self.started, self._written_at()) > STUCK_S
+        is_stuck = time.time() - max(self.started, self.written_at()) > STUCK_S
         if is_stuck:
             self.process.kill()
             self.process.wait()
@@ -129,7 +129,8 @@ class Actor:
             self.start()
         return is_stuck
 
-    def _written_at(self) -> float:
+    def written_at(self) -> float:
+        """When it last noted something."""
         history = self.directory / f"{self.name}.{self.life}.jsonl"
         return history.stat().st_mtime if history.exists() else 0.0
 
@@ -237,6 +238,11 @@ class Load:
         self._end_zombies()
         admin = AdminClient({"bootstrap.servers": bootstrap})
         self._wait(lambda: is_dry(bootstrap, admin), "the chains to run dry")
+        began = time.time()
+        self._wait(
+            lambda: all(actor.written_at() > began for actor in self.actors),
+            "every client to work again",
+        )
         self._end_those(lambda _: True)
         self._wait(lambda: is_stable(admin), "the last stable offsets to reach the ends")
 

@@ -22,7 +22,6 @@ def run(seed: int, seconds: float, directory: Path) -> None:
     story = f"seed {seed}, {dict(load.faults)}, history in {directory}:\n{verdict}"
     print(f"\n{story}")
     assert not verdict.anomalies, story
-    assert load.faults["stuck aio"] == 0, story
     assert verdict.figures["ok"] > OK_MIN_PER_S * seconds, story
     for kind in ("chain", "commit", "committed", "ends", "final", "poll", "send", "txn"):
         assert verdict.figures.get(f"ok {kind}", 0) > 0, f"no {kind} succeeded: {story}"

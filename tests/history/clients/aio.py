@@ -128,6 +128,8 @@ async def run_transaction(
         async with asyncio.timeout(OPERATION_S):
             await producer.begin_transaction()
             if await work(noted, sent):
+                # A failed send does not keep aiokafka from a commit.
+                await asyncio.gather(*sent.values())
                 is_ending = True
                 await producer.commit_transaction()
                 outcome = Outcome.OK
