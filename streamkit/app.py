@@ -328,7 +328,7 @@ class App:
         *,
         to: Topic[K, R],
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Mapping[str, str | StoreBuilder] | None = None,
         on_error: PolicyChoice = None,
         concurrency: int = CONCURRENCY,
     ) -> ProcessorInto[K, V, R]: ...
@@ -340,7 +340,7 @@ class App:
         *,
         to: Topic[K2, R],
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Mapping[str, str | StoreBuilder] | None = None,
         on_error: PolicyChoice = None,
         concurrency: int = CONCURRENCY,
     ) -> RekeyingInto[K, V, K2, R]: ...
@@ -352,7 +352,7 @@ class App:
         *,
         to: None = None,
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Mapping[str, str | StoreBuilder] | None = None,
         on_error: PolicyChoice = None,
         concurrency: int = CONCURRENCY,
     ) -> ProcessorEnd[K, V]: ...
@@ -363,7 +363,7 @@ class App:
         *,
         to: Topic[Any, Any] | None = None,
         name: str | None = None,
-        stores: Mapping[str, str] | None = None,
+        stores: Mapping[str, str | StoreBuilder] | None = None,
         on_error: PolicyChoice = None,
         concurrency: int = CONCURRENCY,
     ) -> ProcessorInto[Any, Any, Any] | RekeyingInto[Any, Any, Any, Any] | ProcessorEnd[Any, Any]:
@@ -371,7 +371,8 @@ class App:
 
         Its first parameter is the value, or `Record[K, V]`; stores (`KeyValue[K, V]`) and
         `Context` come by annotation. It returns R, `R | None`, `Iterator[R]`, or the same with
-        `Record[K, R]`. `stores` names the stores of store parameters. `on_error` is what is done
+        `Record[K, R]`. `stores` names the stores of store parameters, or is the
+        `streamkit.store(...)` of one. `on_error` is what is done
         about a record that it, its topic or its output fails with; `concurrency` is how many
         calls of an `async def` may be under way in a task.
         """

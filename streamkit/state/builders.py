@@ -53,6 +53,8 @@ class StoreBuilder:
     retention_ms: int = 0
     window_ms: int = 0
     segment_ms: int = 0
+    ttl_ms: int = 0
+    """How long a row of a key-value store lives after its timestamp; 0 for ever."""
 
 
 def segment_ms_of(history_ms: int) -> int:

@@ -8,6 +8,7 @@ from typing import Protocol
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import CacheBudget, CachedStore, ChangelogAppend, TimestampedStore
 from streamkit.state.join_stores import JoinWindowStore, UnmatchedStore
+from streamkit.state.lifetimes import ExpiringStore, StreamTime
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.plain import HasTimestamp, PlainStore
 from streamkit.state.suppress_buffer import Current, SuppressBuffer
@@ -18,6 +19,7 @@ from streamkit.state.windows import WINDOWED_KEYS, Drops, WindowRows, WindowStor
 Store = (
     TimestampedStore
     | CachedStore
+    | ExpiringStore
     | PlainStore[object, object]
     | WindowStore
     | JoinWindowStore
@@ -44,7 +46,7 @@ _OF_OPERATORS: dict[
 }
 
 
-class StoreContext(HasTimestamp, Drops, Current, Protocol):
+class StoreContext(HasTimestamp, StreamTime, Drops, Current, Protocol):
     """What stores need of the processor context."""
 
 
@@ -83,9 +85,12 @@ def build_store(
     store: TimestampedStore | CachedStore = below
     if builder.caching_enabled and budget.limit > 0:
         store = CachedStore(below, builder.key_serde, builder.value_serde, budget)
+    face: TimestampedStore | CachedStore | ExpiringStore = store
+    if builder.ttl_ms:
+        face = ExpiringStore(store, below, overlay, builder.ttl_ms, context)
     if builder.kind is StoreKind.KEY_VALUE:
-        return PlainStore(store, context)
-    return store
+        return PlainStore(face, context)
+    return face
 
 
 def _windowed(

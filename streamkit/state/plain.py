@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar, cast
 
 from streamkit.state.cache import CachedStore, TimestampedStore, ValueAndTimestamp
+from streamkit.state.lifetimes import ExpiringStore
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -27,10 +28,17 @@ class PlainStore(Generic[K, V]):
 
     __slots__ = ("_below", "_context", "name")
 
-    def __init__(self, below: TimestampedStore | CachedStore, context: HasTimestamp) -> None:
+    def __init__(
+        self, below: TimestampedStore | CachedStore | ExpiringStore, context: HasTimestamp
+    ) -> None:
         self.name: str = below.name
         self._below = below
         self._context = context
+
+    @property
+    def stream_time(self) -> int:
+        """The highest time put so far, where rows expire by it; else -1."""
+        return self._below.stream_time if isinstance(self._below, ExpiringStore) else -1
 
     def get(self, key: K, default: V | None = None, /) -> V | None:
         found = self._below.get(key)

@@ -86,11 +86,16 @@ def read_page(
 ) -> Page:
     """One page of what a query finds; `stream_time` hides the windows that have expired."""
     assert fits(builder, query), f"store {builder.name} does not answer {query}"
+    found: Iterator[tuple[bytes, Row]]
     if isinstance(query, KeyQuery):
         data = store.get(query.key)
-        return Page([] if data is None else [_row(query.key, data)], None)
+        row = None if data is None else _row(query.key, data)
+        return Page([] if row is None or _is_expired(builder, row, stream_time) else [row], None)
     if isinstance(query, RangeQuery):
-        found = _range(store, query, after)
+        found = filter(
+            lambda each: not _is_expired(builder, each[1], stream_time),
+            _range(store, query, after),
+        )
     else:
         found = _windows(builder, store, query, after, stream_time)
     rows: list[Row] = []
@@ -110,6 +115,10 @@ def newest_time(builder: StoreBuilder, store: OverlayStore) -> int:
         return -1
     number = int.from_bytes(entry[0][:SEGMENT_SIZE], "big", signed=True)
     return number * keys_of(builder).segment_ms
+
+
+def _is_expired(builder: StoreBuilder, row: Row, stream_time: int) -> bool:
+    return builder.ttl_ms > 0 and row.timestamp + builder.ttl_ms <= stream_time
 
 
 def _row(key: bytes, data: bytes) -> Row:

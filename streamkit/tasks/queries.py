@@ -147,8 +147,8 @@ def _is_reached(
 
 
 def _stream_time(task: StreamTask | StandbyTask, builder: StoreBuilder, state: TaskState) -> int:
-    if not builder.kind.is_windowed:
-        return -1
-    newest = newest_time(builder, state.committed(builder.name))
     store = task.context.stores.get(builder.name) if isinstance(task, StreamTask) else None
+    if not builder.kind.is_windowed:
+        return getattr(store, "stream_time", -1) if builder.ttl_ms else -1
+    newest = newest_time(builder, state.committed(builder.name))
     return newest if store is None else max(newest, store.expiry.stream_time)

@@ -178,7 +178,7 @@ class Contract:
 def contract_of(
     function: Callable[..., Any],
     name: str,
-    store_names: Mapping[str, str],
+    store_names: Mapping[str, str | StoreBuilder],
     concurrency: int = CONCURRENCY,
 ) -> Contract:
     """Read a function's signature. Raises TopologyError, naming the function and the fix."""
@@ -263,7 +263,7 @@ def _other_parameters(
     parameters: list[inspect.Parameter],
     hints: Mapping[str, object],
     name: str,
-    store_names: Mapping[str, str],
+    store_names: Mapping[str, str | StoreBuilder],
 ) -> tuple[list[str], dict[str, StoreBuilder], dict[str, TableView | Resource]]:
     asked: list[str] = []
     stores: dict[str, StoreBuilder] = {}
@@ -271,8 +271,10 @@ def _other_parameters(
     for parameter in parameters:
         annotation = hints.get(parameter.name)
         if typing.get_origin(annotation) in _STORES:
-            store_name = store_names.get(parameter.name, parameter.name)
-            stores[parameter.name] = _store(store_name, annotation, name)
+            choice = store_names.get(parameter.name, parameter.name)
+            stores[parameter.name] = (
+                choice if isinstance(choice, StoreBuilder) else _store(choice, annotation, name)
+            )
             asked.append(parameter.name)
         elif isinstance(parameter.default, TableView | Resource):
             handles[parameter.name] = parameter.default

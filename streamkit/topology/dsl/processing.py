@@ -112,7 +112,7 @@ def _node_name(scope: Scope, shown: str, name: str | None, contract: Contract) -
 
 
 def _claim_stores(
-    scope: Scope, contract: Contract, node: str, named: Mapping[str, str], line: str
+    scope: Scope, contract: Contract, node: str, named: Mapping[str, object], line: str
 ) -> None:
     """Refuse to share a store by accident; a name in `stores=` shares it on purpose."""
     for parameter, store in contract.stores.items():

@@ -26,7 +26,7 @@ VIn = TypeVar("VIn")
 KOut = TypeVar("KOut")
 VOut = TypeVar("VOut")
 
-Stores = Mapping[str, str] | Sequence[StoreBuilder | str] | None
+Stores = Mapping[str, str | StoreBuilder] | Sequence[StoreBuilder | str] | None
 
 
 class Processor(Generic[KIn, VIn, KOut, VOut]):

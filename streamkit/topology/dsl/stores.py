@@ -36,12 +36,14 @@ def store(
     retention: Duration | None = None,
     window: Duration | None = None,
     segment: Duration | None = None,
+    ttl: Duration | None = None,
 ) -> StoreBuilder:
     """A store for processors, by name; `key` and `value` are types or serdes.
 
     `form` "key_value" has mapping access; "timestamped" keeps a time with each value; "window" and
     "session" keep rows by `sk.Windowed` key for the `retention`, "versioned" the rows' history for
-    so long. `window` is the size of windows. `kind` says where it is, `changelog` are topic
+    so long. With a `ttl`, rows of the other two expire so long after their time, in stream
+    time. `window` is the size of windows. `kind` says where it is, `changelog` are topic
     configs of its changelog. Raises TopologyError.
 
     >>> store("seen", key=str, value=int).name
@@ -51,6 +53,8 @@ def store(
         raise TopologyError(f"store {name}: form={form!r}: use one of {', '.join(_KINDS)}")
     if form in _FORGETTING and retention is None:
         raise TopologyError(f"store {name}: say for how long it keeps rows: retention='1h'")
+    if ttl is not None and form in _FORGETTING:
+        raise TopologyError(f"store {name}: ttl= is for rows by key; here say retention=")
     retention_ms = 0 if retention is None else duration_ms(retention)
     segment_ms = 0
     if form == "versioned":
@@ -67,4 +71,5 @@ def store(
         retention_ms=retention_ms,
         window_ms=0 if window is None else duration_ms(window),
         segment_ms=segment_ms,
+        ttl_ms=0 if ttl is None else duration_ms(ttl),
     )
