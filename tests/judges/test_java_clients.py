@@ -24,7 +24,14 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
-    with Broker(config={"group.min.session.timeout.ms": "1000"}) as running:
+    config = {
+        "group.min.session.timeout.ms": "1000",
+        "group.consumer.min.session.timeout.ms": "1000",
+        "group.consumer.session.timeout.ms": str(SESSION_TIMEOUT_MS),
+        "group.consumer.min.heartbeat.interval.ms": "100",
+        "group.consumer.heartbeat.interval.ms": "500",
+    }
+    with Broker(config=config) as running:
         yield running
 
 
@@ -37,20 +44,18 @@ class Verifiable:
         with log.open("wb") as output:
             self.process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT)
 
-    def events(self, name: str) -> list[Event]:
-        """What it said under a name until now."""
+    def events(self, *names: str) -> list[Event]:
+        """What it said under some names until now."""
         lines = self._log.read_text().splitlines()
         told = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-        return [event for event in told if event["name"] == name]
+        return [event for event in told if event["name"] in names]
 
-    def partitions(self) -> list[int]:
+    def partitions(self) -> set[int]:
         """The partitions it has."""
-        lines = self._log.read_text().splitlines()
-        owned: list[int] = []
-        for event in (json.loads(line) for line in lines if line.endswith("}")):
-            if event["name"] in {"partitions_assigned", "partitions_revoked"}:
-                owned = [each["partition"] for each in event["partitions"]]
-                owned = owned if event["name"] == "partitions_assigned" else []
+        owned: set[int] = set()
+        for event in self.events("partitions_assigned", "partitions_revoked"):
+            told = {each["partition"] for each in event["partitions"]}
+            owned = owned | told if event["name"] == "partitions_assigned" else owned - told
         return owned
 
     def stop(self) -> None:
@@ -77,7 +82,7 @@ def test_client_compatibility(broker: Broker, kafka_tool: KafkaTool) -> None:
     assert said.endswith("SUCCESS.\n")
 
 
-@pytest.mark.parametrize("protocol", ["classic"])
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_acknowledged_records_reach_a_group_through_kills(
     broker: Broker, tmp_path: Path, protocol: str
 ) -> None:
@@ -109,13 +114,15 @@ def test_acknowledged_records_reach_a_group_through_kills(
         broker.start()
         assert producer.process.wait(60) == 0
         sent = values(producer.events("producer_send_success"))
-        assert producer.events("producer_send_error") == []
-        assert sent == set(range(count))
+        # It never retries, so it may have lost what was on its way to the broker.
+        failed = values(producer.events("producer_send_error"))
+        assert (sent | failed, sent & failed) == (set(range(count)), set())
 
         def seen() -> set[int]:
             return values([event for each in members for event in each.events("record_data")])
 
-        wait_for(lambda: seen() == sent, 60, "every record")
+        wait_for(lambda: seen() >= sent, 60, "every record")
+        assert seen() <= sent | failed
         assert all(each["success"] for each in members[1].events("offsets_committed")[-1:])
     finally:
         for each in (*members, producer):
