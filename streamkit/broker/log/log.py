@@ -389,18 +389,17 @@ class Log:
         limit = self.limit_of(isolation)
         records: Bytes = b""
         index = bisect_right(self._bases, offset) - 1
-        upper = offset
         while offset < limit and index < len(self.segments):
             segment = self.segments[index]
             end = self._position_end(index, limit, cached_only)
             found = segment.read(offset, bytes_max, end, min_one, cached_only=cached_only)
             if found is not None:
                 records = found
-                upper = self._upper_offset(index, offset, len(found), limit)
                 break
             index += 1
         aborted = []
         if isolation is Isolation.LAST_STABLE and records:
+            upper = self._upper_offset(index, offset, len(records), limit)
             aborted = self._aborted(index, offset, upper)
         return ReadResult(records, self.high_watermark, stable, self.log_start_offset, aborted)
 
