@@ -192,8 +192,8 @@ class Load:
         while time.monotonic() < ends:
             self._tend()
             if time.monotonic() > next_fault:
-                next_fault = time.monotonic() + chance.uniform(FAULT_S_MIN, FAULT_S_MAX)
                 self._fault(chance, broker, proxy)
+                next_fault = time.monotonic() + chance.uniform(FAULT_S_MIN, FAULT_S_MAX)
         self.faults["late Produce"] = proxy.repeated
 
     def _tend(self) -> None:
@@ -208,6 +208,8 @@ class Load:
         kind = chance.choice(FAULTS)
         self.faults[kind] += 1
         actor = chance.choice(self.actors)
+        with (self.directory / "faults.log").open("a") as log:
+            log.write(f"{time.monotonic_ns()} {kind} {actor.name}.{actor.life}\n")
         if kind == "kill broker":
             self._kill_broker(broker)
         elif kind == "kill client":
@@ -217,7 +219,9 @@ class Load:
         elif kind == "cut":
             proxy.cut()
         else:
-            proxy.hold(chance.uniform(0.2, HELD_S_MAX))
+            seconds = chance.uniform(0.2, HELD_S_MAX)
+            proxy.hold(seconds)
+            time.sleep(seconds)
         proxy.repeat(REPEATED)
 
     def _kill_broker(self, broker: Broker) -> None:
