@@ -356,10 +356,10 @@ class Processor:
             self._outbox.put(Stopped())
             return
         assert self._pending is not None
-        self._reassign(self._pending, leaving)
+        self._reassign(self._pending, leaving, now_ms)
         self._pending = None
 
-    def _reassign(self, assigned: Assigned, leaving: list[StreamTask]) -> None:
+    def _reassign(self, assigned: Assigned, leaving: list[StreamTask], now_ms: float) -> None:
         """Close, turn running tasks into standbys and back, create, and report."""
         kept: dict[TaskId, KeptState] = {}
         for task in leaving:
@@ -370,21 +370,15 @@ class Processor:
                     kept[task.id] = state
             else:
                 self._close(task)
-        promoted: dict[TaskId, KeptState] = {}
         for task_id in self.standbys.keep_only(assigned.standby, assigned.warmup):
             self._stop_fetching(self._owned_by(self.standbys.tasks[task_id]))
             if task_id not in assigned.active:
-                self.standbys.close(task_id)
-                continue
-            state = self.standbys.promote(task_id)
-            if state is not None:
-                promoted[task_id] = state
+                self.standbys.drop(task_id, now_ms)
         for task_id in sorted(assigned.active):
             if task_id not in self.tasks:
+                state = self.standbys.promote(task_id)
                 subtopology = self._topology.subtopology(task_id.subtopology)
-                self.tasks[task_id] = StreamTask(
-                    task_id, subtopology, self._environment, promoted.get(task_id)
-                )
+                self.tasks[task_id] = StreamTask(task_id, subtopology, self._environment, state)
                 self.meter.task(task_id)
                 log.info("task %s: assigned", task_id)
         self.standbys.create(kept)
@@ -537,9 +531,10 @@ class Processor:
             log.warning("all tasks are lost: %s", reason)
         for task in list(self.tasks.values()):
             self._close(task)
-        for task_id in self.standbys.keep_only(frozenset(), frozenset()):
-            self._stop_fetching(self._owned_by(self.standbys.tasks[task_id]))
-            self.standbys.close(task_id)
+        for standby in self.standbys.tasks.values():
+            self._stop_fetching(self._owned_by(standby))
+        self.standbys.keep_only(frozenset(), frozenset())
+        self.standbys.close_all()
         # What was not sent yet will be made again by another; its changelogs are not ours now.
         self._collector.take()
         self._pending = None
@@ -561,8 +556,7 @@ class Processor:
             task.close()
             self.meter.closed(task.id)
         self.tasks.clear()
-        for task_id in self.standbys.keep_only(frozenset(), frozenset()):
-            self.standbys.close(task_id)
+        self.standbys.close_all()
 
     def _running(self) -> list[StreamTask]:
         return [task for task in self.tasks.values() if task.phase is TaskPhase.RUNNING]

@@ -164,9 +164,9 @@ class StandbyTask:
         self._restoration.reset(tp, start, end, topic_id)
         return {tp: start}
 
-    def give_up(self) -> KeptState | None:
+    def give_up(self, reason: SuspendReason = SuspendReason.PROMOTED) -> KeptState | None:
         """Hand over what it holds, to the running task of this worker."""
-        self._suspend(SuspendReason.PROMOTED)
+        self._suspend(reason)
         self.phase = StandbyPhase.CLOSED
         return None if self._release is None else KeptState(self._release, self._state)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from streamkit.common.model import TaskId, TopicPartition
+from streamkit.tasks.listeners import SuspendReason
 from streamkit.tasks.mailbox import Outbox
 from streamkit.tasks.messages import Command, PrepareTask, Resume, TaskPrepared
 from streamkit.tasks.standby import StandbyPhase, StandbyTask
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 LOCK_RETRY_MS: Final = 100.0
 LIMIT_INTERVAL_MS: Final = 2_000.0
 """How often a standby asks how far a source topic was processed that serves as changelog."""
+
+PARKED_MS: Final = 2_000.0
+"""How long the state in memory of a standby that was taken away waits to be taken over."""
 
 SLICES_IDLE: Final = 8
 """Slices in one step while no task processes records."""
@@ -44,6 +48,7 @@ class Standbys:
         self._environment = environment
         self._outbox = outbox
         self._look_up = look_up
+        self._parked: dict[TaskId, tuple[KeptState, float]] = {}
         self._lock_retry_ms = 0.0
         self._limits_due_ms = 0.0
 
@@ -68,7 +73,8 @@ class Standbys:
                 # Nothing to follow: being named is enough.
                 assert task_id not in kept, f"task {task_id} keeps no state for a standby"
                 continue
-            task = StandbyTask(task_id, subtopology, self._environment, kept.get(task_id))
+            held = kept.get(task_id) or self.promote(task_id)
+            task = StandbyTask(task_id, subtopology, self._environment, held)
             self.tasks[task_id] = task
             log.info("task %s: standby", task_id)
 
@@ -79,16 +85,49 @@ class Standbys:
 
     def promote(self, task_id: TaskId) -> KeptState | None:
         """Give up a standby that becomes a running task here; what it held, None for nothing."""
+        if task_id in self._parked:
+            log.info("task %s: standby takes over", task_id)
+            return self._parked.pop(task_id)[0]
         task = self.tasks.pop(task_id, None)
         if task is None:
             return None
         log.info("task %s: standby takes over, %d offsets behind", task_id, task.lag)
         return task.give_up()
 
+    def drop(self, task_id: TaskId, now_ms: float) -> None:
+        """Follow this one no more.
+
+        The coordinator takes a standby away before it gives the same member the running task. What
+        is only in memory waits for that a moment; what is on disk is found there.
+        """
+        task = self.tasks[task_id]
+        is_in_memory = any(
+            builder.logging_enabled and not builder.persistent
+            for builder in task.subtopology.stores
+        )
+        kept = task.give_up(SuspendReason.MIGRATED) if is_in_memory else None
+        if kept is None:
+            self.close(task_id)
+        else:
+            del self.tasks[task_id]
+            self._parked[task_id] = (kept, now_ms + PARKED_MS)
+
     def close(self, task_id: TaskId) -> None:
-        """Follow this one no more."""
+        """Follow this one no more, and keep nothing of it."""
         self.tasks.pop(task_id).close()
         log.info("task %s: standby closed", task_id)
+
+    def close_all(self) -> None:
+        """Follow nothing any more."""
+        for task_id in list(self.tasks):
+            self.close(task_id)
+        self._close_parked(None)
+
+    def _close_parked(self, now_ms: float | None) -> None:
+        for task_id, (kept, until_ms) in list(self._parked.items()):
+            if now_ms is None or now_ms >= until_ms:
+                del self._parked[task_id]
+                kept.close()
 
     def find_positions(self, stores: set[str]) -> None:
         """Have the standbys of these stores find out how far the input is that they hold."""
@@ -107,6 +146,7 @@ class Standbys:
 
     def advance(self, now_ms: float, *, is_busy: bool) -> None:
         """Bring the standbys one step further."""
+        self._close_parked(now_ms)
         for task in self.tasks.values():
             if task.phase is StandbyPhase.CREATED and now_ms >= self._lock_retry_ms:
                 self._try_prepare(task, now_ms)

@@ -102,6 +102,12 @@ class KeptState:
     release: Release
     state: TaskState | None
 
+    def close(self) -> None:
+        """Nobody takes it over."""
+        if self.state is not None:
+            self.state.close()
+        self.release()
+
 
 class StreamTask:
     """One task; see the module."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 from streamkit.common.model import TaskId, TopicPartition
 from streamkit.state.bulk_load import RECORDS_MAX
@@ -11,6 +12,7 @@ from streamkit.tasks import messages as m
 from streamkit.tasks.listeners import Listeners, SuspendReason
 from streamkit.tasks.restoration import BULK_LAG_MIN, SLICE_RECORDS
 from streamkit.tasks.standby import StandbyPhase
+from streamkit.tasks.standbys import PARKED_MS
 
 TEXT = ["the cat sat", "on the mat", "the end"] * 7
 COUNTS = dict(Counter(" ".join(TEXT).split()))
@@ -325,3 +327,51 @@ def test_standby_given_up_in_the_middle_of_a_load_loses_nothing(cluster, make_wo
     assert len(stored(worker)) == count
     begun = [each.positions for each in worker.said if isinstance(each, m.StartFetching)]
     assert [each[CHANGELOG] for each in begun if CHANGELOG in each] == [restored]
+
+
+def in_memory(make_worker, name):
+    worker = make_worker(name)
+    split, count = worker.processor._topology.subtopologies
+    stores = tuple(replace(builder, persistent=False) for builder in count.stores)
+    topology = replace(
+        worker.processor._topology, subtopologies=(split, replace(count, stores=stores))
+    )
+    worker.processor._topology = worker.processor.standbys._topology = topology
+    return worker
+
+
+def test_state_in_memory_waits_for_the_running_task_that_the_coordinator_gives_next(
+    cluster, make_worker
+):
+    feed(cluster)
+    active, standby = make_worker("one"), in_memory(make_worker, "two")
+    active.assign("0_0", "1_0")
+    standby.assign(standby=("1_0",))
+    active.run()
+    standby.run()
+    standby.assign()
+    standby.run(10)
+    assert standby.processor.standbys.tasks == {}
+    standby.said.clear()
+    standby.assign("0_0", "1_0")
+    standby.run()
+    begun = [each.positions for each in standby.said if isinstance(each, m.StartFetching)]
+    assert all(CHANGELOG not in positions for positions in begun)
+    feed(cluster, start=9_000)
+    standby.run(100)
+    assert cluster.table("output") == {word: 2 * n for word, n in COUNTS.items()}
+
+
+def test_state_in_memory_that_nobody_takes_is_given_up_with_its_lock(cluster, make_worker):
+    feed(cluster)
+    standby, other = in_memory(make_worker, "shared"), make_worker("shared")
+    standby.assign(standby=("1_0",))
+    standby.run()
+    standby.assign()
+    standby.run(10)
+    other.assign("1_0")
+    other.run(30, 10.0)
+    assert not other.processor.tasks[COUNT].is_running
+    standby.run(3, PARKED_MS)
+    other.run(60, 10.0)
+    assert other.processor.tasks[COUNT].is_running
