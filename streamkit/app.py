@@ -27,7 +27,13 @@ from streamkit.topology.dsl.stream import Stream
 from streamkit.topology.dsl.table import Table
 from streamkit.topology.dsl.table_sources import table_of_topic
 from streamkit.topology.dsl.topic import Topic
-from streamkit.topology.failures import Policies, PolicyChoice, policy_of
+from streamkit.topology.failures import (
+    Policies,
+    PolicyChoice,
+    UncaughtChoice,
+    policy_of,
+    uncaught_of,
+)
 from streamkit.topology.graph.logical import GraphNode, StreamSource
 from streamkit.topology.graph.names import check_name
 from streamkit.topology.graph.optimize import optimizations_of
@@ -76,6 +82,7 @@ class App:
         on_dropped: PolicyChoice = None,
         on_restore: StateRestoreListener | None = None,
         on_standby_update: StandbyUpdateListener | None = None,
+        on_uncaught: UncaughtChoice = None,
     ) -> None:
         """`topology` is one of the Processor API.
 
@@ -83,6 +90,8 @@ class App:
         `streamkit.dead_letter(topic)`, or a function of the `Failure` that gives one of them.
         `on_error` is for all that have none of their own; `on_dropped` is for late records and
         those without the key that an operator needs, which are counted and logged by default.
+        `on_uncaught` is what a worker does that has failed: "stop" (the default), "replace" itself,
+        or "stop_application", which ends all workers.
         `on_restore` and `on_standby_update` are told how stores come up to their changelogs.
         """
         if not isinstance(application_id, str):
@@ -102,6 +111,7 @@ class App:
             general,
             policy_of(on_production_error, "on_production_error") or general,
             policy_of(on_dropped, "on_dropped"),
+            uncaught=uncaught_of(on_uncaught),
         )
         self._compiled: tuple[int, Topology] | None = None
         if config:

@@ -87,4 +87,6 @@ class EmbeddedWorker:
     def _check(self, error: BaseException | None) -> None:
         # An error of the block itself is not hidden behind the worker's.
         if self._status != 0 and error is None:
-            raise StreamkitError("the worker failed; its log says why")
+            cause = self._worker.failure
+            why = "its log says why" if cause is None else str(cause)
+            raise StreamkitError(f"the worker failed: {why}") from cause

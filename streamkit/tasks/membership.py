@@ -85,6 +85,18 @@ class Membership:
         self.member.reconciled(reconciled.active, reconciled.standby, reconciled.warmup)
         self._poke.set()
 
+    async def shut_down_application(self) -> None:
+        """Have every member of the group stop, without insisting on an answer."""
+        self.member.request_shutdown()
+        request = self.member.poll(self._clock.monotonic_ms())
+        if request is None:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT_MS / 1000):
+                await self._exchange(request)
+        except (TimeoutError, StreamkitError) as error:
+            log.info("asking all members to stop went without an answer: %s", error)
+
     async def leave(self) -> None:
         """Leave the group, without insisting on an answer."""
         self.member.leave(self._clock.monotonic_ms())

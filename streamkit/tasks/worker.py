@@ -54,6 +54,7 @@ from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
 from streamkit.tasks.task import TaskEnvironment
 from streamkit.tasks.transactional import TransactionalWriter
+from streamkit.tasks.uncaught import Reply, backoff_ms, reply_to
 from streamkit.topology.plan import Topology
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,9 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Future[int] | None = None
         self._is_connected = False
+        self._failures = 0
+        self.failure: BaseException | None = None
+        """Why it ended, once it has failed."""
         self._client: Client | None = None
         self.registry = Registry()
         self.endpoint: WorkerEndpoint | None = None
@@ -190,14 +194,33 @@ class Worker:
         release = self._lock(directory)
         try:
             process_id = self._process_id or directory.process_id(self._seams.random)
-            self._serving = asyncio.ensure_future(self._serve(directory, process_id))
-            return await self._serving
+            while True:
+                self._serving = asyncio.ensure_future(self._serve(directory, process_id))
+                status = await self._serving
+                if status == 0 or not await self._is_replaced():
+                    return status
         except asyncio.CancelledError:
             if self._stop_requested:
                 return 0
             raise
         finally:
             release()
+
+    async def _is_replaced(self) -> bool:
+        """Whether a failed worker begins anew; waits for its time, and clears its desks."""
+        if self.failure is None or self._stop_requested:
+            return False
+        if reply_to(self._topology.policies.uncaught, self.failure) is not Reply.REPLACE:
+            return False
+        self._failures += 1
+        wait_ms = backoff_ms(self._failures)
+        log.warning("the worker is replaced in %d ms", wait_ms)
+        await asyncio.sleep(wait_ms / 1000)
+        self.failure = None
+        self._is_connected = False
+        self._inbox.take_all()
+        self._outbox.take_all()
+        return not self._stop_requested
 
     async def _serve(self, directory: StateDirectory, process_id: UUID) -> int:
         async with AsyncExitStack() as stack:
@@ -338,18 +361,27 @@ class Worker:
                 for helper in helpers:
                     helper.cancel()
         except BaseExceptionGroup as errors:
-            status = _report_failure(_first(errors))
+            self.failure = _first(errors)
+            status = _report_failure(self.failure)
         finally:
             processor.is_ended = True
             self._inbox.put(Drain())
             assert self._membership is not None
             await network.end()
+            await self._maybe_stop_all()
             await self._membership.leave()
             if thread is not None:
                 thread.join(JOIN_TIMEOUT_S)
             if self._listener is not None:
                 self._listener(self.progress())
         return status
+
+    async def _maybe_stop_all(self) -> None:
+        assert self._membership is not None, "it was in the group"
+        if self.failure is not None:
+            reply = reply_to(self._topology.policies.uncaught, self.failure)
+            if reply is Reply.STOP_APPLICATION:
+                await self._membership.shut_down_application()
 
     async def _step(self, processor: Processor) -> None:
         while not processor.is_ended:

@@ -90,6 +90,11 @@ FAIL = ErrorPolicy()
 
 PolicyChoice = ErrorPolicy | str | Callable[..., Any] | None
 
+UncaughtChoice = str | Callable[[BaseException], str] | None
+"""What a failed worker does: "stop", "replace", "stop_application", or a function of the error."""
+
+UNCAUGHT = ("stop", "replace", "stop_application")
+
 
 def fail(*, attempts: int = 1, backoff: Duration = "0ms") -> ErrorPolicy:
     """Stop the worker; the record stays where it is."""
@@ -138,6 +143,15 @@ def policy_of(choice: PolicyChoice, what: str = "on_error") -> ErrorPolicy | Non
     )
 
 
+def uncaught_of(choice: object) -> UncaughtChoice:
+    """Check what is to be done when a worker fails. Raises TopologyError."""
+    if choice is None or callable(choice) or choice in UNCAUGHT:
+        return choice
+    raise TopologyError(
+        f"on_uncaught={choice!r}: use one of {', '.join(UNCAUGHT)}, or a function of the error"
+    )
+
+
 def _chosen_by(function: Callable[..., Any], what: str) -> Callable[[Failure], ErrorPolicy]:
     def choose(failure: Failure) -> ErrorPolicy:
         chosen = policy_of(function(failure), what)
@@ -157,6 +171,7 @@ class Policies:
     production: ErrorPolicy | None = None
     dropped: ErrorPolicy | None = None
     by_operator: Mapping[str, ErrorPolicy] = field(default_factory=dict)
+    uncaught: UncaughtChoice = None
 
     def of(self, kind: FailureKind, operator: str) -> ErrorPolicy:
         """What is done about a failure of an operator."""
