@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def failing(uncaught: str, failures: list[ValueError]) -> sk.App:
     return app
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(3_000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came")
+
+
 async def prepare(bootstrap: str) -> None:
     async with Admin(ClientSettings.from_mapping({"bootstrap.servers": bootstrap})) as admin:
         await admin.create_topics([NewTopic(name, 1) for name in ("words", "out")])
@@ -77,8 +86,7 @@ def test_replaced_worker_goes_on_at_its_last_commit(tmp_path: Path) -> None:
                 bootstrap=broker.bootstrap, config={"state.dir": str(tmp_path)}
             )
             async with worker:
-                while worker.progress().commits == 0:
-                    await asyncio.sleep(0.02)
+                await until(lambda: worker.progress().commits > 0)
             assert failures == []
 
     asyncio.run(scenario())
@@ -93,8 +101,7 @@ def test_embedded_worker_that_fails_says_why(tmp_path: Path) -> None:
                 bootstrap=broker.bootstrap, config={"state.dir": str(tmp_path)}
             )
             async with worker:
-                while failures:
-                    await asyncio.sleep(0.02)
+                await until(lambda: not failures)
 
     with pytest.raises(
         StreamkitError, match=r"worker failed: task 0_0 .* ValueError: once"
