@@ -93,6 +93,20 @@ def test_a_node_that_is_told_to_stop_stops_cleanly(world: Any) -> None:
     world.simulation.run(main())
 
 
+def test_disk_that_is_full_at_the_end_leaves_no_mark_of_a_clean_shutdown(world: Any) -> None:
+    async def main() -> None:
+        node, stop = world.node(), asyncio.Event()
+        await node.start()
+        await world.asker(node).create("orders")
+        world.disk.bytes_max = used(world.disk)
+        stop.set()
+        with pytest.raises(FatalError, match="log directory /data failed: "):
+            await node.run_until(stop)
+        assert not world.disk.exists("/data/.kafka_cleanshutdown")
+
+    world.simulation.run(main())
+
+
 def test_full_disk_in_the_metadata_log_creates_nothing(world: Any) -> None:
     async def scenario(asker: Any) -> None:
         world.disk.bytes_max = used(world.disk)
