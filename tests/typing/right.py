@@ -68,6 +68,26 @@ windowed = stream.group_by_key().windowed_by(sk.tumbling("1m", grace="5s")).coun
 assert_type(windowed, "sk.Table[sk.Windowed[str], int]")
 windowed.to_stream().map(lambda w, n: (w.key, n), key=str, value=int).to(amounts)
 
+clicks = app.topic("clicks", key=str, value=int)
+people = app.global_table("people", key=int, value=str)
+assert_type(people, sk.GlobalTable[int, str])
+both = stream.join(app.stream(clicks), with_price, within="5m", grace="1m")
+assert_type(both, sk.Stream[str, int])
+stream.left_join(app.stream(clicks), lambda order, n: n or order.amount, within="5m", value=int)
+stream.outer_join(app.stream(clicks), lambda o, n: str(o) + str(n), within="5m", value=str)
+named = stream.join(people, lambda order, name: name, on=lambda k, order: order.amount, value=str)
+named.to(lines)
+stream.left_join(people, lambda order, name: name or "?", on=lambda k, o: o.amount, value=str)
+versions = sk.Materialized("versions", kind="versioned", history="1h")
+history = app.table("history", key=str, value=int, store=versions)
+stream.join(history, with_price, grace="1m").to(amounts)
+owners = app.table("owners", key=int, value=str)
+owned = prices.join(owners, lambda price, owner: owner, on=lambda item, price: price, value=str)
+assert_type(owned, sk.Table[str, str])
+prices.left_join(owners, lambda p, o: o or "?", on=lambda item, price: price, value=str)
+windowed.suppress("window_closes", max_records=1000, when_full="shut_down").to_stream()
+cheap.suppress("5m").to_stream().to(amounts)
+
 
 @app.processor(lines, to=counts)
 def count(word: str, seen: sk.KeyValue[str, int]) -> int:

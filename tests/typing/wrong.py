@@ -69,3 +69,14 @@ prices = app.table("prices", key=str, value=int)
 app.stream(lines).join(prices, lambda line, price: line + price, value=str)  # error
 sessions = app.stream(lines).group_by_key().windowed_by(sk.session("1m")).count()
 sessions.to_stream().to(counts)  # error
+
+# A global row of another type, a foreign key of another type, windows that are no text.
+clicks = app.stream("clicks", key=str, value=int)
+people = app.global_table("people", key=int, value=str)
+clicks.join(people, lambda n, name: n + name, on=lambda k, n: n, value=int)  # error
+clicks.join(people, lambda n, name: name, on=lambda k, n: k, value=str)  # error
+owners = app.table("owners", key=int, value=str)
+prices.join(owners, lambda price, owner: owner, on=lambda item, price: item, value=str)  # error
+app.stream(lines).join(clicks, lambda line, n: line, within=5, value=str)  # error
+app.stream(lines).join(clicks, double, within="5m", value=int)  # error
+prices.suppress("5m", when_full="explode")  # error
