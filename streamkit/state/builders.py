@@ -25,6 +25,7 @@ class StoreKind(Enum):
     SUPPRESS_BUFFER = "suppress-buffer"
     TIME_BUFFER = "time-buffer"
     VERSIONED = "versioned"
+    HEADERS = "headers-key-value"
 
     @property
     def is_windowed(self) -> bool:

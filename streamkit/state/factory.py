@@ -7,6 +7,7 @@ from typing import Protocol
 
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import CacheBudget, CachedStore, ChangelogAppend, TimestampedStore
+from streamkit.state.headers_store import HasHeaders, HeadersStore
 from streamkit.state.join_stores import JoinWindowStore, UnmatchedStore
 from streamkit.state.lifetimes import ExpiringStore, StreamTime
 from streamkit.state.overlay import OverlayStore
@@ -24,6 +25,7 @@ Store = (
     | WindowStore
     | JoinWindowStore
     | UnmatchedStore
+    | HeadersStore
     | SuppressBuffer
     | TimeBuffer
     | VersionedStore
@@ -34,6 +36,7 @@ _OF_OPERATORS: dict[
     StoreKind,
     type[JoinWindowStore]
     | type[UnmatchedStore]
+    | type[HeadersStore]
     | type[SuppressBuffer]
     | type[TimeBuffer]
     | type[VersionedStore],
@@ -43,10 +46,11 @@ _OF_OPERATORS: dict[
     StoreKind.SUPPRESS_BUFFER: SuppressBuffer,
     StoreKind.TIME_BUFFER: TimeBuffer,
     StoreKind.VERSIONED: VersionedStore,
+    StoreKind.HEADERS: HeadersStore,
 }
 
 
-class StoreContext(HasTimestamp, StreamTime, Drops, Current, Protocol):
+class StoreContext(HasTimestamp, HasHeaders, StreamTime, Drops, Current, Protocol):
     """What stores need of the processor context."""
 
 

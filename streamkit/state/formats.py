@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from streamkit.common.errors import TaskCorruptedError
+from streamkit.common.model import Headers
 
 VERSION = 1
 HAS_TIMESTAMP = 0x01
+HAS_HEADERS = 0x04
 VALUE_PREFIX_SIZE = 10
 
 _VALUE = struct.Struct(">BBq")
+_COUNT = struct.Struct(">H")
+_SIZE = struct.Struct(">i")
 _OFFSET = struct.Struct(">B16sq")
 
 
@@ -41,6 +45,46 @@ def decode_value(data: bytes) -> tuple[bytes, int]:
             f"a stored value has format {data[:2].hex()}, this program knows 0101 only"
         )
     return data[VALUE_PREFIX_SIZE:], int.from_bytes(data[2:VALUE_PREFIX_SIZE], "big", signed=True)
+
+
+def encode_with_headers(value: bytes, timestamp: int, headers: Headers) -> bytes:
+    """A value, its timestamp and its headers as the store keeps them."""
+    parts = [
+        _VALUE.pack(VERSION, HAS_TIMESTAMP | HAS_HEADERS, timestamp),
+        _COUNT.pack(len(headers)),
+    ]
+    for name, data in headers:
+        text = name.encode()
+        parts += [_COUNT.pack(len(text)), text, _SIZE.pack(-1 if data is None else len(data))]
+        parts.append(data or b"")
+    parts.append(value)
+    return b"".join(parts)
+
+
+def decode_with_headers(data: bytes) -> tuple[bytes, int, Headers]:
+    """Value, timestamp and headers; none of those for a value that was stored without.
+
+    Raises TaskCorruptedError for an unknown format.
+    """
+    if data[:2] == b"\x01\x01":
+        return *decode_value(data), ()
+    if data[:2] != b"\x01\x05":
+        raise TaskCorruptedError(
+            f"a stored value has format {data[:2].hex()}, this program knows 0101 and 0105"
+        )
+    timestamp = int.from_bytes(data[2:VALUE_PREFIX_SIZE], "big", signed=True)
+    (count,) = _COUNT.unpack_from(data, VALUE_PREFIX_SIZE)
+    at = VALUE_PREFIX_SIZE + _COUNT.size
+    headers = []
+    for _ in range(count):
+        (size,) = _COUNT.unpack_from(data, at)
+        at += _COUNT.size
+        name = data[at : at + size].decode()
+        (length,) = _SIZE.unpack_from(data, at + size)
+        at += size + _SIZE.size
+        headers.append((name, None if length < 0 else data[at : at + length]))
+        at += max(length, 0)
+    return data[at:], timestamp, tuple(headers)
 
 
 def encode_offset(stored: StoredOffset) -> bytes:

@@ -12,13 +12,17 @@ from typing import Final, NamedTuple
 
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import prefix_end
-from streamkit.state.formats import decode_value
+from streamkit.state.formats import decode_value, decode_with_headers
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.window_keys import SEGMENT_SIZE, Keys, segment_prefix
 from streamkit.state.windows import keys_of
 
 PAGE_ROWS_MAX: Final = 10_000
-KEY_VALUE_KINDS: Final = (StoreKind.KEY_VALUE, StoreKind.TIMESTAMPED_KEY_VALUE)
+KEY_VALUE_KINDS: Final = (
+    StoreKind.KEY_VALUE,
+    StoreKind.TIMESTAMPED_KEY_VALUE,
+    StoreKind.HEADERS,
+)
 WINDOWED_KINDS: Final = (StoreKind.WINDOW, StoreKind.SESSION)
 
 
@@ -122,7 +126,7 @@ def _is_expired(builder: StoreBuilder, row: Row, stream_time: int) -> bool:
 
 
 def _row(key: bytes, data: bytes) -> Row:
-    value, timestamp = decode_value(data)
+    value, timestamp, _ = decode_with_headers(data)
     return Row(key, value, timestamp)
 
 

@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
+from streamkit.common.model import Headers
 from streamkit.state.backend import Backend, Change, MemoryBackend
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.bulk_load import BulkLoad
-from streamkit.state.formats import StoredOffset, decode_offset, encode_offset, encode_value
+from streamkit.state.formats import (
+    StoredOffset,
+    decode_offset,
+    encode_offset,
+    encode_value,
+    encode_with_headers,
+)
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.versioned import VersionedRows
 from streamkit.state.window_keys import stored_key
@@ -47,6 +54,9 @@ class TaskState:
         self._versioned = {
             builder.name: builder for builder in builders if builder.kind is StoreKind.VERSIONED
         }
+        self._with_headers = frozenset(
+            builder.name for builder in builders if builder.kind is StoreKind.HEADERS
+        )
         self._histories: dict[str, VersionedRows] = {}
         self.overlays = {
             builder.name: OverlayStore(self._backends[builder.name], builder.name)
@@ -91,11 +101,22 @@ class TaskState:
             overlay.discard()
 
     def restore(
-        self, store: str, records: Sequence[RestoredRecord], next_offset: int, topic_id: UUID
+        self,
+        store: str,
+        records: Sequence[RestoredRecord],
+        next_offset: int,
+        topic_id: UUID,
+        headers: Sequence[Headers] = (),
     ) -> None:
         """Put changelog records straight into the backend, with the offset that follows them."""
         if store in self._versioned:
             changes = self._replayed(self._versioned[store], records)
+        elif store in self._with_headers:
+            changes = [
+                (store, key, None if value is None else encode_with_headers(value, time, told))
+                for (key, value, time), told in zip(records, headers, strict=True)
+                if key is not None
+            ]
         else:
             keys = self._windowed.get(store)
             changes = [
@@ -113,7 +134,7 @@ class TaskState:
 
     def can_bulk_load(self, store: str) -> bool:
         """Whether the last value of each key is all that counts."""
-        return store not in self._versioned
+        return store not in self._versioned and store not in self._with_headers
 
     def bulk_load(self, store: str) -> BulkLoad:
         """Gather many changelog records, to be loaded at once; the offset is noted after it."""

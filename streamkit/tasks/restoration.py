@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -280,9 +280,7 @@ class Restoration:
         restore.index = stop
         if stop == len(batch.offsets):
             restore.batch = None
-        self._write(
-            restore, batch.keys[start:stop], batch.values[start:stop], batch.timestamps[start:stop]
-        )
+        self._write(restore, batch, start, stop)
 
     def _note_position(self, restore: Restore) -> None:
         """The fetched data may end in control batches, which have offsets but no records."""
@@ -291,16 +289,22 @@ class Restoration:
             end = min(end, restore.stop)
         if end > restore.position:
             restore.position = end
-            self._write(restore, [], [], [])
+            self._write(restore, None, 0, 0)
 
     def _write(
         self,
         restore: Restore,
-        keys: Sequence[bytes | None],
-        values: Sequence[bytes | None],
-        timestamps: Sequence[int],
+        batch: DecodedBatch | None,
+        start: int,
+        stop: int,
     ) -> None:
-        restore.restored += len(keys)
+        """Write the records [start, stop) of a batch, and how far the store is then."""
+        count = stop - start
+        keys = [] if batch is None else batch.keys[start:stop]
+        values = [] if batch is None else batch.values[start:stop]
+        timestamps = [] if batch is None else batch.timestamps[start:stop]
+        headers = [] if batch is None else batch.headers[start:stop]
+        restore.restored += count
         is_far = not self._is_busy and restore.lag >= BULK_LAG_MIN
         if restore.load is None and is_far and self._state.can_bulk_load(restore.store):
             restore.load = self._state.bulk_load(restore.store)
@@ -310,9 +314,9 @@ class Restoration:
                 self._flush(restore)
         else:
             records = list(zip(keys, values, timestamps, strict=True))
-            self._state.restore(restore.store, records, restore.position, restore.topic_id)
-        if keys and self._watch is not None:
-            self._watch.loaded(restore, len(keys))
+            self._state.restore(restore.store, records, restore.position, restore.topic_id, headers)
+        if count and self._watch is not None:
+            self._watch.loaded(restore, count)
 
     def _flush(self, restore: Restore) -> None:
         """Load what was gathered, and only then note how far the store is."""

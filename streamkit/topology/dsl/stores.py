@@ -17,10 +17,11 @@ _KINDS = {
     "window": StoreKind.WINDOW,
     "session": StoreKind.SESSION,
     "versioned": StoreKind.VERSIONED,
+    "headers": StoreKind.HEADERS,
 }
 _FORGETTING = ("window", "session", "versioned")
 
-Form = Literal["key_value", "timestamped", "window", "session", "versioned"]
+Form = Literal["key_value", "timestamped", "window", "session", "versioned", "headers"]
 
 
 def store(
@@ -40,11 +41,11 @@ def store(
 ) -> StoreBuilder:
     """A store for processors, by name; `key` and `value` are types or serdes.
 
-    `form` "key_value" has mapping access; "timestamped" keeps a time with each value; "window" and
-    "session" keep rows by `sk.Windowed` key for the `retention`, "versioned" the rows' history for
-    so long. With a `ttl`, rows of the other two expire so long after their time, in stream
-    time. `window` is the size of windows. `kind` says where it is, `changelog` are topic
-    configs of its changelog. Raises TopologyError.
+    `form` "key_value" has mapping access; "timestamped" keeps a time with each value, "headers"
+    the record's headers too; "window" and "session" keep rows by `sk.Windowed` key for the
+    `retention`, "versioned" the rows' history for so long. With a `ttl`, rows of "key_value" and
+    "timestamped" expire so long after their time, in stream time. `window` is the size of windows.
+    `kind` says where it is, `changelog` are topic configs of its changelog. Raises TopologyError.
 
     >>> store("seen", key=str, value=int).name
     'seen'
@@ -55,6 +56,8 @@ def store(
         raise TopologyError(f"store {name}: say for how long it keeps rows: retention='1h'")
     if ttl is not None and form in _FORGETTING:
         raise TopologyError(f"store {name}: ttl= is for rows by key; here say retention=")
+    if ttl is not None and form == "headers":
+        raise TopologyError(f"store {name}: rows with headers have no ttl=")
     retention_ms = 0 if retention is None else duration_ms(retention)
     segment_ms = 0
     if form == "versioned":
@@ -66,7 +69,7 @@ def store(
         value_serde=serde_for(value),
         persistent=kind == "persistent" or form == "versioned",
         logging_enabled=logging,
-        caching_enabled=caching and form != "versioned",
+        caching_enabled=caching and form not in {"versioned", "headers"},
         changelog_configs=dict(changelog or {}),
         retention_ms=retention_ms,
         window_ms=0 if window is None else duration_ms(window),
