@@ -325,7 +325,7 @@ def test_shutdown_moves_leaders_and_shrinks_isrs() -> None:
         (c.FeatureUpdate("streams.version", -1), "invalid_update_version"),
         (c.FeatureUpdate("streams.version", 1, 2), "invalid_update_version"),
         (c.FeatureUpdate("streams.version", 1, 0), "invalid_update_version"),
-        (c.FeatureUpdate("group.version", 1), "invalid_update_version"),
+        (c.FeatureUpdate("share.version", 1), "invalid_update_version"),
         (c.FeatureUpdate("nonsense", 1), "invalid_update_version"),
         (c.FeatureUpdate("metadata.version", 29), "invalid_update_version"),
         (c.FeatureUpdate("metadata.version", 29, 2), "invalid_update_version"),

@@ -74,6 +74,7 @@ def test_new_cluster_finalizes_what_is_served(tmp_path: Path) -> None:
     image = run(tmp_path, image_of)
     assert image.features == {
         "metadata.version": 30,
+        "group.version": 1,
         "streams.version": 1,
         "transaction.version": 2,
         "kraft.version": 1,
@@ -267,6 +268,7 @@ def test_bootstrap_checkpoint_holds_the_feature_levels(tmp_path: Path) -> None:
     records = decode_snapshot(data, where="bootstrap.checkpoint").records
     assert [getattr(each, "name", None) for each in records] == [
         "metadata.version",
+        "group.version",
         "streams.version",
         "transaction.version",
     ]
