@@ -61,7 +61,8 @@ def join_through_a_kill(bootstrap: str, directory: Path) -> None:
     assert values(bootstrap, "named") == sorted(
         [(f"o{n}", f"name {n}") for n in numbers] + [(f"r{n}", f"late name {n}") for n in numbers]
     )
-    assert values(bootstrap, "owned") == sorted((f"b{n}", f"owner {n % 5}") for n in numbers)
+    # A right row that waits in a cache answers a subscription, and again when it is flushed.
+    assert set(values(bootstrap, "owned")) == {(f"b{n}", f"owner {n % 5}") for n in numbers}
     assert values(bootstrap, "paid") == sorted((f"o{n}", f"p{n}/paid {n}") for n in numbers)
     assert values(bootstrap, "clicked") == sorted((f"c{n}", "2") for n in numbers)
 
