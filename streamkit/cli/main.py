@@ -29,7 +29,9 @@ COMMANDS = {
     "produce": ("streamkit.cli.produce", "Write lines to a topic."),
     "consume": ("streamkit.cli.consume", "Print the records of a topic."),
 }
-TAKES_PROGRAM = {("run",), ("worker",), ("topology", "describe"), ("reset",)}
+TAKES_PROGRAM = {
+    ("run",), ("worker",), ("topology", "describe"), ("topology", "check"), ("reset",),
+}  # fmt: skip
 
 
 class LazyGroup(click.Group):

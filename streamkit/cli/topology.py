@@ -1,10 +1,31 @@
-"""`streamkit topology`: look at what a program compiles to."""
+"""`streamkit topology`: look at what a program compiles to, and at what a deploy would change."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
 import click
+import orjson
 
 from streamkit.cli import program as programs
+from streamkit.cli.cluster import run_admin
+from streamkit.cli.configuration import read_settings, settings_options
+from streamkit.cli.worker import settings_of
+from streamkit.client.admin import Admin
+from streamkit.common.errors import StreamkitError, UsageError
+from streamkit.common.system import system_seams
+from streamkit.topology.compare import (
+    Change,
+    Outline,
+    changes,
+    generated,
+    outline_of,
+    outline_of_document,
+    outline_of_group,
+    outline_of_topics,
+)
 
 FORMATS = ("text", "json", "mermaid", "dot")
 
@@ -28,3 +49,84 @@ def describe(program: str, form: str) -> None:
     }
     text = render[form]()
     click.echo(text, nl=not text.endswith("\n"))
+
+
+@command.command()
+@programs.argument
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A former topology: what `topology describe --format json` printed.",
+)
+@click.option("--bootstrap", metavar="HOST:PORT[,...]", help="The cluster that it runs on.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options
+def check(
+    program: str,
+    against: Path | None,
+    bootstrap: str | None,
+    as_json: bool,
+    assignments: Sequence[str],
+    config: str | None,
+) -> int:
+    """Say what deploying PROGRAM would orphan: stores, internal topics, input.
+
+    Compares it with a former topology in a file, or with what runs on the cluster. Exit status 1
+    when something would be lost.
+    """
+    seams = system_seams()
+    given = read_settings(seams.disk, assignments, config)
+    if bootstrap is not None:
+        given["bootstrap.servers"] = bootstrap
+    app = programs.load(program)
+    settings = settings_of(app, given)
+    if against is not None:
+        before = _read(against)
+    elif settings.bootstrap_servers:
+        before = run_admin(settings.client(), seams, lambda admin: _deployed(admin, app.id))
+    else:
+        raise UsageError("compared with what? give --against FILE or --bootstrap HOST:PORT")
+    after = outline_of(app.topology)
+    found = changes(before, after)
+    if as_json:
+        rows = [dataclasses.asdict(change) for change in found]
+        click.echo(orjson.dumps({"changes": rows, "generated": generated(after)}).decode())
+    else:
+        _print(found, generated(after))
+    return int(any(change.is_loss for change in found))
+
+
+def _read(path: Path) -> Outline:
+    try:
+        return outline_of_document(orjson.loads(path.read_bytes()))
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(
+            f"{path} is no topology: write it with `streamkit topology describe --format json`"
+        ) from None
+
+
+async def _deployed(admin: Admin, application_id: str) -> Outline:
+    """The group's topology, or what its internal topics say when there is no group."""
+    try:
+        group = await admin.describe_streams_group(application_id)
+    except StreamkitError:
+        group = None
+    if group is not None and group.topology is not None:
+        return outline_of_group(group.topology.subtopologies or ())
+    return outline_of_topics(application_id, await admin.list_topics())
+
+
+def _print(found: Sequence[Change], unstable: Sequence[str]) -> None:
+    for change in found:
+        mark = "!" if change.is_loss else " "
+        click.echo(f"{mark} {change.what} {change.name}: {change.text}")
+    if not found:
+        click.echo("nothing changes")
+    elif not any(change.is_loss for change in found):
+        click.echo("nothing is lost")
+    if unstable:
+        click.echo(
+            "generated names, which move when operators are added before them: "
+            + ", ".join(unstable)
+        )

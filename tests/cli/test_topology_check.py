@@ -1,0 +1,123 @@
+"""`streamkit topology check`: what a deploy would orphan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+import streamkit as sk
+from streamkit.cli.topology import command
+from streamkit.topology.compare import changes, outline_of, outline_of_group, outline_of_topics
+
+FORMER = """
+import streamkit as sk
+app = sk.App("shop")
+orders = app.stream("orders", key=str, value=str)
+orders.group_by_key().count(name="counts").to_stream().to("counted")
+orders.group_by(lambda key, value: value, key=str).count(name="by-value").to_stream().to("valued")
+app.stream("returns", key=str, value=str).to("returned")
+"""
+LATER = """
+import streamkit as sk
+app = sk.App("shop")
+orders = app.stream("orders", key=str, value=str)
+orders.group_by_key().count().to_stream().to("counted")
+orders.group_by_key().windowed_by(sk.tumbling("1m")).count(name="by-value")
+"""
+
+
+def programs(tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "former.py").write_text(FORMER)
+    (tmp_path / "later.py").write_text(LATER)
+    runner = CliRunner()
+    described = runner.invoke(
+        command, ["describe", str(tmp_path / "former.py"), "--format", "json"]
+    )
+    (tmp_path / "former.json").write_text(described.output)
+    return str(tmp_path / "later.py"), str(tmp_path / "former.json")
+
+
+def test_losses_come_first_and_generated_names_are_told(tmp_path: Path) -> None:
+    later, former = programs(tmp_path)
+    done = CliRunner().invoke(command, ["check", later, "--against", former], standalone_mode=False)
+    assert done.return_value == 1
+    assert done.output.splitlines() == [
+        "! input topic returns: is read no more: its committed offsets are left behind",
+        "! repartition topic shop-by-value-repartition: is read no more: records in it that are "
+        "not processed yet are orphaned",
+        "! store shop-by-value-changelog: was a timestamped-key-value store and is a window store: "
+        "its rows cannot be read",
+        "! store shop-counts-changelog: its store is no more: the state in it is orphaned",
+        "  store shop-KSTREAM-AGGREGATE-STATE-STORE-0000000001-changelog: is new, and begins empty",
+        "generated names, which move when operators are added before them: "
+        "shop-KSTREAM-AGGREGATE-STATE-STORE-0000000001-changelog",
+    ]
+
+
+def test_same_program_changes_nothing(tmp_path: Path) -> None:
+    _, former = programs(tmp_path)
+    arguments = ["check", str(tmp_path / "former.py"), "--against", former]
+    done = CliRunner().invoke(command, arguments, standalone_mode=False)
+    assert (done.return_value, done.output) == (0, "nothing changes\n")
+
+
+def test_json_for_scripts(tmp_path: Path) -> None:
+    later, former = programs(tmp_path)
+    arguments = ["check", later, "--against", former, "--json"]
+    done = CliRunner().invoke(command, arguments, standalone_mode=False)
+    shown = json.loads(done.output)
+    assert sum(change["is_loss"] for change in shown["changes"]) == 4
+
+
+def test_nothing_to_compare_with_is_said(tmp_path: Path) -> None:
+    later, _ = programs(tmp_path)
+    with pytest.raises(sk_errors(), match=r"give --against FILE or --bootstrap"):
+        CliRunner().invoke(command, ["check", later], standalone_mode=False, catch_exceptions=False)
+
+
+def test_file_that_is_no_topology_is_said(tmp_path: Path) -> None:
+    later, _ = programs(tmp_path)
+    (tmp_path / "other.json").write_text('{"some": "thing"}')
+    arguments = ["check", later, "--against", str(tmp_path / "other.json")]
+    with pytest.raises(sk_errors(), match=r"other.json is no topology: write it with"):
+        CliRunner().invoke(command, arguments, standalone_mode=False, catch_exceptions=False)
+
+
+def sk_errors() -> type[Exception]:
+    from streamkit.common.errors import UsageError
+
+    return UsageError
+
+
+def counting() -> sk.App:
+    app = sk.App("shop")
+    orders = app.stream("orders", key=str, value=str)
+    orders.group_by(lambda key, value: value, key=str).count(name="counts")
+    return app
+
+
+def test_running_group_knows_sub_topologies() -> None:
+    part = SimpleNamespace(
+        subtopology_id="7",
+        source_topics=("orders",),
+        state_changelog_topics=(SimpleNamespace(name="shop-counts-changelog"),),
+        repartition_source_topics=(SimpleNamespace(name="shop-counts-repartition", partitions=0),),
+    )
+    found = changes(outline_of_group([part]), outline_of(counting().topology))
+    assert [(change.what, change.is_loss) for change in found] == [("store", False)]
+    assert "moves from sub-topology 7 to 1" in found[0].text
+
+
+def test_internal_topics_alone_show_what_is_left_behind() -> None:
+    before = outline_of_topics(
+        "shop", ["shop-old-changelog", "shop-counts-changelog", "orders", "other-x-changelog"]
+    )
+    found = changes(before, outline_of(counting().topology))
+    assert [(change.name, change.is_loss) for change in found] == [
+        ("shop-old-changelog", True),
+        ("shop-counts-repartition", False),
+    ]
