@@ -43,10 +43,6 @@ REASONS = {
     ApiKey.ALTER_CLIENT_QUOTAS: LATER_SECURITY,
     ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: LATER_SECURITY,
     ApiKey.ALTER_USER_SCRAM_CREDENTIALS: LATER_SECURITY,
-    ApiKey.ALTER_REPLICA_LOG_DIRS: "a node has one log directory",
-    ApiKey.ELECT_LEADERS: LATER_BROKERS,
-    ApiKey.ALTER_PARTITION_REASSIGNMENTS: LATER_BROKERS,
-    ApiKey.LIST_PARTITION_REASSIGNMENTS: LATER_BROKERS,
     ApiKey.UNREGISTER_BROKER: LATER_BROKERS,
     ApiKey.ADD_RAFT_VOTER: LATER_BROKERS,
     ApiKey.REMOVE_RAFT_VOTER: LATER_BROKERS,
@@ -87,6 +83,10 @@ NOTES = {
     ApiKey.DESCRIBE_LOG_DIRS: "one directory; none is cordoned",
     ApiKey.LIST_OFFSETS: "tiered storage has no offsets",
     ApiKey.DESCRIBE_QUORUM: "one voter",
+    ApiKey.ELECT_LEADERS: "one node: a partition has its leader, or none could be elected",
+    ApiKey.ALTER_PARTITION_REASSIGNMENTS: "one node: only the assignment that is there is valid",
+    ApiKey.LIST_PARTITION_REASSIGNMENTS: "one node: there never is one",
+    ApiKey.ALTER_REPLICA_LOG_DIRS: "one directory: each replica already is there",
 }
 """What is left out of an API that is served."""
 

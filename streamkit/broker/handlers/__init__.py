@@ -95,6 +95,16 @@ SERVED = _served(
     ServedApi(ApiKey.LIST_TRANSACTIONS, "streamkit.broker.handlers.list_transactions"),
     ServedApi(ApiKey.ALTER_CONFIGS, "streamkit.broker.handlers.alter_configs"),
     ServedApi(ApiKey.DESCRIBE_LOG_DIRS, "streamkit.broker.handlers.describe_log_dirs"),
+    ServedApi(ApiKey.ALTER_REPLICA_LOG_DIRS, "streamkit.broker.handlers.alter_replica_log_dirs"),
+    ServedApi(ApiKey.ELECT_LEADERS, "streamkit.broker.handlers.elect_leaders"),
+    ServedApi(
+        ApiKey.ALTER_PARTITION_REASSIGNMENTS,
+        "streamkit.broker.handlers.alter_partition_reassignments",
+    ),
+    ServedApi(
+        ApiKey.LIST_PARTITION_REASSIGNMENTS,
+        "streamkit.broker.handlers.list_partition_reassignments",
+    ),
     ServedApi(ApiKey.LIST_CONFIG_RESOURCES, "streamkit.broker.handlers.list_config_resources"),
     ServedApi(ApiKey.UPDATE_FEATURES, "streamkit.broker.handlers.update_features"),
     ServedApi(ApiKey.DESCRIBE_QUORUM, "streamkit.broker.handlers.describe_quorum"),
