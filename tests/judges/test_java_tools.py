@@ -45,6 +45,7 @@ TOLD = (
     (re.compile(r"(TopicId:|Cluster ID:|ClusterId:) \S+"), r"\1 ID"),
     (re.compile(r"\b1[78]\d{11}\b"), "TIME"),
     (re.compile(r"(Epoch|HighWatermark): +\d+"), r"\1: N"),
+    (re.compile(r'"log_dirs":\["[^"]+"\]'), "DIRECTORY"),
     (re.compile(r"\s+"), " "),
 )
 
@@ -267,6 +268,27 @@ def test_offsets_and_records(both: Both, tmp_path: Path) -> None:
     ]
     theirs, ours = ([each["logDirs"][0] for each in size["brokers"]] for size in sizes)
     assert ours[0]["partitions"] == theirs[0]["partitions"]
+
+
+REPLICAS = """
+leader-election --election-type preferred --topic replicated --partition 1
+leader-election --election-type unclean --topic replicated --partition 1
+leader-election --election-type preferred --all-topic-partitions
+leader-election --election-type preferred --topic nosuch --partition 0
+reassign-partitions --list
+"""
+
+
+def test_replicas(both: Both, tmp_path: Path) -> None:
+    both.each(lambda bootstrap: create_topics(bootstrap, 2, "replicated"))
+    for command in REPLICAS.strip().splitlines():
+        both.say(command)
+    for number, replicas in enumerate(([1], [1, 2])):
+        path = tmp_path / f"{number}.json"
+        wanted = {"topic": "replicated", "partition": 1, "replicas": replicas}
+        path.write_text(json.dumps({"version": 1, "partitions": [wanted]}))
+        for step in ("--execute", "--verify"):
+            both.say(f"reassign-partitions --reassignment-json-file {path} {step}")
 
 
 GROUPS = """
