@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 
+from streamkit.broker.context import BrokerParts
 from streamkit.broker.metrics import BrokerMetrics
+from streamkit.broker.metrics_view import NodeView
 from streamkit.broker.replicas import Replicas
 from streamkit.common.errors import UsageError
 from streamkit.common.http import HttpServer, operator_routes, parse_address
+from streamkit.common.process_metrics import process_families
 from streamkit.common.sampled import Sampled
 from streamkit.common.seams import Clock, Seams
 
@@ -26,6 +30,8 @@ class OperatorEndpoint:
 
     def __init__(self, address: str, seams: Seams, metrics: BrokerMetrics) -> None:
         self._address = address
+        self._seams = seams
+        self._registry = metrics.registry
         self._replicas: Replicas | None = None
         self._server = HttpServer(
             seams.network, operator_routes(metrics.registry, self.problem, self.unready)
@@ -46,9 +52,11 @@ class OperatorEndpoint:
         """The port that it listens at."""
         return self._server.port
 
-    def serve(self, replicas: Replicas) -> None:
-        """From now on the node is ready."""
-        self._replicas = replicas
+    def serve(self, parts: BrokerParts, connections: Callable[[], int]) -> None:
+        """From now on the node is ready, and its parts are shown."""
+        self._replicas = parts.replicas
+        self._registry.add_collector(NodeView(parts, connections))
+        self._registry.add_collector(process_families(self._seams.disk))
 
     async def close(self) -> None:
         """Stop listening."""

@@ -15,7 +15,7 @@ import errno
 import logging
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from streamkit.broker.cleaner import LogCleaner
 from streamkit.broker.connection_limits import ConnectionLimits, limits_at_start
@@ -30,7 +30,6 @@ from streamkit.broker.coordination import (
 )
 from streamkit.broker.coordinators.group.coordinator import GroupCoordinator
 from streamkit.broker.coordinators.transaction.coordinator import TransactionCoordinator
-from streamkit.broker.endpoint import LoopWatch, OperatorEndpoint
 from streamkit.broker.fetch_sessions import FetchSessions
 from streamkit.broker.kraft.broker_config import static_layer
 from streamkit.broker.kraft.features import TRANSACTION_VERSION
@@ -46,17 +45,18 @@ from streamkit.broker.log.settings import LogSettings
 from streamkit.broker.markers import MarkerWriter
 from streamkit.broker.metadata import OFFSETS_TOPIC, TRANSACTIONS_TOPIC, ClusterMetadata
 from streamkit.broker.metrics import BrokerMetrics
-from streamkit.broker.metrics_view import NodeView
 from streamkit.broker.replicas import Replicas, TopicSettings
 from streamkit.broker.server import Dispatcher
 from streamkit.broker.settings import BrokerSettings, Endpoint
 from streamkit.broker.upkeep import LogUpkeep
 from streamkit.broker.verification import TransactionVerifier
 from streamkit.common.errors import FatalError, StorageError, UsageError
-from streamkit.common.process_metrics import process_families
 from streamkit.common.seams import Seams
 from streamkit.net.server import FrameServer
 from streamkit.protocol.errors import ApiError
+
+if TYPE_CHECKING:
+    from streamkit.broker.endpoint import OperatorEndpoint
 
 logger = logging.getLogger(__name__)
 
@@ -255,17 +255,18 @@ class Node:
             ),
             self.metrics,
         )
-        self.metrics.registry.add_collector(NodeView(parts, self._count_connections))
-        self.metrics.registry.add_collector(process_families(seams.disk))
         self.dispatcher.serve(parts)
         if self.endpoint is not None:
-            self.endpoint.serve(replicas)
+            self.endpoint.serve(parts, self._count_connections)
         logger.info("node %d serves %s at %s", settings.node_id, settings.data_dir, self.bootstrap)
 
     def _count_connections(self) -> int:
         return 0 if self._server is None else self._server.connection_count
 
     async def _start_endpoint(self, address: str) -> None:
+        # Most brokers of a developer have none, and shall start fast.
+        from streamkit.broker.endpoint import LoopWatch, OperatorEndpoint
+
         endpoint = OperatorEndpoint(address, self._seams, self.metrics)
         await endpoint.start()
         self.endpoint = endpoint

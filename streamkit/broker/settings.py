@@ -13,7 +13,6 @@ from ipaddress import ip_address
 from pydantic import Field, field_validator, model_validator
 
 from streamkit.common.errors import ConfigError
-from streamkit.common.http import parse_address
 from streamkit.common.settings import CommaList, Settings
 
 INT_MAX = 2**31 - 1
@@ -174,6 +173,8 @@ class BrokerSettings(Settings):
     @classmethod
     def _check_address(cls, value: str | None) -> str | None:
         if value is not None:
+            from streamkit.common.http import parse_address
+
             parse_address(value)
         return value
 
