@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streamkit.client.records import ConsumedBatch as ConsumedBatch
     from streamkit.client.records import ConsumerRecord as ConsumerRecord
     from streamkit.client.records import RecordMetadata as RecordMetadata
+    from streamkit.client.shared import RebalanceListener as RebalanceListener
     from streamkit.common.model import TopicPartition as TopicPartition
 
 _PLACES = {
@@ -40,6 +41,7 @@ _PLACES = {
     "GroupMembership": "closing",
     "NewTopic": "admin",
     "Producer": "producer",
+    "RebalanceListener": "shared",
     "RecordMetadata": "records",
     "Resource": "admin",
     "ResourceType": "admin",
@@ -60,6 +62,7 @@ __all__ = [
     "GroupMembership",
     "NewTopic",
     "Producer",
+    "RebalanceListener",
     "RecordMetadata",
     "Resource",
     "ResourceType",

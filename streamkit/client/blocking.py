@@ -24,6 +24,7 @@ from streamkit.client.offsets import CommittedOffset
 from streamkit.client.portal import Portal
 from streamkit.client.producer import Producer
 from streamkit.client.records import ConsumedBatch, ConsumerRecord, RecordMetadata
+from streamkit.client.shared import NO_LISTENER, RebalanceListener
 from streamkit.common.errors import StreamkitError
 from streamkit.common.model import Headers, TopicPartition
 from streamkit.common.seams import Seams
@@ -209,6 +210,25 @@ class BlockingConsumer:
         trace: TracebackType | None,
     ) -> None:
         self._portal.close()
+
+    def subscribe(
+        self,
+        topics: Iterable[str] = (),
+        *,
+        pattern: str | None = None,
+        listener: RebalanceListener = NO_LISTENER,
+    ) -> None:
+        """As `Consumer.subscribe`; the listener is called by another thread within `poll`."""
+        self._moves += 1
+        names = list(topics)
+        self._portal.run(
+            _now(lambda: self._consumer.subscribe(names, pattern=pattern, listener=listener))
+        )
+
+    def unsubscribe(self) -> None:
+        """As `Consumer.unsubscribe`."""
+        self._moves += 1
+        self._portal.run(self._consumer.unsubscribe())
 
     def assign(self, partitions: Iterable[TopicPartition] | Mapping[TopicPartition, int]) -> None:
         """As `Consumer.assign`."""

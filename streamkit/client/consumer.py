@@ -1,4 +1,4 @@
-"""The public consumer: partitions assigned by hand, batches or single records out."""
+"""The public consumer: partitions assigned by hand or by a group, batches or single records out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from streamkit.client.client import Client
-from streamkit.client.closing import CloseOptions
+from streamkit.client.closing import CloseOptions, GroupMembership
 from streamkit.client.decode import Fetched, FetchFailed, decode_fetched
 from streamkit.client.errors import OffsetOutOfRangeError
 from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import EARLIEST, LATEST, CommittedOffset, Membership, Offsets
 from streamkit.client.records import ConsumedBatch, ConsumerRecord
 from streamkit.client.settings import ConsumerSettings, settings_of
+from streamkit.client.shared import NO_LISTENER, RebalanceListener, SharedPartitions
 from streamkit.common.errors import UsageError
 from streamkit.common.model import TopicPartition
 from streamkit.common.seams import Seams
@@ -31,7 +32,8 @@ class Consumer:
                 print(record.offset, record.value)
 
     A partition begins at the offset given, else at the one committed by `group.id`, else where
-    `auto.offset.reset` says.
+    `auto.offset.reset` says. With `subscribe` the members of `group.id` share topics among them
+    (KIP-848); positions are then committed by themselves unless `enable.auto.commit` is false.
     """
 
     def __init__(self, config: Mapping[str, Any], *, seams: Seams | None = None) -> None:
@@ -43,6 +45,7 @@ class Consumer:
         self._positions: dict[TopicPartition, int] = {}
         self._lookups: dict[TopicPartition, int | None] = {}
         self._moves = 0
+        self._shared: SharedPartitions | None = None
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -63,8 +66,36 @@ class Consumer:
         """The assigned partitions, sorted."""
         return tuple(sorted({**self._positions, **self._lookups}))
 
+    def subscribe(
+        self,
+        topics: Iterable[str] = (),
+        *,
+        pattern: str | None = None,
+        listener: RebalanceListener = NO_LISTENER,
+    ) -> None:
+        """Read a share of these topics as a member of `group.id`; again for others.
+
+        `pattern` is a regular expression (RE2) for whole topic names that the broker looks up.
+        The listener is called within `poll`, `unsubscribe` and `close`. Raises UsageError without
+        `group.id`, or when partitions were assigned by hand.
+        """
+        if not self.settings.group_id:
+            raise UsageError("subscribe needs group.id")
+        names = list(topics)
+        if self._shared is None:
+            if self.assignment:
+                raise UsageError("partitions are assigned by hand: assign none, then subscribe")
+            self._shared = SharedPartitions(self, self._client, self._fetches.wake)
+        self._shared.subscribe(names, pattern, listener)
+
+    async def unsubscribe(self) -> None:
+        """Let go of all partitions and leave the group."""
+        await self._leave(CloseOptions(membership=GroupMembership.LEAVE))
+
     def assign(self, partitions: Iterable[TopicPartition] | Mapping[TopicPartition, int]) -> None:
         """Read exactly these partitions; a mapping says from which offsets."""
+        if self._shared is not None:
+            raise UsageError("partitions come from the group: unsubscribe, then assign")
         self._fetches.unassign(self._fetches.assignment)
         self._positions.clear()
         self._lookups.clear()
@@ -109,15 +140,30 @@ class Consumer:
         Raises OffsetOutOfRangeError with `auto.offset.reset=none`, AuthorizationError and others
         that a retry cannot mend.
         """
-        try:
-            async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
-                while True:
-                    await self._settle()
-                    batches = self._batches(await self._fetches.take())
-                    if batches:
-                        return batches
-        except TimeoutError:
-            return []
+        now_s = asyncio.get_running_loop().time()
+        deadline_s = None if timeout_ms is None else now_s + timeout_ms / 1000
+        while True:
+            if self._shared is not None:
+                # The time of a poll never cuts a listener off.
+                await self._shared.follow()
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    batches = await self._next_batches()
+            except TimeoutError:
+                return []
+            if batches:
+                return batches
+
+    async def _next_batches(self) -> list[ConsumedBatch]:
+        """Batches; none when the group has news."""
+        if self._shared is not None:
+            await self._shared.maybe_commit()
+        await self._settle()
+        while True:
+            batches = self._batches(self._fetches.take_nowait())
+            if batches or self._lookups or (self._shared is not None and self._shared.has_news):
+                return batches
+            await self._fetches.wait()
 
     async def __aiter__(self) -> AsyncIterator[ConsumerRecord]:
         while True:
@@ -158,7 +204,7 @@ class Consumer:
         """Commit offsets, or the current positions, for `group.id`."""
         wanted = self._positions if offsets is None else offsets
         committed = {tp: CommittedOffset(offset) for tp, offset in wanted.items()}
-        await self._offsets.commit(self._membership(), committed)
+        await self._offsets.commit(self._member(), committed)
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """What `group.id` has committed; partitions without a commit are left out."""
@@ -166,7 +212,11 @@ class Consumer:
         return {tp: committed.offset for tp, committed in found.items()}
 
     async def close(self, options: CloseOptions | None = None) -> None:
-        """Stop fetching. A consumer without a group has no membership to leave."""
+        """Stop fetching; a member of a group commits and leaves as the options say.
+
+        By default a static member (`group.instance.id`) stays one until its session times out.
+        """
+        await self._leave(options or CloseOptions())
         if self._fetcher is not None:
             self._fetcher.close()
 
@@ -175,6 +225,30 @@ class Consumer:
         if self._fetcher is None:
             raise UsageError("the consumer is not open: use `async with Consumer(...)`")
         return self._fetcher
+
+    async def _leave(self, options: CloseOptions) -> None:
+        if self._shared is not None:
+            try:
+                await self._shared.close(options)
+            finally:
+                self._shared = None
+
+    def take_on(self, partitions: Iterable[TopicPartition]) -> None:
+        """The group gave these: begin where it had committed. For `SharedPartitions`."""
+        self._moves += 1
+        self._lookups.update(dict.fromkeys(partitions))
+
+    def let_go(self, partitions: Iterable[TopicPartition]) -> None:
+        """The group took these. For `SharedPartitions`."""
+        gone = list(partitions)
+        self._moves += 1
+        self._fetches.unassign([tp for tp in gone if tp in self._positions])
+        for tp in gone:
+            self._positions.pop(tp, None)
+            self._lookups.pop(tp, None)
+
+    def _member(self) -> Membership:
+        return self._membership() if self._shared is None else self._shared.membership
 
     def _membership(self) -> Membership:
         if not self.settings.group_id:

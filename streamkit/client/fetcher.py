@@ -150,7 +150,15 @@ class Fetcher:
             events = self.take_nowait()
             if events:
                 return events
-            await self._has_events.wait()
+            await self.wait()
+
+    async def wait(self) -> None:
+        """Wait until there may be something, or until `wake`."""
+        await self._has_events.wait()
+
+    def wake(self) -> None:
+        """End the `wait` of others for another reason."""
+        self._has_events.set()
 
     def take_nowait(self) -> list[FetchEvent]:
         """All that is there, or nothing."""

@@ -170,6 +170,12 @@ class ConsumerSettings(ClientSettings):
     """What a consumer needs on top."""
 
     group_id: str = ""
+    group_instance_id: str = ""
+    group_protocol: Literal["consumer"] = "consumer"
+    group_remote_assignor: str = ""
+    max_poll_interval_ms: int = Field(default=300_000, gt=0)
+    enable_auto_commit: bool = True
+    auto_commit_interval_ms: int = Field(default=5_000, ge=0)
     auto_offset_reset: Literal["latest", "earliest", "none"] = "latest"
     isolation_level: Literal["read_uncommitted", "read_committed"] = "read_uncommitted"
     fetch_min_bytes: int = Field(default=1, ge=0)
