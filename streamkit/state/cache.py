@@ -83,6 +83,8 @@ class TimestampedStore:
     """User objects over the bytes of one store; every put goes to the changelog."""
 
     name = cython.declare(object, visibility="readonly")
+    get_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    put_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
     _bytes: Any
     _log: Any
     _partition: Any
@@ -105,6 +107,8 @@ class TimestampedStore:
         self.name = name
         self._bytes = store
         self._log = log
+        self.get_count = 0
+        self.put_count = 0
         self._partition = partition
         self._topic = topic
         self._key_to_bytes = key_serde.serialize
@@ -114,10 +118,12 @@ class TimestampedStore:
 
     def get(self, key: Any) -> ValueAndTimestamp | None:
         """The value and its timestamp, or None."""
+        self.get_count += 1
         return self.read(self.key_bytes(key))
 
     def put(self, key: Any, value: Any, timestamp: int, headers: Headers = ()) -> None:
         """Set or, with None, delete."""
+        self.put_count += 1
         data = None if value is None else self.value_bytes(value)
         self.write(self.key_bytes(key), data, timestamp)
 
@@ -246,6 +252,8 @@ class CachedStore:
     """The record cache over a `TimestampedStore`, with the same face."""
 
     name = cython.declare(object, visibility="readonly")
+    get_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    put_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
     _below: TimestampedStore
     _budget: CacheBudget
     _nodes: dict
@@ -268,6 +276,8 @@ class CachedStore:
     ) -> None:
         self.name = below.name
         self._below = below
+        self.get_count = 0
+        self.put_count = 0
         self._budget = budget
         self._nodes = {}
         # A float is no good as a key: 0.0 equals -0.0, and their bytes differ.
@@ -284,6 +294,7 @@ class CachedStore:
 
     def get(self, key: Any) -> ValueAndTimestamp | None:
         """The value and its timestamp, or None."""
+        self.get_count += 1
         if type(key) is not self._key_type:
             key = self._cache_key(key)
         node: _Node | None = self._nodes.get(key)
@@ -301,6 +312,7 @@ class CachedStore:
 
     def put(self, key: Any, value: Any, timestamp: int, headers: Headers = ()) -> None:
         """Set or, with None, delete; passed on later."""
+        self.put_count += 1
         if type(key) is not self._key_type:
             key = self._cache_key(key)
         if value is not None and not _is_plain(value, self._value_type):

@@ -23,6 +23,10 @@ class ValueAndTimestamp:
 class TimestampedStore:
     @property
     def name(self) -> str: ...
+    @property
+    def get_count(self) -> int: ...
+    @property
+    def put_count(self) -> int: ...
     def __init__(
         self,
         name: str,
@@ -63,6 +67,10 @@ class CacheBudget:
 class CachedStore:
     @property
     def name(self) -> str: ...
+    @property
+    def get_count(self) -> int: ...
+    @property
+    def put_count(self) -> int: ...
     def __init__(
         self,
         below: TimestampedStore,

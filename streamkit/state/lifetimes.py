@@ -56,6 +56,16 @@ class ExpiringStore:
         self._cursor: bytes | None = None
         self._swept_at = -1
 
+    @property
+    def get_count(self) -> int:
+        """How often a row was looked up."""
+        return self._rows.get_count
+
+    @property
+    def put_count(self) -> int:
+        """How often a row was put."""
+        return self._rows.put_count
+
     def get(self, key: Any) -> ValueAndTimestamp | None:
         """The value and its timestamp, unless it has expired."""
         found = self._rows.get(key)

@@ -36,6 +36,16 @@ class PlainStore(Generic[K, V]):
         self._context = context
 
     @property
+    def get_count(self) -> int:
+        """How often a row was looked up."""
+        return self._below.get_count
+
+    @property
+    def put_count(self) -> int:
+        """How often a row was put."""
+        return self._below.put_count
+
+    @property
     def stream_time(self) -> int:
         """The highest time put so far, where rows expire by it; else -1."""
         return self._below.stream_time if isinstance(self._below, ExpiringStore) else -1

@@ -130,6 +130,16 @@ class WindowStore:
             drops_by_segment=builder.persistent,
         )
 
+    @property
+    def get_count(self) -> int:
+        """How often a row was looked up."""
+        return self._table.get_count
+
+    @property
+    def put_count(self) -> int:
+        """How often a row was put."""
+        return self._table.put_count
+
     def get(self, key: Windowed[Any]) -> ValueAndTimestamp | None:
         """The row of a window, unless it has expired."""
         place = self._rows.place(key.key, key.start, key.end)

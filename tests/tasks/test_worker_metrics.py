@@ -122,6 +122,17 @@ def test_dropped_records_are_counted_by_task(worked):
     assert found[("task_metrics_dropped_records_total", "1_0")] == 1
 
 
+def test_stores_show_how_often_they_are_read_and_written(worked, cluster):
+    metrics = metrics_of(worked)
+    scrape(metrics)
+    worked.now += 10_000
+    feed(cluster, start=9_000)
+    worked.run()
+    found = scrape(metrics)
+    for name in ("get", "put"):
+        assert found[(f"state_metrics_{name}_rate", "1_0", "counts")] >= WORDS / 60
+
+
 def test_text_for_prometheus_holds_every_name_once(worked):
     registry = Registry()
     registry.add_collector(metrics_of(worked).collect)
