@@ -135,6 +135,7 @@ class SuppressBuffer:
         before = self._held.get(place)
         prior = old_bytes if before is None else before.prior
         buffered = Buffered(prior, old_bytes, self._to_bytes(new, origin), origin)
+        self._note(place)
         self._hold(place, buffered, time)
         data = encode_buffered(buffered, self._times[place])
         self._store.put(place, encode_value(data, origin.timestamp))
@@ -153,6 +154,7 @@ class SuppressBuffer:
 
     def evict(self) -> None:
         """Take the first change out."""
+        self._note(self._order[0][1])
         _, place = heapq.heappop(self._order)
         del self._times[place]
         self.size_bytes -= _size(place, self._held.pop(place))
@@ -174,6 +176,22 @@ class SuppressBuffer:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _note(self, place: bytes) -> None:
+        """What must be undone when the record in process fails."""
+        journal = self._store.journal
+        if journal is not None:
+            was = place, self._held.get(place), self._times.get(place, 0)
+            journal.append((self._undo, was))
+
+    def _undo(self, place: bytes, held: Buffered | None, time: int) -> None:
+        now = self._held.pop(place, None)
+        if now is not None:
+            self.size_bytes -= _size(place, now)
+            self._order.remove((self._times.pop(place), place))
+            heapq.heapify(self._order)
+        if held is not None:
+            self._hold(place, held, time)
 
     def _log_key(self, place: bytes, append: ChangelogAppend) -> None:
         held, now_ms = self._held.get(place), self._context.wall_time_ms()

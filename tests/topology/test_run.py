@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -381,3 +382,16 @@ def test_sum_beyond_64_bits_is_refused_not_wrapped(task: Task) -> None:
     numbers(app).map_values(lambda n: n + 1, value=int).to("out")
     with pytest.raises(FatalError, match="9223372036854775808 does not fit in 64 bits"):
         task(app).pipe("numbers", b"k", long(2**63 - 1))
+
+
+def test_print_writes_a_line_for_each_record() -> None:
+    app = sk.App("printed")
+    lines = app.stream("lines", key=str, value=str)
+    out, other = StringIO(), StringIO()
+    lines.print(to=out, label="seen")
+    lines.filter(lambda k, v: True, name="all").print(to=other, mapper=lambda k, v: v)
+    assert "KSTREAM-PRINTER-0000000001" in app.topology.describe()
+    with app.test() as t:
+        t.pipe("lines", "k", "v")
+    assert out.getvalue() == "[seen]: k, v\n"
+    assert other.getvalue() == "[all]: v\n"

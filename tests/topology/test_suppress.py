@@ -12,6 +12,7 @@ from streamkit.common.errors import FatalError, TopologyError
 from streamkit.serdes import long, string
 from streamkit.state.backend import MemoryBackend
 from streamkit.state.builders import StoreBuilder, StoreKind
+from streamkit.state.journal import Journal, undo
 from streamkit.state.suppress_buffer import CHANGELOG_HEADERS, SuppressBuffer
 from streamkit.state.task_state import TaskState
 
@@ -120,6 +121,24 @@ def test_restored_buffer_goes_on_where_it_was() -> None:
     two.store.evict()
     assert two.store.min_time == 40
     assert (two.store.first().new, two.store.first().old) == (8, 7)
+
+
+def test_what_a_failed_record_did_to_the_buffer_is_undone() -> None:
+    kept = Buffer()
+    kept.store.put("a", 7, None, 20, 20, ())
+    kept.store.put("b", 5, None, 30, 30, ())
+    before = kept.store.size_bytes
+    journal: Journal = []
+    kept.state.overlays["kept"].journal = journal
+    kept.store.put("a", 8, 7, 40, 40, (("h", b"x"),))
+    kept.store.put("c", 1, None, 10, 10, ())
+    kept.store.evict()
+    kept.store.evict()
+    undo(journal)
+    assert (kept.store.records, kept.store.size_bytes) == (2, before)
+    assert (kept.store.first().key, kept.store.first().new) == ("a", 7)
+    kept.store.evict()
+    assert kept.store.first().key == "b"
 
 
 def test_buffer_is_as_it_was_after_a_roll_back() -> None:

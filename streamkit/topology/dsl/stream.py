@@ -6,8 +6,9 @@ marks its result; a later grouping of a marked stream goes through a repartition
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TextIO, TypeVar, overload
 
 from streamkit.common.errors import TopologyError
 from streamkit.common.model import Record
@@ -194,6 +195,26 @@ class Stream(Generic[K, V]):
     def foreach(self, action: Callable[[K, V], object], *, name: str | None = None) -> None:
         """Call `action(key, value)`, and end the stream."""
         self._add("KSTREAM-FOREACH-", name, lambda n: nodes.PeekNode(n, action))
+
+    def print(
+        self,
+        *,
+        label: str | None = None,
+        mapper: Callable[[K, V], object] = lambda key, value: f"{key}, {value}",
+        to: TextIO | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Write each record as a line, `[label]: key, value`, and end the stream.
+
+        `mapper(key, value)` gives what comes behind the label, which is the name of the operator
+        before if none is given; `to` is an open text file in place of standard output.
+        """
+        shown = self._node.name if label is None else label
+
+        def write(key: K, value: V) -> None:
+            (to or sys.stdout).write(f"[{shown}]: {mapper(key, value)}\n")
+
+        self._add("KSTREAM-PRINTER-", name, lambda n: nodes.PeekNode(n, write))
 
     @overload
     def process(
