@@ -146,6 +146,8 @@ class BrokerSettings(Settings):
     """Ours: what a member that waits is told instead of its heartbeat interval; 0: never."""
     group_streams_standby_spread: CommaList = ("rack",)
     """Ours: by which client tags, or `rack`, a task's copies are kept apart; empty: by none."""
+    group_streams_topology_updates: bool = True
+    """Ours: a compatible topology of a higher epoch replaces the group's while it runs."""
     group_streams_rebalance_reasons: bool = True
     """Ours: the log and StreamsGroupDescribe say why a group was rebalanced."""
 

@@ -33,6 +33,19 @@ class Tasks:
     def is_empty(self) -> bool:
         return not (self.active or self.standby or self.warmup)
 
+    @property
+    def every(self) -> frozenset[Task]:
+        """The tasks in whichever role."""
+        return self.active | self.standby | self.warmup
+
+    def union(self, other: Tasks) -> Tasks:
+        """The tasks of both, role by role."""
+        return Tasks(
+            self.active | other.active,
+            self.standby | other.standby,
+            self.warmup | other.warmup,
+        )
+
 
 EMPTY_TASKS = Tasks()
 

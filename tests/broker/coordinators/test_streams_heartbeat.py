@@ -50,6 +50,8 @@ TOPOLOGY = GroupTopology(
 TOPOLOGIES = {
     "higher": replace(TOPOLOGY, epoch=6),
     "lower": replace(TOPOLOGY, epoch=4),
+    "more": GroupTopology(6, (*TOPOLOGY.subtopologies, GroupSubtopology("2", ("more",)))),
+    "less": GroupTopology(6, TOPOLOGY.subtopologies[:1]),
     "other": GroupTopology(5, TOPOLOGY.subtopologies[:1]),
     "missing": GroupTopology(5, (GroupSubtopology("0", ("nope2", "nope1")),)),
     "loop": GroupTopology(5, (GroupSubtopology("0", (), (InternalTopic("r"),), ("r",)),)),
@@ -440,6 +442,42 @@ def test_group_has_a_size_limit_for_known_members_too() -> None:
     told = "    group_max_size_reached: The streams group has reached its maximum capacity of 4 members.\n"  # noqa: E501
     assert scenario.step("4000 e 0") == told
     assert scenario.step("4001 b 0") == told
+
+
+UPDATING = replace(CONFIG, takes_topology_updates=True, assignment_interval_ms=0)
+
+
+def test_compatible_topology_takes_over_while_the_group_runs() -> None:
+    scenario = Scenario(UPDATING)
+    scenario.topics.counts["more"] = 2
+    check(
+        textwrap.dedent(SETTLED)
+        + textwrap.dedent(
+            f"""
+            3000 b 0 topology=more
+                epoch=3 active=2_0,2_1 [19 23 17 21 21 20 22]
+            3100 a 2
+                epoch=2 active={HALF} [22]
+                0 The member's topology epoch 5 is behind the group's topology epoch 6.
+            3200 a 2 owned={HALF}
+                epoch=3 [22]
+                0 The member's topology epoch 5 is behind the group's topology epoch 6.
+            3300 b 3
+                epoch=3 active=0_2,0_3,1_2,1_3,2_0,2_1 [22]
+            3400 a 0 topology=more
+                epoch=4 active={HALF} [19 17 21 21 20 22]
+            """
+        ).lstrip(),
+        scenario,
+    )
+
+
+def test_topology_that_drops_a_subtopology_is_refused_with_the_ways_on() -> None:
+    scenario = check(textwrap.dedent(SETTLED), Scenario(UPDATING))
+    assert scenario.step("3000 b 0 topology=less") == (
+        "    invalid_request: Topology epoch 6 cannot follow on epoch 5: sub-topology 1 is gone. "
+        "Reset the application, or give it another id.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ class StreamsConfig:
     size_max: int
     unsettled_interval_ms: int = 0
     """The heartbeat interval of a member that waits for others or for topics; 0: the usual one."""
+    takes_topology_updates: bool = False
+    """Whether a compatible topology of a higher epoch replaces the group's."""
     spread_by: tuple[str, ...] = ()
     """The names of client tags, or `rack`, by which a task's copies are kept apart."""
     tells_reasons: bool = True
@@ -72,6 +74,7 @@ def streams_config(settings: BrokerSettings, own: Mapping[str, str]) -> StreamsC
             ASSIGNMENT_INTERVAL_MAX_MS,
         ),
         size_max=settings.group_streams_max_size,
+        takes_topology_updates=settings.group_streams_topology_updates,
         spread_by=settings.group_streams_standby_spread,
         tells_reasons=settings.group_streams_rebalance_reasons,
         unsettled_interval_ms=settings.group_streams_unsettled_heartbeat_interval_ms,

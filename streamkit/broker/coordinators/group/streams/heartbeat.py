@@ -64,6 +64,8 @@ from streamkit.rebalance.rules import (
     StatusCode,
     configure,
 )
+from streamkit.rebalance.updates import differences
+from streamkit.rebalance.updates import is_same as is_same_topology
 
 if TYPE_CHECKING:
     from streamkit.broker.coordinators.group.state import GroupShard
@@ -209,7 +211,12 @@ class _Round:
             if known is None:
                 self.records.append(translate.topology_record(self.group.group_id, value))
                 return sent
-            if sent.epoch >= known.epoch and not _same_topology(sent, known):
+            if sent.epoch > known.epoch and self.context.config.takes_topology_updates:
+                self._check_update(known, sent)
+                self.records.append(translate.topology_record(self.group.group_id, value))
+                return sent
+            is_same = sent.epoch == known.epoch and is_same_topology(sent, known)
+            if sent.epoch >= known.epoch and not is_same:
                 raise ApiError(ErrorCode.invalid_request, "Topology updates are not supported yet.")
         assert known is not None, "a topology is known or was sent"
         epoch = known.epoch if member.metadata is None else member.metadata.topology_epoch
@@ -221,10 +228,23 @@ class _Round:
             )
         return known
 
+    def _check_update(self, known: GroupTopology, sent: GroupTopology) -> None:
+        """Raises ApiError when the group cannot go on with the topology that was sent."""
+        found = differences(known, sent)
+        if found:
+            raise ApiError(
+                ErrorCode.invalid_request,
+                f"Topology epoch {sent.epoch} cannot follow on epoch {known.epoch}: "
+                f"{'; '.join(found)}. Reset the application, or give it another id.",
+            )
+        self.causes.append(f"topology epoch {sent.epoch} follows on {known.epoch}")
+
     def _configure(self, topology: GroupTopology) -> tuple[ConfiguredTopology, int]:
         """The topology with counts, computed again when its topics may have changed."""
         soft, group = self.soft, self.group
         known = soft.configured
+        if known is not None and known.epoch != topology.epoch:
+            known = None
         if known is not None and group.topology is not None and not soft.is_metadata_stale:
             return self._checked(known), group.metadata_hash
         topics = self.context.topics
@@ -459,13 +479,6 @@ def _news_of(
     names = [field.name for field in fields(after)]
     changed = [name for name in names if getattr(before, name) != getattr(after, name)]
     return f"changed its {', '.join(name.replace('_', ' ') for name in changed)}"
-
-
-def _same_topology(one: GroupTopology, other: GroupTopology) -> bool:
-    def by_id(topology: GroupTopology) -> dict[str, Any]:
-        return {each.id: each for each in topology.subtopologies}
-
-    return one.epoch == other.epoch and by_id(one) == by_id(other)
 
 
 def _not_found(message: str) -> ApiError:

@@ -99,6 +99,10 @@ class Member:
         return -1 if self.metadata is None else self.metadata.rebalance_timeout_ms
 
     @property
+    def topology_epoch(self) -> int:
+        return -1 if self.metadata is None else self.metadata.topology_epoch
+
+    @property
     def place(self) -> Mapping[str, str]:
         """Where it is: its client tags, and its rack under the name `rack`."""
         if self.metadata is None:

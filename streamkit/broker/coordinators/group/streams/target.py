@@ -14,7 +14,7 @@ from streamkit.broker.coordinators.group.streams.translate import (
 from streamkit.broker.coordinators.group.topics_hash import topics_hash
 from streamkit.broker.coordinators.seams import TopicsView
 from streamkit.rebalance.assignor import EMPTY_TASKS, AssignmentMember, Tasks, assign
-from streamkit.rebalance.rules import ConfiguredTopology, GroupTopology
+from streamkit.rebalance.rules import ConfiguredSubtopology, ConfiguredTopology, GroupTopology
 
 
 def compute_target(
@@ -27,6 +27,29 @@ def compute_target(
     members = list(members)
     if configured is None or not configured.is_ready or configured.subtopologies is None:
         return {member.member_id: EMPTY_TASKS for member in members}
+    stale = [
+        each
+        for each in members
+        if config.takes_topology_updates and each.topology_epoch < configured.epoch
+    ]
+    # A member of an older topology has only the sub-topologies that were there before: those of
+    # which it, or another one like it, has a task.
+    known = {task[0] for each in stale for task in group.target_of(each.member_id).every}
+    old = [each for each in configured.subtopologies if not stale or each.id in known]
+    new = [each for each in configured.subtopologies if each not in old]
+    target = _assigned(group, members, old, config)
+    fresh = [each for each in members if each not in stale]
+    for member_id, more in _assigned(group, fresh, new, config).items():
+        target[member_id] = target[member_id].union(more)
+    return target
+
+
+def _assigned(
+    group: StreamsGroup,
+    members: Iterable[Member],
+    subtopologies: Iterable[ConfiguredSubtopology],
+    config: StreamsConfig,
+) -> dict[str, Tasks]:
     return assign(
         [
             AssignmentMember(
@@ -34,7 +57,7 @@ def compute_target(
             )
             for each in members
         ],
-        configured.subtopologies,
+        subtopologies,
         config.standby_replicas,
         config.spread_by,
     )
