@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from streamkit.broker.metadata import ClusterMetadata
     from streamkit.broker.replicas import Replicas
     from streamkit.broker.verification import TransactionVerifier
+
+
+def _nothing() -> int:
+    return 0
 
 
 @dataclass(slots=True)
@@ -37,6 +42,8 @@ class BrokerParts:
     markers: MarkerWriter
     fetch_sessions: FetchSessions
     metrics: BrokerMetrics
+    unsent_bytes: Callable[[], int] = _nothing
+    """How many bytes of answers peers are slow to take."""
 
 
 @dataclass(slots=True)

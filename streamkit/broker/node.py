@@ -254,6 +254,7 @@ class Node:
                 lambda: 1 + seams.random.randrange(SESSION_IDS),
             ),
             self.metrics,
+            self._count_unsent_bytes,
         )
         self.dispatcher.serve(parts)
         if self.endpoint is not None:
@@ -262,6 +263,9 @@ class Node:
 
     def _count_connections(self) -> int:
         return 0 if self._server is None else self._server.connection_count
+
+    def _count_unsent_bytes(self) -> int:
+        return 0 if self._server is None else self._server.unsent_bytes
 
     async def _start_endpoint(self, address: str) -> None:
         # Most brokers of a developer have none, and shall start fast.

@@ -85,6 +85,9 @@ class FrameServer:
         self._group = group
         self._on_closed = on_closed
         self._connections: dict[int, ServerConnection] = {}
+        self.unsent_bytes = 0
+        """What peers did not take yet, of those that the server waits for."""
+
         self._of_host: Counter[str] = Counter()
         self._queue: deque[ServerConnection] = deque()
         self._listener: Listener | None = None
@@ -202,6 +205,7 @@ class ServerConnection(asyncio.Protocol):
         self._is_handling = False
         self._is_closed = False
         self._is_paused = False
+        self._unsent_bytes = 0
         self._active_ms = server.clock.monotonic_ms()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -243,10 +247,14 @@ class ServerConnection(asyncio.Protocol):
         self._active_ms = self._server.clock.monotonic_ms()
         if self._writable is None:
             self._writable = asyncio.get_running_loop().create_future()
+            self._unsent_bytes = self._transport.get_write_buffer_size()
+            self._server.unsent_bytes += self._unsent_bytes
 
     def resume_writing(self) -> None:
         """asyncio: the peer has taken enough."""
         self._active_ms = self._server.clock.monotonic_ms()
+        self._server.unsent_bytes -= self._unsent_bytes
+        self._unsent_bytes = 0
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)

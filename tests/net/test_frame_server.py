@@ -406,3 +406,22 @@ def test_accepted_connections_are_kept_alive() -> None:
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
     run_loop(serving(echo, client)(system_seams()))
+
+
+def test_what_peers_do_not_take_is_counted(world: Any) -> None:
+    async def handler(request: Frame, info: ConnectionInfo) -> Chunks | None:
+        return [bytes(20_000_000)]
+
+    async def client(seams: Seams, server: FrameServer) -> None:
+        peers = [await dial(seams, server.port) for _ in range(3)]
+        for _, transport in peers:
+            transport.pause_reading()
+            transport.writelines(frame([b"more"]))
+        await until(lambda: server.unsent_bytes > 30_000_000, 0.001)
+        peers[0][1].abort()
+        for _, transport in peers[1:]:
+            transport.resume_reading()
+        await until(lambda: all(peer.frames for peer, _ in peers[1:]), 0.001)
+        await until(lambda: server.unsent_bytes == 0, 0.001)
+
+    world.run(serving(handler, client, ServerLimits(write_bytes_high=100_000)))

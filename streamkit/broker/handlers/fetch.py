@@ -2,7 +2,8 @@
 
 The records are bytes of the log as they lie there; nothing here looks into them. Sessions
 (KIP-227) decide which partitions are read and which are worth an answer; byte limits count over
-the request, and the first partition with records gives at least one batch.
+the request, and the first partition with records gives at least one batch. While many answers wait
+for peers that are slow to take them, an answer holds no more than that.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ CURRENT_LEADER_SINCE = 12
 REPLICA_STATE_SINCE = 15
 FINAL_EPOCH = -1
 READ_COMMITTED = 1
+UNSENT_BYTES_MAX = 256 * 1024 * 1024
+"""Kafka sends from the page cache; here an answer that is not taken is memory."""
+
 LEADER_ERRORS = (ErrorCode.not_leader_or_follower, ErrorCode.fenced_leader_epoch)
 
 
@@ -121,8 +125,9 @@ async def _read_until_enough(ctx: RequestContext, request: Message, plan: FetchP
         if getattr(request, "isolation_level", 0) == READ_COMMITTED
         else Isolation.HIGH_WATERMARK
     )
-    bytes_max = min(request.max_bytes, ctx.broker.settings.fetch_max_bytes)
     while True:
+        room = max(0, UNSENT_BYTES_MAX - ctx.broker.unsent_bytes())
+        bytes_max = min(request.max_bytes, ctx.broker.settings.fetch_max_bytes, room)
         reads = await _read_all(ctx, plan.partitions, isolation, bytes_max)
         if max_wait_ms <= 0 or not reads or _is_enough(reads, request.min_bytes):
             return reads
