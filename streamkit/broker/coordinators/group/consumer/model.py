@@ -7,6 +7,7 @@ was told to join again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
@@ -140,6 +141,8 @@ class ConsumerGroup:
         self.assignment_epoch = NEW_GROUP_EPOCH
         self.assignment_timestamp = 0
         self.regexes: dict[str, ResolvedRegex] = {}
+        self.subscribers: Counter[str] = Counter()
+        """How many members subscribe to each regular expression."""
         self.holders = Holders()
         self.has_metadata = False
         self.has_partition_metadata = False
@@ -182,10 +185,6 @@ class ConsumerGroup:
 
     def target_of(self, member_id: str) -> Partitions:
         return self.targets.get(member_id, NO_PARTITIONS)
-
-    def subscribers(self, regex: str) -> int:
-        """How many members subscribe to a regular expression."""
-        return sum(each.regex == regex for each in self.members.values())
 
     @property
     def subscribed_topics(self) -> frozenset[str]:
@@ -271,11 +270,19 @@ class ConsumerGroup:
         if before is not None:
             self.holders.remove(before)
             self._forget_instance(before)
+            self._count_regex(before.regex, -1)
         if member is not None:
             self.members[member_id] = member
             self.holders.add(member)
+            self._count_regex(member.regex, 1)
             if member.instance_id is not None:
                 self.instances[member.instance_id] = member_id
+
+    def _count_regex(self, regex: str, change: int) -> None:
+        if regex:
+            self.subscribers[regex] += change
+            if not self.subscribers[regex]:
+                del self.subscribers[regex]
 
     def _forget_instance(self, member: Member) -> None:
         instance_id = member.instance_id

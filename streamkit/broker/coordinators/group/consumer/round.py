@@ -82,7 +82,7 @@ class Round:
         after = replace(before, metadata=said)
         if after.metadata != before.metadata:
             self.out.records.append(member_record(self.group.group_id, after))
-        self._member = after
+        self._before, self._member = before, after
         has_names_changed = after.topics != before.topics
         has_regex_changed = after.regex != before.regex
         is_bumped = has_names_changed
@@ -101,7 +101,7 @@ class Round:
         group = self.group
         if before.regex and before.regex not in self._regexes:
             self.out.records.append(regex_tombstone(group.group_id, before.regex))
-        if not after.regex or group.subscribers(after.regex):
+        if not after.regex or group.subscribers[after.regex]:
             return not after.regex or after.regex in group.regexes
         compile_or_raise(after.regex)
         return False
@@ -114,8 +114,11 @@ class Round:
             del members[self._replaced.member_id]
         return members
 
-    @property
+    @cached_property
     def _regexes(self) -> frozenset[str]:
+        """The regular expressions as they will be; looked for among all members only if needed."""
+        if self._before.regex == self._member.regex:
+            return frozenset(self.group.subscribers)
         return frozenset(each.regex for each in self._members.values() if each.regex)
 
     def _maybe_resolve(self) -> None:

@@ -63,7 +63,7 @@ def compile_or_raise(regex: str) -> Callable[[str], object]:
 
 def resolve(group: ConsumerGroup, topics: TopicCatalog, now_ms: int) -> tuple[list[Record], bool]:
     """Match all regular expressions of a group anew; the records, and whether its epoch moved."""
-    regexes = sorted({each.regex for each in group.members.values() if each.regex})
+    regexes = sorted(group.subscribers)
     if not regexes:
         return [], False
     names = list(topics.topic_names())
