@@ -57,8 +57,8 @@ STUCK_S = 2 * OPERATION_S
 CALM_S = 120.0
 """How long the end may take until chains are dry and no transaction is open."""
 
-
 LOOK_S = 0.5
+END_S = 2 * OPERATION_S
 
 
 def keys_of(*topics: str) -> tuple[str, ...]:
@@ -94,7 +94,6 @@ class Actor:
     life: int = 0
     started: float = 0.0
     process: subprocess.Popen[bytes] | None = None
-    statuses: Counter[int] = field(default_factory=Counter)
 
     def start(self) -> None:
         library, role, reads, writes, group = CAST[self.name]
@@ -123,9 +122,7 @@ class Actor:
         if is_stuck:
             self.process.kill()
             self.process.wait()
-        status = self.process.poll()
-        if status is not None:
-            self.statuses[status] += 1
+        if self.process.poll() is not None:
             self.start()
         return is_stuck
 
@@ -144,10 +141,10 @@ class Actor:
         assert self.process is not None, "the load has begun"
         self.send(signal.SIGTERM)
         try:
-            self.statuses[self.process.wait(20)] += 1
+            self.process.wait(END_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.statuses[self.process.wait()] += 1
+            self.process.wait()
 
 
 @dataclass(slots=True)
