@@ -21,7 +21,7 @@ PER_IP = 8
 LIMITS = {
     "socket.request.max.bytes": str(FRAME_BYTES_MAX),
     "max.connections.per.ip": str(PER_IP),
-    "connections.max.idle.ms": "600",
+    "connections.max.idle.ms": "2000",
 }
 BROKER = 4
 REQUESTS = 1_000_000
