@@ -38,7 +38,9 @@ LATE_IMPORTS = {("app", "cli"), ("app", "testing")}
 """Allowed late only: `App.main` is the command line, `App.test` the test driver."""
 
 TOPOLOGY_SEES_OF_STATE = {"streamkit.state.interfaces", "streamkit.state.builders"}
-BROKER_SEES_OF_REBALANCE = {"streamkit.rebalance.rules", "streamkit.rebalance.assignor"}
+BROKER_SEES_OF_REBALANCE = {
+    f"streamkit.rebalance.{name}" for name in ("rules", "assignor", "updates")
+}
 
 PURE = (
     "records/", "serdes/", "protocol/", "rebalance/", "topology/",

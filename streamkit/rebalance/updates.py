@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streamkit.rebalance.rules import GroupSubtopology, GroupTopology
+from streamkit.common.errors import UsageError
+from streamkit.rebalance.description import DescribedGroup, DescribedSubtopology
+from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
 
 
 def differences(known: GroupTopology, wanted: GroupTopology) -> list[str]:
@@ -28,6 +30,53 @@ def is_same(one: GroupTopology, other: GroupTopology) -> bool:
     return {each.id: each for each in one.subtopologies} == {
         each.id: each for each in other.subtopologies
     }
+
+
+def next_epoch(described: DescribedGroup | None, wanted: GroupTopology) -> int:
+    """The epoch with which a worker of the topology `wanted` joins a group.
+
+    The group's own when the topology is its topology, the next when it may follow on, the one
+    before when the group is ahead: this worker is an old one in a rolling upgrade. Raises
+    UsageError when neither can follow on the other.
+    """
+    if described is None or described.topology_epoch is None:
+        return wanted.epoch
+    epoch = described.topology_epoch
+    known, own = _outline(epoch, described.subtopologies), _outline(epoch, wanted.subtopologies)
+    if is_same(known, own):
+        return epoch
+    forward = differences(known, own)
+    if not forward:
+        return epoch + 1
+    if epoch > 0 and not differences(own, known):
+        return epoch - 1
+    raise UsageError(
+        f"the group {described.group_id!r} has another topology: {'; '.join(forward)}. Reset the "
+        "application (streamkit reset PROGRAM), give it another id, or go back to its program"
+    )
+
+
+def _outline(
+    epoch: int, subtopologies: Iterable[DescribedSubtopology | GroupSubtopology]
+) -> GroupTopology:
+    """What of a topology a description shows: its topics by name."""
+    return GroupTopology(
+        epoch,
+        tuple(
+            GroupSubtopology(
+                each.id,
+                tuple(sorted(each.source_topics)),
+                _by_name(each.repartition_sources),
+                tuple(sorted(each.repartition_sinks)),
+                _by_name(each.changelogs),
+            )
+            for each in subtopologies
+        ),
+    )
+
+
+def _by_name(topics: Iterable[InternalTopic]) -> tuple[InternalTopic, ...]:
+    return tuple(InternalTopic(name) for name in sorted(topic.name for topic in topics))
 
 
 def _changes(known: GroupSubtopology, wanted: GroupSubtopology) -> Iterable[str]:

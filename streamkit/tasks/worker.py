@@ -28,6 +28,7 @@ from streamkit.common.errors import FatalError, StreamkitError, UsageError
 from streamkit.common.metrics import Registry
 from streamkit.common.seams import Seams
 from streamkit.rebalance.member import StreamsMember
+from streamkit.rebalance.rules import GroupTopology
 from streamkit.state.backend import Backend
 from streamkit.state.cache import CacheBudget
 from streamkit.state.rocks import RocksBackend, RocksMemory
@@ -53,6 +54,7 @@ from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
 from streamkit.tasks.task import TaskEnvironment
+from streamkit.tasks.topology_epoch import fitting_topology
 from streamkit.tasks.transactional import TransactionalWriter
 from streamkit.tasks.uncaught import Reply, backoff_ms, reply_to
 from streamkit.topology.plan import Topology
@@ -233,7 +235,9 @@ class Worker:
             self._is_connected = True
             await configure_group(client, self._settings, self._topology.application_id)
             processor = self._processor = self._make_processor(directory)
-            member = self._make_member(process_id)
+            wanted = group_topology(self._topology, self._settings)
+            fitting = await fitting_topology(client, self._topology.application_id, wanted)
+            member = self._make_member(process_id, fitting)
             metrics = WorkerMetrics(processor, processor.meter, self._thread_id)
             self.registry.add_collector(metrics.collect)
             self._membership = Membership(
@@ -448,13 +452,13 @@ class Worker:
             self._settings.repartition_purge_interval_ms,
         )
 
-    def _make_member(self, process_id: UUID) -> StreamsMember:
+    def _make_member(self, process_id: UUID, topology: GroupTopology) -> StreamsMember:
         settings = self._settings
         return StreamsMember(
             self._topology.application_id,
             str(member_id_of(process_id, self._slot)),
             str(process_id),
-            group_topology(self._topology, settings),
+            topology,
             settings.poll_interval_max_ms,
             endpoint=advertised_of(settings, self._slot),
             rack=settings.client_rack or None,

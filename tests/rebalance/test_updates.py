@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from streamkit.common.errors import UsageError
+from streamkit.rebalance.description import DescribedGroup, DescribedSubtopology
 from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
-from streamkit.rebalance.updates import differences, is_same
+from streamkit.rebalance.updates import differences, is_same, next_epoch
 
 WORDS = InternalTopic("app-words-repartition")
 COUNTS = InternalTopic("app-counts-changelog")
@@ -52,3 +54,50 @@ def test_what_changes_tasks_or_drops_state_is_not(
 def test_order_and_epoch_do_not_make_a_topology_another() -> None:
     assert is_same(KNOWN, GroupTopology(9, (SECOND, FIRST)))
     assert not is_same(KNOWN, GroupTopology(3, (FIRST,)))
+
+
+def described(topology: GroupTopology | None) -> DescribedGroup:
+    """The group as a broker shows it, its topics in an order of their own, with counts."""
+    return DescribedGroup(
+        group_id="app",
+        state="Stable",
+        epoch=7,
+        assignment_epoch=7,
+        topology_epoch=None if topology is None else topology.epoch,
+        subtopologies=tuple(
+            DescribedSubtopology(
+                each.id,
+                tuple(reversed(each.source_topics)),
+                tuple(reversed(each.repartition_sinks)),
+                tuple(InternalTopic(topic.name, 8) for topic in reversed(each.repartition_sources)),
+                tuple(InternalTopic(topic.name, 8) for topic in reversed(each.changelogs)),
+            )
+            for each in (() if topology is None else topology.subtopologies)
+        ),
+        members=(),
+    )
+
+
+MORE = (FIRST, SECOND, GroupSubtopology("2", ("more", "else")))
+
+
+@pytest.mark.parametrize(
+    ("group", "wanted", "epoch"),
+    [
+        (None, KNOWN.subtopologies, 0),
+        (described(None), KNOWN.subtopologies, 0),
+        (described(KNOWN), KNOWN.subtopologies, 3),
+        (described(KNOWN), MORE, 4),
+        (described(GroupTopology(4, MORE)), MORE, 4),
+        (described(GroupTopology(4, MORE)), KNOWN.subtopologies, 3),
+    ],
+)
+def test_worker_joins_with_the_epoch_that_fits(
+    group: DescribedGroup | None, wanted: tuple[GroupSubtopology, ...], epoch: int
+) -> None:
+    assert next_epoch(group, GroupTopology(0, wanted)) == epoch
+
+
+def test_worker_of_another_topology_is_told_the_ways_on() -> None:
+    with pytest.raises(UsageError, match=r"sub-topology 1 is gone\. Reset the application"):
+        next_epoch(described(replace(KNOWN, epoch=0)), GroupTopology(0, (FIRST,)))
