@@ -7,7 +7,7 @@ that, and stands in for RocksDB in simulation: its `snapshot_bytes` is what a cr
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 Change = tuple[str, bytes, bytes | None]
@@ -25,8 +25,10 @@ class Backend(Protocol):
     def write(self, changes: Sequence[Change]) -> None:
         """Apply all changes or none; they survive the end of the process."""
 
-    def load(self, family: str, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Take many entries, in the order of their keys, each key once; None deletes."""
+    def load(
+        self, family: str, keys: Sequence[bytes], entries: Mapping[bytes, bytes | None]
+    ) -> None:
+        """Take many entries at once, `keys` sorted; None deletes."""
 
     def scan(
         self, family: str, low: bytes | None, high: bytes | None, *, reverse: bool = False
@@ -56,8 +58,10 @@ class MemoryBackend:
             else:
                 self._put(family, key, value)
 
-    def load(self, family: str, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
-        self.write([(family, key, value) for key, value in entries])
+    def load(
+        self, family: str, keys: Sequence[bytes], entries: Mapping[bytes, bytes | None]
+    ) -> None:
+        self.write([(family, key, entries[key]) for key in keys])
 
     def scan(
         self, family: str, low: bytes | None, high: bytes | None, *, reverse: bool = False

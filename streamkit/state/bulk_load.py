@@ -7,18 +7,16 @@ its log and its memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
-from streamkit.state.formats import encode_value
+from streamkit.state.formats import encode_values
 
 RECORDS_MAX: Final = 32_768
 BYTES_MAX: Final = 16 * 1024 * 1024
 
-LoadedEntry = tuple[bytes, bytes | None]
-Load = Callable[[Sequence[LoadedEntry]], None]
-"""Takes entries in the order of their keys, each key once; None deletes."""
+Load = Callable[[Sequence[bytes], Mapping[bytes, bytes | None]], None]
+"""Takes sorted keys and the entries by key; None deletes."""
 
 
 class BulkLoad:
@@ -31,7 +29,7 @@ class BulkLoad:
         self.size_bytes = 0
         self._load = load
         self._stored_key = stored_key
-        self._gathered: dict[bytes | None, tuple[bytes | None, int]] = {}
+        self._gathered: dict[bytes | None, bytes | None] = {}
 
     @property
     def is_full(self) -> bool:
@@ -45,7 +43,7 @@ class BulkLoad:
         timestamps: Sequence[int],
     ) -> None:
         """Gather changes, in the changelog's order."""
-        self._gathered.update(zip(keys, zip(values, timestamps, strict=True), strict=True))
+        self._gathered.update(zip(keys, encode_values(values, timestamps), strict=True))
         self.count += len(keys)
         self.size_bytes += sum(map(len, filter(None, values)))
 
@@ -55,17 +53,10 @@ class BulkLoad:
         self.count = self.size_bytes = 0
         gathered.pop(None, None)
         if gathered:
-            # Nothing but None is no key, and that was taken out.
-            self._load(self._entries(cast(dict[bytes, tuple[bytes | None, int]], gathered)))
+            self._load_all(cast(dict[bytes, bytes | None], gathered))
 
-    def _entries(self, gathered: dict[bytes, tuple[bytes | None, int]]) -> list[LoadedEntry]:
+    def _load_all(self, gathered: dict[bytes, bytes | None]) -> None:
         stored_key = self._stored_key
         if stored_key is not None:
-            gathered = {stored_key(key): held for key, held in gathered.items()}
-        return [
-            (key, None if value is None else encode_value(value, timestamp))
-            for key, (value, timestamp) in sorted(gathered.items(), key=_key_of)
-        ]
-
-
-_key_of = itemgetter(0)
+            gathered = {stored_key(key): data for key, data in gathered.items()}
+        self._load(sorted(gathered), gathered)

@@ -6,7 +6,7 @@ machine's crash takes away is restored from the changelog, whose offset goes wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import rocksdict
 
@@ -71,13 +71,16 @@ class RocksBackend:
         except Exception as error:  # rocksdict raises bare Exception
             raise StorageError(f"cannot write the state in {self._path}: {error}") from error
 
-    def load(self, family: str, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+    def load(
+        self, family: str, keys: Sequence[bytes], entries: Mapping[bytes, bytes | None]
+    ) -> None:
         """Write a file of RocksDB's own and have it take the file over: no log, no memory."""
         path = f"{self._path}.load"
         writer = rocksdict.SstFileWriter(_options(None))
         try:
             writer.open(path)
-            for key, value in entries:
+            for key in keys:
+                value = entries[key]
                 if value is None:
                     del writer[key]
                 else:

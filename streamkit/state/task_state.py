@@ -141,7 +141,7 @@ class TaskState:
         backend = self._backends[store]
         keys = self._windowed.get(store)
         return BulkLoad(
-            lambda entries: backend.load(store, entries),
+            lambda keys, entries: backend.load(store, keys, entries),
             None if keys is None else lambda key: stored_key(keys, key),
         )
 

@@ -81,7 +81,7 @@ def test_record_without_key_is_left_out(opened):
 
 def test_nothing_gathered_is_nothing_loaded():
     loaded = []
-    BulkLoad(loaded.append, None).flush()
+    BulkLoad(lambda *given: loaded.append(given), None).flush()
     assert loaded == []
 
 
@@ -117,7 +117,7 @@ def test_loaded_rows_and_their_offset_survive_the_end_of_the_process(opened):
 
 @pytest.mark.parametrize(("count", "value"), [(RECORDS_MAX, b""), (2, b"x" * (BYTES_MAX // 2))])
 def test_full_by_records_or_by_bytes(count, value):
-    load = BulkLoad(lambda entries: None, None)
+    load = BulkLoad(lambda *given: None, None)
     load.add([b"k%d" % i for i in range(count - 1)], [value] * (count - 1), [5] * (count - 1))
     assert not load.is_full
     load.add([b"last"], [value], [5])
