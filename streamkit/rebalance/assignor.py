@@ -38,6 +38,14 @@ class Tasks:
         """The tasks in whichever role."""
         return self.active | self.standby | self.warmup
 
+    def within(self, subtopologies: Collection[str]) -> Tasks:
+        """Those of these sub-topologies."""
+        return Tasks(
+            frozenset(task for task in self.active if task[0] in subtopologies),
+            frozenset(task for task in self.standby if task[0] in subtopologies),
+            frozenset(task for task in self.warmup if task[0] in subtopologies),
+        )
+
     def union(self, other: Tasks) -> Tasks:
         """The tasks of both, role by role."""
         return Tasks(

@@ -51,6 +51,13 @@ TOPOLOGIES = {
     "higher": replace(TOPOLOGY, epoch=6),
     "lower": replace(TOPOLOGY, epoch=4),
     "more": GroupTopology(6, (*TOPOLOGY.subtopologies, GroupSubtopology("2", ("more",)))),
+    "stateful": GroupTopology(
+        6,
+        (
+            *TOPOLOGY.subtopologies,
+            GroupSubtopology("2", ("more",), (), (), (InternalTopic("app-m-changelog"),)),
+        ),
+    ),
     "less": GroupTopology(6, TOPOLOGY.subtopologies[:1]),
     "other": GroupTopology(5, TOPOLOGY.subtopologies[:1]),
     "missing": GroupTopology(5, (GroupSubtopology("0", ("nope2", "nope1")),)),
@@ -466,6 +473,32 @@ def test_compatible_topology_takes_over_while_the_group_runs() -> None:
                 epoch=3 active=0_2,0_3,1_2,1_3,2_0,2_1 [22]
             3400 a 0 topology=more
                 epoch=4 active={HALF} [19 17 21 21 20 22]
+            """
+        ).lstrip(),
+        scenario,
+    )
+
+
+def test_update_that_waits_for_its_topics_stops_no_task() -> None:
+    scenario = Scenario(UPDATING)
+    scenario.topics.counts["more"] = 2
+    check(
+        textwrap.dedent(SETTLED)
+        + textwrap.dedent(
+            f"""
+            3000 b 0 topology=stateful
+                epoch=3 active=- [19 23 17 21 20 22]
+                3 Internal topics are missing: app-m-changelog
+            3100 a 2
+                epoch=3 [22]
+                0 The member's topology epoch 5 is behind the group's topology epoch 6.
+                3 Internal topics are missing: app-m-changelog
+            3150 topic app-m-changelog 2
+            3200 b 3
+                epoch=4 active=2_0,2_1 [17 21 21 20 22]
+            3300 a 3
+                epoch=3 active={HALF} [22]
+                0 The member's topology epoch 5 is behind the group's topology epoch 6.
             """
         ).lstrip(),
         scenario,

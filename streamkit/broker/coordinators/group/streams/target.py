@@ -25,8 +25,11 @@ def compute_target(
 ) -> dict[str, Tasks]:
     """The target of every member; empty for all until the topology is ready."""
     members = list(members)
-    if configured is None or not configured.is_ready or configured.subtopologies is None:
+    if configured is None or configured.subtopologies is None:
         return {member.member_id: EMPTY_TASKS for member in members}
+    if not configured.is_ready:
+        kept = _unaffected(configured) if config.takes_topology_updates else frozenset()
+        return {each.member_id: group.target_of(each.member_id).within(kept) for each in members}
     stale = [
         each
         for each in members
@@ -42,6 +45,17 @@ def compute_target(
     for member_id, more in _assigned(group, fresh, new, config).items():
         target[member_id] = target[member_id].union(more)
     return target
+
+
+def _unaffected(configured: ConfiguredTopology) -> frozenset[str]:
+    """The sub-topologies that miss no internal topic: an update does not stop their tasks."""
+    missing = {topic.name for topic in configured.missing_internal}
+    return frozenset(
+        each.id
+        for each in configured.subtopologies or ()
+        if missing.isdisjoint(topic.name for topic in each.repartition_sources + each.changelogs)
+        and missing.isdisjoint(each.repartition_sinks)
+    )
 
 
 def _assigned(
