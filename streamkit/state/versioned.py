@@ -56,10 +56,11 @@ class VersionedRows:
 
     def __init__(self, store: OverlayStore, history_ms: int, segment_ms: int) -> None:
         self.store = store
-        self.stream_time = -1
         self._history_ms = history_ms
         self._segment_ms = segment_ms
         self._last = _last_segment(store)
+        # What is in the newest segment ended when this was the time, at the earliest.
+        self.stream_time = self._last * segment_ms if self._last >= 0 else -1
 
     def is_too_old(self, timestamp: int) -> bool:
         """Whether a put at this time is refused; the history is the grace."""

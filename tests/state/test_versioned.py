@@ -132,6 +132,16 @@ def test_reopened_history_goes_on(open_kept):
     assert kept.rows() == [("a", 5, 30, 50), ("a", 6, 50, 90), ("a", 7, 90, None)]
 
 
+def test_reopened_history_still_refuses_what_is_too_old(open_kept):
+    kept = open_kept()
+    kept.store.put("a", 5, 300)
+    kept.store.put("a", 7, 330)
+    kept.state.apply({})
+    kept.open()
+    assert kept.store.put("a", 4, 219) == NOT_PUT
+    assert kept.store.get("a", 219) is None
+
+
 @pytest.mark.parametrize(
     ("history_ms", "expected"),
     [(3_000, 2_000), (60_000, 20_000), (300_000, 60_000), (3_600_000, 300_000),
