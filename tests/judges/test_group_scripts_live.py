@@ -19,7 +19,7 @@ pytestmark = pytest.mark.judge
 
 KAFKA = Path(__file__).parent / "kafka"
 SCRIPTS = sorted((ROOT / "tests" / "broker" / "coordinators").glob("*_scripts/*.txt"))
-TIMED = {"classic_sessions", "classic_timeouts", "rebalance_timeout", "sessions"}
+TIMED = {"classic_commits", "classic_sessions", "classic_timeouts", "rebalance_timeout", "sessions"}
 """Their deadlines of a second or two are not met when the machine is busy with other tests."""
 LANES = 4
 """Scripts that run at once."""
