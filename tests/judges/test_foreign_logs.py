@@ -1,4 +1,4 @@
-"""We read what Apache Kafka wrote: internal topics and the metadata log.
+"""We read what Apache Kafka wrote, internal topics and the metadata log, and it reads our groups.
 
 One node lives through everything that makes a record: groups of each kind, transactions of each
 version and outcome, and what an administrator can do without security. Each record is decoded here
@@ -7,6 +7,8 @@ and encoded again; both times the bytes must be Kafka's.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from streamkit.broker.kraft import frame
 from streamkit.broker.kraft.image import MetadataImage
 from streamkit.broker.kraft.snapshot import decode_snapshot
 from streamkit.records import DecodedBatch, decode, scan
+from streamkit.testing.broker import Broker
 from tests.foreign import ApacheKafka, create_topics, produce_lines
 from tests.harness import wait_for
 from tests.judges import test_offsets_log as streams
@@ -28,7 +31,7 @@ from tests.judges.test_java_tools import Tools
 
 pytestmark = pytest.mark.judge
 
-SETTINGS = {
+GROUP_SETTINGS = {
     **streams.SETTINGS,
     # Static members stay in their group when they close, until their session ends.
     "group.min.session.timeout.ms": "1000",
@@ -36,6 +39,9 @@ SETTINGS = {
     "group.consumer.session.timeout.ms": "6000",
     "group.consumer.min.heartbeat.interval.ms": "100",
     "group.consumer.heartbeat.interval.ms": "500",
+}
+SETTINGS = {
+    **GROUP_SETTINGS,
     "transactional.id.expiration.ms": "4000",
     "transaction.remove.expired.transaction.cleanup.interval.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
@@ -142,6 +148,23 @@ class Load:
         for command in (*before, "consumer-groups --delete"):
             self.tool(f"{command} --group {name}")
 
+    def prepare(self) -> None:
+        """Make the topics, and the records of one of them."""
+        create_topics(self.bootstrap, 3, "data", "target")
+        create_topics(self.bootstrap, streams.PARTITIONS, *streams.TOPICS)
+        produce_lines(self.bootstrap, "data", [f"line {n}" for n in range(COUNT)], 3)
+
+    def groups(self) -> None:
+        """A group of each kind."""
+        self.classic_group()
+        self.streams_group()
+        self.consumer_group()
+
+    def delete_groups(self) -> None:
+        """Delete the groups, once the last static member is gone."""
+        self.delete_group("classic", "consumer-groups --delete-offsets --topic data:0")
+        self.delete_group("consumer")
+
     def classic_group(self) -> None:
         first = self.member("classic", "data")
         static = {"group.instance.id": "static-7", "session.timeout.ms": 6000}
@@ -236,19 +259,14 @@ def data(tmp_path_factory: pytest.TempPathFactory, kafka_tool: KafkaTool) -> Ite
     with ApacheKafka(tmp_path_factory.mktemp("kafka"), *settings) as kafka:
         tools = Tools()
         load = Load(kafka.bootstrap, tools, kafka_tool)
-        create_topics(kafka.bootstrap, 3, "data", "target")
-        create_topics(kafka.bootstrap, streams.PARTITIONS, *streams.TOPICS)
-        produce_lines(kafka.bootstrap, "data", [f"line {n}" for n in range(COUNT)], 3)
-        load.classic_group()
-        load.streams_group()
-        load.consumer_group()
+        load.prepare()
+        load.groups()
         load.copier()
         load.transactions("version-2")
         load.tool("features downgrade --feature transaction.version=0")
         load.transactions("version-0")
         load.administration()
-        load.delete_group("classic", "consumer-groups --delete-offsets --topic data:0")
-        load.delete_group("consumer")
+        load.delete_groups()
         kafka.stop()
         kafka.restart()
         wait_for(lambda: has_tombstone(kafka.data), 60, "transactional ids that expire")
@@ -328,3 +346,41 @@ def test_snapshots(data: Path) -> None:
     snapshots = [decode_snapshot(path.read_bytes(), where=path.name) for path in paths]
     names = {type(record).__name__ for snapshot in snapshots for record in snapshot.records}
     assert names >= {"TopicRecord", "PartitionRecord", "ConfigRecord", "RegisterBrokerRecord"}
+
+
+DUMPED = re.compile(r"key: (\{.*?\}\}) payload: (.*)$")
+
+
+def shapes(kafka_tool: KafkaTool, data: Path) -> set[tuple[str, str | None, tuple[str, ...]]]:
+    """What Kafka's tool reads: types, versions of values, and names of their fields."""
+    files = [str(path) for path in data.glob("__consumer_offsets-*/*.log") if path.stat().st_size]
+    said = kafka_tool("dump-log", "--offsets-decoder", "--files", ",".join(files))
+    assert "isvalid: false" not in said
+    found = set()
+    for line in said.splitlines():
+        match = DUMPED.search(line)
+        if match is None:
+            continue
+        value = None if match[2] == "<DELETE>" else json.loads(match[2])
+        names = () if value is None else tuple(sorted(value["data"]))
+        version = None if value is None else value["version"]
+        found.add((json.loads(match[1])["type"], version, names))
+    return found
+
+
+def test_kafka_reads_our_groups_as_its_own(
+    data: Path, kafka_tool: KafkaTool, tmp_path: Path
+) -> None:
+    with Broker(str(tmp_path), GROUP_SETTINGS) as broker:
+        tools = Tools()
+        load = Load(broker.bootstrap, tools, kafka_tool)
+        load.prepare()
+        load.groups()
+        load.copier()
+        load.transactions("ours")
+        load.delete_groups()
+        tools.close()
+        broker.stop()
+        ours = shapes(kafka_tool, tmp_path)
+        broker.start()
+    assert ours == shapes(kafka_tool, data)
