@@ -185,15 +185,16 @@ class GroupCoordinator:
     async def commit_in_transaction(
         self, request: CommitRequest, transaction: WithinTransaction
     ) -> Mapping[TopicPartition, ErrorCode]:
-        """Commit offsets that count when the producer's transaction does. Raises ApiError."""
+        """Commit offsets that count when the producer's transaction does. Raises ApiError.
+
+        They are stored without topic ids, as Kafka does.
+        """
         if not request.group_id:
             raise ApiError(ErrorCode.invalid_group_id, "the group id is empty")
-        names = {partition.topic for partition in request.offsets}
-        known = with_topic_ids(request, {name: self._topics.topic_id(name) for name in names})
         metadata_max = self._settings.offset_metadata_max_bytes
 
         def operation(shard: GroupShard) -> Result[GroupShard, Mapping[TopicPartition, ErrorCode]]:
-            result = commits.commit(shard, known, self._clock.now_ms(), metadata_max)
+            result = commits.commit(shard, request, self._clock.now_ms(), metadata_max)
             return Result(result.response, result.records, result.effects, transaction)
 
         return await self._runtime.write(self.partition_for(request.group_id), operation)
