@@ -47,6 +47,8 @@ from streamkit.rebalance.wire import (
 )
 
 JOIN_EPOCH = 0
+UPDATE_REFUSED = "Topology updates"
+"""How Apache Kafka begins its answer to a topology that is not the group's."""
 LEAVE_EPOCH = -1
 RETRY_BACKOFF_MS = 100
 RETRY_BACKOFF_MAX_MS = 1000
@@ -227,6 +229,11 @@ class StreamsMember:
         if error == ErrorCode.topic_authorization_failed:
             self._due_ms = now_ms + max(self.heartbeat_interval_ms, RETRY_BACKOFF_MAX_MS)
             return [MemberWarning(RetriableError(text))]
+        if message.startswith(UPDATE_REFUSED):
+            text = (
+                f"{text} The program's topology is not the group's: reset the application "
+                "(streamkit reset PROGRAM), or give it another id."
+            )
         return self._fatal(text)
 
     def reconciled(

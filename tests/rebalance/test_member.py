@@ -561,3 +561,12 @@ def test_later_requests_say_only_what_changed() -> None:
     assert unsaid == (None,) * 4
     assert request.client_tags is None
     assert request.rebalance_timeout == timedelta_ms(-1)
+
+
+def test_refused_topology_update_says_what_to_do() -> None:
+    member = Scenario().member
+    assert member.poll(10) is not None
+    refused = "Topology updates are not supported yet."
+    (effect,) = member.on_failure(ErrorCode.invalid_request, 12, refused)
+    assert isinstance(effect, MemberFatal)
+    assert f"{refused} The program's topology is not the group's: reset" in str(effect.error)
