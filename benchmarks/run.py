@@ -10,6 +10,7 @@ from benchmarks.contest import PROGRAMS
 ALL = [
     ["benchmarks.footprint"],
     ["benchmarks.produce_fetch"],
+    ["benchmarks.restore"],
     ["benchmarks.streams", "--broker", "streamkit"],
     *(
         ["benchmarks.streams", "--program", program, "--guarantee", guarantee]
