@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from streamkit.common.errors import FatalError, UsageError
+from streamkit.common.errors import AlreadySaidError, FatalError
 from streamkit.common.seams import Child, Disk, Spawn
 
 READY_FILE = "ready"
@@ -69,8 +69,8 @@ def start_broker(
 ) -> BrokerChild:
     """Start a broker on the directory `data` and wait until it answers.
 
-    `pause` waits some seconds. Raises UsageError when the broker refuses its settings or its data
-    directory (it has said why on standard error), FatalError when it does not become ready.
+    `pause` waits some seconds. Raises AlreadySaidError when the broker refuses its settings or its
+    data directory (it has said why on standard error), FatalError when it does not become ready.
     """
     disk.make_dirs(data)
     ready = f"{data}/{READY_FILE}"
@@ -93,7 +93,7 @@ def _wait_ready(disk: Disk, pause: Callable[[float], None], ready: str, child: C
             return disk.read(ready).decode()
         status = child.poll()
         if status == USAGE_STATUS:
-            raise UsageError("the broker did not start, see above")
+            raise AlreadySaidError("the broker did not start")
         if status is not None:
             raise FatalError(f"the broker ended with status {status} before it was ready")
         pause(step_s)

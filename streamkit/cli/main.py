@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from streamkit.common.errors import StreamkitError, UsageError
+from streamkit.common.errors import AlreadySaidError, StreamkitError, UsageError
 
 if TYPE_CHECKING:
     from streamkit.app import App
@@ -96,6 +96,8 @@ def main(arguments: Sequence[str] | None = None, *, app: App | None = None) -> N
         sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
+    except AlreadySaidError:
+        sys.exit(2)
     except UsageError as error:
         _fail(str(error), 2)
     except StreamkitError as error:

@@ -134,8 +134,11 @@ class Metadata:
                     is_final = not isinstance(error, RetriableError)
                     if is_final:
                         self._served = asked
-                    if not (is_final and is_told):
-                        _log.warning("metadata: %s", error)
+                    # The first failures are told, then ever fewer: an absent cluster is no news.
+                    is_news = failures & (failures - 1) == 0
+                    if is_news and not (is_final and is_told):
+                        tried = f" ({failures} times)" if failures > 1 else ""
+                        _log.warning("metadata: %s%s", error, tried)
                 else:
                     failures = 0
                     self._served = asked

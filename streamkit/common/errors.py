@@ -15,6 +15,10 @@ class UsageError(StreamkitError):
     """The user must change a command, a program or a configuration; one line, exit status 2."""
 
 
+class AlreadySaidError(UsageError):
+    """As above, and a child process has said on standard error what to change."""
+
+
 class ConfigError(UsageError):
     """A configuration key is unknown or its value is refused; the message names the key."""
 

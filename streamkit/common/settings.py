@@ -117,7 +117,18 @@ def _text(value: object) -> str:
     return str(value)
 
 
+_ELSEWHERE = {
+    "num.stream.threads": (
+        "one worker is one thread; for more cores start worker processes: "
+        "`streamkit worker PROGRAM --processes N`"
+    ),
+}
+"""Keys of Kafka Streams that stand for something else here, and for what."""
+
+
 def _unknown(key: str, known: set[str], where: str) -> str:
+    if key in _ELSEWHERE:
+        return f"configuration key {key!r}{_in(where)}: {_ELSEWHERE[key]}"
     near = difflib.get_close_matches(key, sorted(known), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown configuration key {key!r}{_in(where)}{hint}"

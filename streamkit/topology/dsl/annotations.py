@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from streamkit.common.errors import TopologyError
+
 _OWN = "streamkit."
 
 
@@ -19,6 +21,14 @@ def hints_of(function: Callable[..., object]) -> dict[str, Any]:
         return typing.get_type_hints(function, localns=_caller_locals(), include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}
+
+
+def callable_or_raise(function: object, operator: str) -> None:
+    """Raises TopologyError, naming the operator and its line, for what cannot be called."""
+    if not callable(function):
+        raise TopologyError(
+            f"{operator} at {call_site()}: {function!r} is no function: give a function or a lambda"
+        )
 
 
 def call_site() -> str:

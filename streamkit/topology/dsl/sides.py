@@ -36,9 +36,14 @@ def said(choice: object) -> Side:
 
 
 def annotated(annotation: object) -> Side:
-    """What an annotation says; UNKNOWN for types without a serde."""
+    """What an annotation says; of a class without a serde no more than that it is that class."""
     serde = None if annotation is None else find_serde(annotation)
-    return UNKNOWN if serde is None else Side(serde, annotation)
+    if serde is not None:
+        return Side(serde, annotation)
+    is_class = isinstance(annotation, type) and annotation not in {object, type(None)}
+    if not is_class or getattr(annotation, "_is_protocol", False):
+        return UNKNOWN
+    return Side(None, annotation)
 
 
 def chosen(choice: object, function: Callable[..., object] | None, pick: Pick) -> Side:
@@ -105,6 +110,7 @@ def _fits(have: object, want: object) -> bool:
         return True
     if have is bool or not isinstance(have, type) or not isinstance(want, type):
         return False
+    # A class without a serde may stand for more than one type: a number, a sequence.
     return issubclass(have, want)
 
 

@@ -14,7 +14,7 @@ from streamkit.common.errors import TopologyError
 from streamkit.common.model import Record
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.annotations import call_site, callable_or_raise
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.global_tables import GlobalTable
 from streamkit.topology.dsl.grouped import GroupedStream
@@ -69,6 +69,7 @@ class Stream(Generic[K, V]):
         self, predicate: Callable[[K, V], object], *, name: str | None = None
     ) -> Stream[K, V]:
         """Keep the records for which `predicate(key, value)` holds."""
+        callable_or_raise(predicate, "filter()")
         node = self._add("KSTREAM-FILTER-", name, lambda n: nodes.FilterNode(n, predicate))
         return self._same(node)
 
@@ -76,6 +77,7 @@ class Stream(Generic[K, V]):
         self, predicate: Callable[[K, V], object], *, name: str | None = None
     ) -> Stream[K, V]:
         """Keep the records for which `predicate(key, value)` does not hold."""
+        callable_or_raise(predicate, "filter_not()")
         node = self._add("KSTREAM-FILTER-", name, lambda n: nodes.FilterNode(n, predicate, False))
         return self._same(node)
 
@@ -88,6 +90,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K2, V2]:
         """A new key and value for each record: `mapper(key, value)` gives the pair."""
+        callable_or_raise(mapper, "map()")
         node = self._add("KSTREAM-MAP-", name, lambda n: nodes.MapNode(n, mapper))
         new_key = sides.chosen(key, mapper, sides.first)
         new_value = sides.chosen(value, mapper, sides.second)
@@ -122,6 +125,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K, V2]:
         """A new value for each record: `mapper(value)`, or `mapper(key, value)`."""
+        callable_or_raise(mapper, "map_values()")
         node = self._add(
             "KSTREAM-MAPVALUES-", name, lambda n: nodes.MapValuesNode(n, mapper, with_key)
         )
@@ -136,6 +140,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K2, V2]:
         """Any number of records for each: `mapper(key, value)` gives the pairs."""
+        callable_or_raise(mapper, "flat_map()")
         node = self._add("KSTREAM-FLATMAP-", name, lambda n: nodes.FlatMapNode(n, mapper))
         new_key = sides.chosen(key, mapper, lambda hint: sides.first(sides.item(hint)))
         new_value = sides.chosen(value, mapper, lambda hint: sides.second(sides.item(hint)))
@@ -170,6 +175,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K, V2]:
         """Any number of values for each record, under its key."""
+        callable_or_raise(mapper, "flat_map_values()")
         node = self._add(
             "KSTREAM-FLATMAPVALUES-", name, lambda n: nodes.FlatMapValuesNode(n, mapper, with_key)
         )
@@ -183,17 +189,20 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K2, V]:
         """A new key for each record: `selector(key, value)`."""
+        callable_or_raise(selector, "select_key()")
         node = self._add("KSTREAM-KEY-SELECT-", name, lambda n: nodes.SelectKeyNode(n, selector))
         new_key = sides.chosen(key, selector, sides.whole)
         return Stream(self._scope, node, new_key, self._value, is_rekeyed=True)
 
     def peek(self, action: Callable[[K, V], object], *, name: str | None = None) -> Stream[K, V]:
         """Call `action(key, value)` on the way; it may be called again after a failure."""
+        callable_or_raise(action, "peek()")
         node = self._add("KSTREAM-PEEK-", name, lambda n: nodes.PeekNode(n, action))
         return self._same(node)
 
     def foreach(self, action: Callable[[K, V], object], *, name: str | None = None) -> None:
         """Call `action(key, value)`, and end the stream."""
+        callable_or_raise(action, "foreach()")
         self._add("KSTREAM-FOREACH-", name, lambda n: nodes.PeekNode(n, action))
 
     def print(
@@ -384,6 +393,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> GroupedStream[K2, V]:
         """Group by `selector(key, value)`, through a repartition topic."""
+        callable_or_raise(selector, "group_by()")
         node = self._add("KSTREAM-KEY-SELECT-", name, lambda n: nodes.SelectKeyNode(n, selector))
         return GroupedStream(
             self._scope,
