@@ -16,6 +16,7 @@ from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
 from streamkit.topology.dsl.annotations import call_site, callable_or_raise
 from streamkit.topology.dsl.branches import Branches
+from streamkit.topology.dsl.deduplicated import deduplicate_node
 from streamkit.topology.dsl.global_tables import GlobalTable
 from streamkit.topology.dsl.grouped import GroupedStream
 from streamkit.topology.dsl.joins import Join, stream_global_node, stream_table_node
@@ -330,6 +331,29 @@ class Stream(Generic[K, V]):
         self._scope.graph.add(done.node, self._node)
         is_rekeyed = self._is_rekeyed or done.may_change_key
         return Stream(self._scope, done.node, done.key, done.value, is_rekeyed=is_rekeyed)
+
+    def deduplicate(
+        self,
+        *,
+        within: Duration,
+        by: Callable[[K, V], K2] | None = None,
+        key: type[K2] | Serde[K2] | None = None,
+        name: str | None = None,
+    ) -> Stream[K, V]:
+        """Let through one record of each id: those less than `within` away from it are dropped.
+
+        `by(key, value)` gives the id, of the type `key`; else it is the record's key. Ids are
+        compared within a partition: where they are not the key, `select_key` them first. What was
+        seen is kept in the store `<name>-seen`, for twice the time.
+        """
+        if by is None:
+            of_id = self._key
+        else:
+            callable_or_raise(by, "deduplicate()")
+            of_id = sides.chosen(key, by, sides.whole)
+        identify = by or (lambda own, _: own)
+        node = deduplicate_node(self._scope, of_id, identify, within, name)
+        return self._same(self._scope.graph.add(node, self._node))
 
     def merge(self, other: Stream[K, V], *, name: str | None = None) -> Stream[K, V]:
         """Both streams as one, in no order between them."""
