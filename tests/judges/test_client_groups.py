@@ -11,7 +11,15 @@ from typing import Any
 import confluent_kafka
 import pytest
 
-from streamkit.client import Admin, Consumer, NewTopic, Producer, RebalanceListener, TopicPartition
+from streamkit.client import (
+    Admin,
+    BlockingConsumer,
+    Consumer,
+    NewTopic,
+    Producer,
+    RebalanceListener,
+    TopicPartition,
+)
 from streamkit.testing.broker import Broker
 from tests.harness import ROOT
 
@@ -177,6 +185,27 @@ def test_static_members_and_patterns(cluster: Cluster) -> None:
                 assert again.assignment == had
 
     asyncio.run(main())
+
+
+def test_the_blocking_consumer_subscribes_too(cluster: Cluster) -> None:
+    topic = asyncio.run(fill(cluster, "blocking"))
+    config = {
+        "bootstrap.servers": cluster.bootstrap,
+        "group.id": "blocking",
+        "auto.offset.reset": "earliest",
+    }
+    told: list[str] = []
+    listener = RebalanceListener(lambda partitions: told.extend(map(str, partitions)))
+    values = []
+    with BlockingConsumer(config) as consumer:
+        consumer.subscribe([topic], listener=listener)
+        for record in consumer:
+            values.append(record.value)
+            if len(values) == COUNT:
+                break
+        consumer.unsubscribe()
+    assert sorted(values) == sorted(str(number).encode() for number in range(COUNT))
+    assert told == [f"{topic}-{index}" for index in range(PARTITIONS)]
 
 
 def test_ours_and_librdkafkas_are_in_one_group(cluster: Cluster) -> None:

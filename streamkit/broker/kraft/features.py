@@ -1,7 +1,7 @@
 """Which feature levels this broker supports, and which it finalizes at a new format.
 
-One table. A feature's upper bound is what is served: classic, consumer and share groups and
-transactions are not yet, so their level is 0 and clients are told so in ApiVersions.
+One table. A feature's upper bound is what is served: share groups and eligible leader replicas are
+not yet, so their level is 0 and clients are told so in ApiVersions.
 """
 
 from __future__ import annotations
