@@ -351,7 +351,7 @@ class Stream(Generic[K, V]):
         else:
             callable_or_raise(by, "deduplicate()")
             of_id = sides.chosen(key, by, sides.whole)
-        identify = by or (lambda own, _: own)
+        identify: Callable[[K, V], Any] = by or (lambda own, _: own)
         node = deduplicate_node(self._scope, of_id, identify, within, name)
         return self._same(self._scope.graph.add(node, self._node))
 
