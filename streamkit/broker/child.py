@@ -45,15 +45,18 @@ class BrokerChild:
     bootstrap: str
     data: str
     child: Child
+    is_stopping: bool = False
 
     def stop(self) -> None:
         """End it cleanly; kill it when it does not end in time."""
+        self.is_stopping = True
         self.child.terminate()
         if self.child.wait(STOP_WAIT_S) is None:
             self.kill()
 
     def kill(self) -> None:
         """End it as a crash would."""
+        self.is_stopping = True
         self.child.kill()
         self.child.wait()
 

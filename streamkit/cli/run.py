@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import click
 
-from streamkit.broker.child import start_broker
+from streamkit.broker.child import BrokerChild, start_broker
 from streamkit.cli import program as programs
 from streamkit.cli.configuration import DEFAULT_LISTEN, read_settings, settings_options
 from streamkit.cli.logs import log_to_stderr
@@ -63,6 +64,7 @@ def command(
     topics = [NewTopic(name, partitions or processes or 1) for name in topics_of(app.topology)]
     settings_of(app, given)  # what is wrong is said before a broker starts
     broker = start_broker(seams.disk, seams.spawn, pause, f"{data}/broker", listen=listen)
+    seams.spawn.thread(lambda: _end_with(broker), "broker-watch")
     try:
         given["bootstrap.servers"] = broker.bootstrap
         settings = settings_of(app, given)
@@ -78,6 +80,21 @@ def command(
         return supervise(app, settings, seams, WorkerCommand(program, tuple(passed_on)), processes)
     finally:
         broker.stop()
+
+
+def _end_with(broker: BrokerChild) -> None:
+    """Wait for the broker's end, and when nobody asked for it, end this process at once.
+
+    Nothing can be committed any more, and state is whole after any end of a worker.
+    """
+    status = broker.child.wait()
+    if not broker.is_stopping:
+        click.echo(
+            f"streamkit: the broker ended with status {status}, so the program ends; what it had "
+            f"committed is kept in {broker.data}",
+            err=True,
+        )
+        os._exit(1)
 
 
 def topics_of(topology: Topology) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import struct
 import subprocess
@@ -106,27 +107,32 @@ def test_demo_counts_and_says_how_fast(tmp_path: Path) -> None:
     assert "records/s" in done.stdout
 
 
-def test_run_starts_everything_and_ctrl_c_stops_it(tmp_path: Path) -> None:
-
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "streamkit",
-            "run",
-            "examples/word_count.py",
-            "--listen",
-            "127.0.0.1:0",
-            "--data",
-            str(tmp_path),
-            "--set",
-            "commit.interval.ms=50",
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def start_run(data: Path) -> subprocess.Popen[str]:
+    """`streamkit run` of the word count."""
+    argv = [sys.executable, "-m", "streamkit", "run", "examples/word_count.py"]
+    argv += ["--listen", "127.0.0.1:0", "--data", str(data), "--set", "commit.interval.ms=50"]
+    return subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def test_run_ends_when_its_broker_does(tmp_path: Path) -> None:
+    process = start_run(tmp_path)
+    try:
+        assert process.stdout is not None, "stdout is a pipe"
+        process.stdout.readline()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (broker,) = (int(pid) for pid in children)
+        os.kill(broker, signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 1, errors
+    assert "streamkit: the broker ended with status -9, so the program ends" in errors
+
+
+def test_run_starts_everything_and_ctrl_c_stops_it(tmp_path: Path) -> None:
+    process = start_run(tmp_path)
     try:
         assert process.stdout is not None, "stdout is a pipe"
         line = process.stdout.readline()
