@@ -13,8 +13,8 @@ import asyncio
 import logging
 
 from streamkit.client import offsets as group_offsets
-from streamkit.client.offsets import CommittedOffset
 from streamkit.client.batch import OnDone
+from streamkit.client.offsets import CommittedOffset
 from streamkit.client.transactions import Transactions
 from streamkit.client.transactions_state import TransactionPhase, is_member_lost
 from streamkit.common.errors import (
