@@ -94,7 +94,8 @@ class NodeView:
         )
         for kind, known in (("consumer", CONSUMER_STATES), ("streams", STREAMS_STATES)):
             counts = {state: states[kind.capitalize(), state] for state in known}
-            yield by_label(f"{own}{kind}_group_count", f"{kind.capitalize()} groups.", "state", counts)
+            told = f"{kind.capitalize()} groups."
+            yield by_label(f"{own}{kind}_group_count", told, "state", counts)
         yield _phases(own, groups.phases())
 
     def _transactions(self) -> Iterator[Family]:
