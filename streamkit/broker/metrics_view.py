@@ -93,7 +93,7 @@ class NodeView:
             {each: types[each] for each in GROUP_TYPES},
         )
         for kind, known in (("consumer", CONSUMER_STATES), ("streams", STREAMS_STATES)):
-            counts = {state: states[kind.capitalize(), state] for state in known}
+            counts = {state: states[kind, state] for state in known}
             told = f"{kind.capitalize()} groups."
             yield by_label(f"{own}{kind}_group_count", told, "state", counts)
         yield _phases(own, groups.phases())

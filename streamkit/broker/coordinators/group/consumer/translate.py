@@ -125,19 +125,3 @@ def group_tombstones(group: ConsumerGroup, member_ids: Iterable[str] = ()) -> li
     found.append(partition_metadata_tombstone(group_id))
     found.append(rec.Record(rec.ConsumerGroupMetadataKey(group_id=group_id), None))
     return found
-
-
-def creation_records(group: ConsumerGroup) -> list[rec.Record]:
-    """The records that make a group as it is."""
-    group_id = group.group_id
-    members = list(group.member_list)
-    return [
-        *(member_record(group_id, each) for each in members),
-        group_record(group_id, group.epoch, group.metadata_hash),
-        *(
-            target_record(group_id, each.member_id, group.target_of(each.member_id))
-            for each in members
-        ),
-        target_metadata_record(group_id, group.assignment_epoch, group.assignment_timestamp),
-        *(current_record(group_id, each) for each in members),
-    ]
