@@ -207,9 +207,7 @@ def _has_response_tags(api: int, version: int) -> bool:
     return api != ApiKey.API_VERSIONS and is_flexible(api, version)
 
 
-def _decode(
-    entity: type[Any], buffer: Bytes, position: int, items_max: int = UNLIMITED
-) -> Message:
+def _decode(entity: type[Any], buffer: Bytes, position: int, items_max: int = UNLIMITED) -> Message:
     if isinstance(buffer, bytearray):
         buffer = memoryview(buffer).toreadonly()
     buffer = checked(shape_of(entity), buffer, position, items_max)
