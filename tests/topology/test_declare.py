@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -326,3 +327,13 @@ def test_iterator_of_records_may_change_keys() -> None:
     app = shop()
     words(app).process(spread).group_by_key().count(name="sizes")
     assert "sizes-repartition" in app.topology.describe()
+
+
+def test_annotation_any_says_nothing() -> None:
+    def add(key: str, value: int, total: int) -> Any:
+        return total + value
+
+    app = sk.App("any")
+    grouped = app.stream("numbers", key=str, value=int).group_by_key()
+    grouped.aggregate(0, add, value=int).to_stream().to("out")
+    assert "KSTREAM-AGGREGATE" in app.topology.describe()

@@ -40,7 +40,8 @@ def annotated(annotation: object) -> Side:
     serde = None if annotation is None else find_serde(annotation)
     if serde is not None:
         return Side(serde, annotation)
-    is_class = isinstance(annotation, type) and annotation not in {object, type(None)}
+    # `Any` is a class since Python 3.11, and says nothing.
+    is_class = isinstance(annotation, type) and annotation not in {Any, object, type(None)}
     if not is_class or getattr(annotation, "_is_protocol", False):
         return UNKNOWN
     return Side(None, annotation)
