@@ -10,7 +10,7 @@ STAMP := $(VENV)/.complete
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
     $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 # The compiled modules are built anew when one of their sources changes.
-HOT := $(shell sed -n 's/^sources = \["\(.*\)"\]/\1/p' pyproject.toml)
+HOT := $(shell sed -n 's/^sources = \["\(.*\)"\]/\1/p' pyproject.toml; find streamkit -name '*.pxd')
 
 demo: $(STAMP)  ## word count over real text, live in the terminal
 	$(BIN)/python examples/word_count.py $(DEMO)
