@@ -98,7 +98,8 @@ def _end_with(broker: BrokerChild) -> None:
 
 
 def topics_of(topology: Topology) -> list[str]:
-    """The topics that the program itself reads and writes; internal ones are the group's."""
+    """The topics that the program reads and writes, dead letters too; internal ones are the
+    group's."""
     internal = {name for part in topology.subtopologies for name in part.repartition_sinks}
     named = {
         topic
@@ -107,7 +108,7 @@ def topics_of(topology: Topology) -> list[str]:
         if node.kind in {NodeKind.SOURCE, NodeKind.SINK}
         for topic in node.topics
     }
-    return sorted(named - internal)
+    return sorted((named | set(topology.policies.topics)) - internal)
 
 
 async def _make_topics(settings: StreamsSettings, seams: Seams, topics: list[NewTopic]) -> None:

@@ -241,11 +241,13 @@ class StreamTask:
             for topic in node.topics
         ]
         inputs = [TopicPartition(topic, self.id.partition) for topic in self.subtopology.topics]
+        # A dead-letter topic that is missing is told now, not when a record fails.
+        letters = self._environment.policies.topics
         return PrepareTask(
             self.id,
             tuple(inputs),
             tuple(self.changelogs),
-            tuple(dict.fromkeys([*sinks, *(tp.topic for tp in self.changelogs)])),
+            tuple(dict.fromkeys([*sinks, *(tp.topic for tp in self.changelogs), *letters])),
             self.subtopology.offset_resets,
         )
 
