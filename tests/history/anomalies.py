@@ -145,7 +145,7 @@ def misordered_sends(view: View) -> Findings:
     last: dict[tuple[str, int, str], tuple[int, Send]] = {}
     for operation in view.operations:
         for send in operation.sends():
-            for key, offset in view.found_at.get(send.value, ()):
+            for key, offset in sorted(view.found_at.get(send.value, ())):
                 writer = (operation.process, operation.life, key)
                 before = last.get(writer)
                 if before is not None and offset <= before[0]:
