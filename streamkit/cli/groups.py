@@ -158,8 +158,8 @@ def _as_text(view: _View) -> str:
         epoch = "none" if group.topology_epoch is None else group.topology_epoch
         parts.append(
             f"{group.group_id}: streams group, {group.state}, epoch {group.epoch}, assignment of "
-            f"epoch {group.assignment_epoch}, topology epoch {epoch}, {len(group.members)} "
-            f"members, coordinator {view.coordinator}"
+            f"epoch {group.assignment_epoch}, topology epoch {epoch}, "
+            f"{_members_count(group)}, coordinator {view.coordinator}"
         )
         parts += [f"* {reason}" for reason in view.reasons]
         if group.note:
@@ -224,6 +224,10 @@ def _topology_text(group: DescribedGroup) -> str:
         for each in group.subtopologies
     ]
     return table(("SUB-TOPOLOGY", "READS", "REPARTITIONS TO", "CHANGELOGS"), rows)
+
+
+def _members_count(group: DescribedGroup) -> str:
+    return f"{len(group.members)} member" + "s" * (len(group.members) != 1)
 
 
 def _task_owners(group: DescribedGroup | None) -> dict[tuple[str, int], str]:

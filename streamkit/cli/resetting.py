@@ -99,7 +99,7 @@ async def wait_empty(admin: Admin, reset: Reset, echo: Echo) -> DescribedGroup |
             return group
         if left_s <= 0:
             raise UsageError(
-                f"group {reset.group_id!r} has {count} members: stop its workers first; one that "
+                f"group {reset.group_id!r} still has members ({count}): stop its workers first; one that "
                 "crashed is removed after its session timeout (--wait SECONDS)"
             )
         if count != told:

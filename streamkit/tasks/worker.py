@@ -230,7 +230,9 @@ class Worker:
             if endpoint is not None:
                 await endpoint.start()
                 stack.push_async_callback(endpoint.close)
-            client = await stack.enter_async_context(Client(self._settings.client(), self._seams))
+            thread_id = self._thread_id(process_id)
+            named = self._settings.client().model_copy(update={"client_id": thread_id})
+            client = await stack.enter_async_context(Client(named, self._seams))
             self._client = client
             self._is_connected = True
             await configure_group(client, self._settings, self._topology.application_id)
@@ -238,7 +240,7 @@ class Worker:
             wanted = group_topology(self._topology, self._settings)
             fitting = await fitting_topology(client, self._topology.application_id, wanted)
             member = self._make_member(process_id, fitting)
-            metrics = WorkerMetrics(processor, processor.meter, self._thread_id)
+            metrics = WorkerMetrics(processor, processor.meter, thread_id)
             self.registry.add_collector(metrics.collect)
             self._membership = Membership(
                 client,
@@ -422,9 +424,9 @@ class Worker:
             metrics.tick()
             await asyncio.sleep(TICK_MS / 1000)
 
-    @property
-    def _thread_id(self) -> str:
-        client_id = self._settings.client_id or self._topology.application_id
+    def _thread_id(self, process_id: UUID) -> str:
+        """What Kafka Streams calls its thread; the broker shows it as the member's client id."""
+        client_id = self._settings.client_id or f"{self._topology.application_id}-{process_id}"
         return f"{client_id}-StreamThread-{self._slot + 1}"
 
     async def _report(self) -> None:

@@ -23,6 +23,8 @@ class Outline:
     """What of a topology outlives a deploy; `stores` and topics by their sub-topology.
 
     `is_whole` False: only internal topics are known, and not to which sub-topology they belong.
+    `is_running` True: `partitions` are those of topics that exist, also where the program leaves
+    the count to its inputs.
     """
 
     sources: frozenset[str] = frozenset()
@@ -31,6 +33,7 @@ class Outline:
     kinds: Mapping[str, str] = field(default_factory=dict)
     partitions: Mapping[str, int] = field(default_factory=dict)
     is_whole: bool = True
+    is_running: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def outline_of_group(subtopologies: Iterable[Any]) -> Outline:
             for topic in part.repartition_source_topics
             if topic.partitions
         },
+        is_running=True,
     )
 
 
@@ -163,8 +167,10 @@ def _repartitions(before: Outline, after: Outline) -> Iterable[Change]:
         if topic not in after.repartitions:
             text = "is read no more: records in it that are not processed yet are orphaned"
             yield Change("repartition topic", topic, text, True)
-        elif before.is_whole and before.partitions.get(topic) != after.partitions.get(topic):
-            counts = before.partitions.get(topic), after.partitions.get(topic)
+            continue
+        counts = before.partitions.get(topic), after.partitions.get(topic)
+        is_left_open = before.is_running and counts[1] is None
+        if before.is_whole and counts[0] != counts[1] and not is_left_open:
             text = f"had {counts[0] or 'derived'} partitions and has {counts[1] or 'derived'}"
             yield Change("repartition topic", topic, text, True)
     for topic in after.repartitions:

@@ -112,6 +112,16 @@ def test_running_group_knows_sub_topologies() -> None:
     assert "moves from sub-topology 7 to 1" in found[0].text
 
 
+def test_running_group_tells_counts_that_the_program_derives() -> None:
+    part = SimpleNamespace(
+        subtopology_id="1",
+        source_topics=("orders",),
+        state_changelog_topics=(SimpleNamespace(name="shop-counts-changelog"),),
+        repartition_source_topics=(SimpleNamespace(name="shop-counts-repartition", partitions=3),),
+    )
+    assert changes(outline_of_group([part]), outline_of(counting().topology)) == []
+
+
 def test_internal_topics_alone_show_what_is_left_behind() -> None:
     before = outline_of_topics(
         "shop", ["shop-old-changelog", "shop-counts-changelog", "orders", "other-x-changelog"]
