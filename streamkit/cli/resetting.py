@@ -99,8 +99,8 @@ async def wait_empty(admin: Admin, reset: Reset, echo: Echo) -> DescribedGroup |
             return group
         if left_s <= 0:
             raise UsageError(
-                f"group {reset.group_id!r} still has members ({count}): stop its workers first; one that "
-                "crashed is removed after its session timeout (--wait SECONDS)"
+                f"group {reset.group_id!r} still has members ({count}): stop its workers first; "
+                "one that crashed is removed after its session timeout (--wait SECONDS)"
             )
         if count != told:
             echo(f"waiting for {count} members to leave or to time out")

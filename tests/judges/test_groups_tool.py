@@ -86,7 +86,7 @@ def test_running_group_is_described_and_not_reset(cluster: str, tmp_path: Path) 
             assert topic in text
         refused = streamkit("groups", "reset", GROUP, "--bootstrap", cluster)
         assert refused.returncode == 2
-        assert "has 1 members: stop its workers first" in refused.stderr
+        assert "still has members (1): stop its workers first" in refused.stderr
         assert running.stop() == 0
     assert described(cluster)["reasons"] == ["The group has no members: start a worker."]
 
