@@ -123,6 +123,7 @@ class WindowStore:
         self._context = context
         self._keys = rows.keys
         self.place = rows.place
+        self._sorts_by_start = builder.persistent
         self.expiry = Expiry(
             rows.store,
             rows.keys.segment_ms,
@@ -178,7 +179,10 @@ class WindowStore:
                     yield row
 
     def fetch_all(self, time_from: int, time_to: int, *, expired_too: bool = False) -> list[Row]:
-        """All rows whose time lies in a range, both ends included, by time, then by key bytes."""
+        """All rows whose time lies in a range, both ends included, by time, then by key bytes.
+
+        Sessions on disk that end together come by their start, as in Kafka Streams.
+        """
         low = time_from
         if not expired_too:
             low = max(time_from, self.expiry.first_live)
@@ -187,9 +191,10 @@ class WindowStore:
             for key, row in self._table.range(segment_prefix(number), segment_prefix(number + 1)):
                 time = self._keys.time(key.start, key.end)
                 if low <= time <= time_to:
-                    found.append((time, self._rows.inner_bytes(key.key), key, row))
-        found.sort(key=lambda each: each[:2])
-        return [(key, row) for _, _, key, row in found]
+                    start = key.start if self._sorts_by_start else 0
+                    found.append((time, start, self._rows.inner_bytes(key.key), key, row))
+        found.sort(key=lambda each: each[:3])
+        return [(key, row) for *_, key, row in found]
 
     def all(self) -> Iterator[Row]:
         """Every row that has not expired."""
