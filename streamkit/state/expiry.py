@@ -43,11 +43,20 @@ class Expiry:
 
     def try_take(self, time: int) -> bool:
         """Advance the stream time to that of a row to put; False when the row has expired."""
-        self.stream_time = max(self.stream_time, time)
+        if time > self.stream_time:
+            self._see(time)
         if self._is_expired(time):
             return False
         self._last = max(self._last, time // self._segment_ms)
         return True
+
+    def _see(self, time: int) -> None:
+        if self._store.journal is not None:
+            self._store.journal.append((self._set_stream_time, (self.stream_time,)))
+        self.stream_time = time
+
+    def _set_stream_time(self, time: int) -> None:
+        self.stream_time = time
 
     def segments(self, low: int, high: int | None, reverse: bool = False) -> range:
         """The numbers of the segments that may hold rows from `low` to `high`."""

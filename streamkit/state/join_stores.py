@@ -148,6 +148,21 @@ class UnmatchedStore:
         self._key_serde = builder.key_serde
         self._value_serde = builder.value_serde
 
+    def see(self, time: int) -> None:
+        """The time that both sides have seen goes on, unless the record that brought it fails."""
+        if time > self.stream_time:
+            self.note()
+            self.stream_time = time
+
+    def note(self) -> None:
+        """Should the record in process fail, the times are to be what they are now."""
+        if self._store.journal is not None:
+            times = self.stream_time, self.min_time, self.next_emit_ms
+            self._store.journal.append((self._set_times, times))
+
+    def _set_times(self, stream_time: int, min_time: int, next_emit_ms: int) -> None:
+        self.stream_time, self.min_time, self.next_emit_ms = stream_time, min_time, next_emit_ms
+
     def add(self, key: Any, is_left: bool, time: int, value: Any) -> None:
         """Keep one more record."""
         place = self._place(key, is_left, time)
@@ -155,7 +170,9 @@ class UnmatchedStore:
         held = self._store.get(place)
         items = [] if held is None else decode_list(decode_value(held)[0])
         self._write(place, encode_list([*items, data or b""]))
-        self.min_time = min(self.min_time, time)
+        if time < self.min_time:
+            self.note()
+            self.min_time = time
 
     def discard(self, key: Any, is_left: bool, time: int) -> None:
         """Forget the records of a key, side and time, if there are any."""

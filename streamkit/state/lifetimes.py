@@ -73,7 +73,7 @@ class ExpiringStore:
 
     def put(self, key: Any, value: Any, timestamp: int, headers: Headers = ()) -> None:
         """Set or, with None, delete; what is too old already is dropped."""
-        self.stream_time = max(self.stream_time, timestamp)
+        self._see(timestamp)
         if value is not None and self._is_expired(timestamp):
             self._context.drop(f"{self.name}: the row has expired")
             return
@@ -109,8 +109,18 @@ class ExpiringStore:
         self._rows.close()
 
     def _is_expired(self, timestamp: int) -> bool:
-        self.stream_time = max(self.stream_time, self._context.stream_time)
+        self._see(self._context.stream_time)
         return timestamp + self.ttl_ms <= self.stream_time
+
+    def _see(self, time: int) -> None:
+        """Its time goes on, unless the record that brought it fails."""
+        if time > self.stream_time:
+            if self._bytes.journal is not None:
+                self._bytes.journal.append((self._set_stream_time, (self.stream_time,)))
+            self.stream_time = time
+
+    def _set_stream_time(self, time: int) -> None:
+        self.stream_time = time
 
     def _live(
         self, rows: Iterator[tuple[Any, ValueAndTimestamp]]

@@ -8,9 +8,10 @@ offset, and restoring writes them again: the same changes, so nothing is harmed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from uuid import UUID
 
-from streamkit.common.model import Headers
+from streamkit.common.model import Headers, TopicPartition
 from streamkit.state.backend import Backend, Change, MemoryBackend
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.bulk_load import BulkLoad
@@ -73,14 +74,31 @@ class TaskState:
         data = self._backends[store].reader(OFFSETS_FAMILY)(store.encode())
         return None if data is None else decode_offset(data)
 
-    def apply(self, offsets: Mapping[str, StoredOffset]) -> None:
-        """Write all overlays and these stores' changelog offsets to the backends."""
+    def stored_position(self, store: str, tp: TopicPartition) -> StoredOffset | None:
+        """Where a global store is in one partition of its topic."""
+        data = self._backends[store].reader(OFFSETS_FAMILY)(_position_key(store, tp))
+        return None if data is None else decode_offset(data)
+
+    def apply(
+        self,
+        offsets: Mapping[str, StoredOffset],
+        positions: Mapping[str, Mapping[TopicPartition, StoredOffset]] = MappingProxyType({}),
+    ) -> None:
+        """Write all overlays and these stores' changelog offsets to the backends.
+
+        `positions` are those of global stores, in each partition of their topics.
+        """
         for backend, names in self._by_backend():
             changes = [change for name in names for change in self.overlays[name].take_changes()]
             changes += [
                 (OFFSETS_FAMILY, name.encode(), encode_offset(offsets[name]))
                 for name in names
                 if name in offsets
+            ]
+            changes += [
+                (OFFSETS_FAMILY, _position_key(name, tp), encode_offset(at))
+                for name in names
+                for tp, at in positions.get(name, {}).items()
             ]
             for chunk in chunks(changes):
                 backend.write(chunk)
@@ -167,6 +185,9 @@ class TaskState:
         """Delete a store's content and its changelog offset."""
         backend = self._backends[store]
         backend.write([(OFFSETS_FAMILY, store.encode(), None)])
+        prefix = _position_prefix(store)
+        for key, _ in list(backend.scan(OFFSETS_FAMILY, prefix, prefix + b"\xff")):
+            backend.write([(OFFSETS_FAMILY, key, None)])
         backend.clear(store)
         self.overlays[store].discard()
 
@@ -182,6 +203,15 @@ class TaskState:
         for name, backend in self._backends.items():
             groups.setdefault(id(backend), (backend, []))[1].append(name)
         return list(groups.values())
+
+
+def _position_prefix(store: str) -> bytes:
+    """No name of a store has a zero in it."""
+    return store.encode() + b"\x00"
+
+
+def _position_key(store: str, tp: TopicPartition) -> bytes:
+    return _position_prefix(store) + str(tp).encode()
 
 
 def _offset_change(store: str, next_offset: int, topic_id: UUID) -> Change:

@@ -70,7 +70,7 @@ class TimeBuffer:
         """Keep a record; False when it comes after its grace already."""
         if timestamp < self._stream_time - self._grace_ms:
             return False
-        self._stream_time = max(self._stream_time, timestamp)
+        self.see(timestamp)
         here = self._context
         origin = Origin(timestamp, here.offset, here.topic, here.partition, headers)
         inner = self._key_serde.serialize(self._topic, key, headers) or b""
@@ -79,6 +79,15 @@ class TimeBuffer:
         self._write(place, encode_buffered(Buffered(None, None, data, origin), 0))
         self._first_due = min(self._first_due, timestamp)
         return True
+
+    def see(self, time: int) -> None:
+        """Its time goes on, unless the record that brought it fails."""
+        if self._store.journal is not None:
+            self._store.journal.append((self._set_times, (self._stream_time, self._first_due)))
+        self._stream_time = max(self._stream_time, time)
+
+    def _set_times(self, stream_time: int, first_due: int) -> None:
+        self._stream_time, self._first_due = stream_time, first_due
 
     def due(self) -> Iterator[Waiting]:
         """The records whose grace is over, by time; take each out with `remove`."""

@@ -70,7 +70,8 @@ class VersionedRows:
         """Put a row in its place; the time at which it ends, IS_LATEST, or NOT_PUT."""
         if self.is_too_old(timestamp):
             return NOT_PUT
-        self.stream_time = max(self.stream_time, timestamp)
+        if timestamp > self.stream_time:
+            self._see(timestamp)
         latest = self.latest(key)
         if latest is not None and timestamp >= latest[1]:
             if timestamp > latest[1]:
@@ -92,6 +93,14 @@ class VersionedRows:
         elif all(entry.end != timestamp for entry in entries):
             self._put_entry(key, Entry(timestamp, timestamp, None))
         return IS_LATEST
+
+    def _see(self, timestamp: int) -> None:
+        if self.store.journal is not None:
+            self.store.journal.append((self._set_stream_time, (self.stream_time,)))
+        self.stream_time = timestamp
+
+    def _set_stream_time(self, timestamp: int) -> None:
+        self.stream_time = timestamp
 
     def latest(self, key: bytes) -> tuple[bytes, int] | None:
         """The row that holds now."""

@@ -24,6 +24,12 @@ RECORD_OVERHEAD_BYTES = 82
 
 RECORD_BYTES_MAX = 1 << 20
 
+HEADER_OVERHEAD_BYTES = 10
+"""The most that a header takes beside its name and value."""
+
+LIMIT_KNOWN_MS = 300_000
+"""How long a topic's limit counts; its configuration may change meanwhile."""
+
 
 @cython.cclass
 class Collector:
@@ -101,6 +107,8 @@ class TopicWriter:
     _partitions: list
     _open_count: cython.int
     _sticky: cython.int
+    _bytes_max: cython.Py_ssize_t
+    _known_until: object
 
     def __init__(self, collector: Collector, topic: str) -> None:
         self.topic = topic
@@ -112,6 +120,13 @@ class TopicWriter:
         self._partitions = []
         self._open_count = 0
         self._sticky = -1
+        self._bytes_max = collector.record_bytes_max
+        self._known_until = 0
+
+    def set_bytes_max(self, bytes_max: int) -> None:
+        """The largest batch that the topic takes, a record alone; learned when one was refused."""
+        self._bytes_max = min(bytes_max, self._collector.record_bytes_max)
+        self._known_until = self._collector.now_ms + LIMIT_KNOWN_MS
 
     def set_count(self, count: int) -> None:
         """How many partitions the topic has; it may only grow."""
@@ -132,23 +147,43 @@ class TopicWriter:
     ) -> None:
         """Add one record, now or when it is released; partition -1 goes by the key's hash.
 
-        Raises ProductionError when the record is larger than a request may be.
+        Raises ProductionError when the record is larger than a request may be, or its topic takes.
         """
         size: cython.Py_ssize_t = RECORD_OVERHEAD_BYTES
         if key is not None:
             size += len(key)
         if value is not None:
             size += len(value)
-        if size > self._collector.record_bytes_max:
-            raise ProductionError(
-                f"a record of {size} bytes to topic {self.topic} is larger than max.request.size="
-                f"{self._collector.record_bytes_max}: make it smaller, or raise "
-                "producer.max.request.size and the topic's max.message.bytes"
-            )
+        if headers:
+            for name, data in headers:
+                size += len(name) + (0 if data is None else len(data)) + HEADER_OVERHEAD_BYTES
+        if size > self._bytes_max:
+            self._check_size(size, key, value, timestamp, headers)
         if self._collector.staged is None:
             self.add(key, value, timestamp, headers, partition)
         else:
             self._collector.staged.append((self, key, value, timestamp, headers, partition))
+
+    def _check_size(self, size: Any, key: Any, value: Any, timestamp: Any, headers: Any) -> None:
+        """Refuse what is certain to be too large."""
+        limit = self._collector.record_bytes_max
+        if size > limit:
+            raise ProductionError(
+                f"a record of {size} bytes to topic {self.topic} is larger than max.request.size="
+                f"{limit}: make it smaller, or raise producer.max.request.size and the topic's "
+                "max.message.bytes"
+            )
+        if self._collector.now_ms >= self._known_until:
+            self._bytes_max = limit
+            return
+        alone = self._collector.new_batch()
+        alone.append(key, value, timestamp, headers)
+        size = len(alone.build())
+        if size > self._bytes_max:
+            raise ProductionError(
+                f"a record of {size} bytes is larger than topic {self.topic} takes, "
+                f"max.message.bytes={self._bytes_max}: make it smaller, or raise that"
+            )
 
     @cython.ccall
     def add(

@@ -1,12 +1,9 @@
-"""The processor context of one task, and the partition time in its committed offsets."""
+"""The processor context of one task."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from streamkit.common.errors import TopologyError
@@ -14,6 +11,7 @@ from streamkit.common.model import Headers, TaskId
 from streamkit.tasks.async_stage import AsyncStage
 from streamkit.tasks.collector import Collector, TopicWriter
 from streamkit.tasks.failures import Failures
+from streamkit.tasks.idle import TIME_NAME
 from streamkit.tasks.punctuation import Punctuation, PunctuationQueue, first_mark
 from streamkit.tasks.resources import Resources, own_resources
 from streamkit.tasks.savepoint import Savepoint
@@ -24,8 +22,6 @@ from streamkit.topology.operators.node import Node, ProcessorContext
 
 log = logging.getLogger(__name__)
 
-_METADATA = struct.Struct(">bq")
-_METADATA_VERSION = 2
 DROPS_LOGGED = 10
 """Dropped records that a task logs one by one; the rest is only counted."""
 
@@ -140,7 +136,7 @@ class TaskContext(ProcessorContext):
 
     def punctuate(self) -> None:
         if self.stream_time >= 0:
-            self._by_stream_time.run(self.stream_time, self._call)
+            self._by_stream_time.run(self.stream_time, self._punctuate)
         self.punctuate_at = self._by_stream_time.next_ms
 
     @property
@@ -150,7 +146,7 @@ class TaskContext(ProcessorContext):
 
     def punctuate_by_wall_clock(self) -> bool:
         """Run the punctuations whose time has come; whether there were any."""
-        return self._by_wall_clock.run(self._now_ms(), self._call)
+        return self._by_wall_clock.run(self._now_ms(), self._punctuate)
 
     def attempt_change(
         self, node: Node, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
@@ -161,8 +157,19 @@ class TaskContext(ProcessorContext):
         except Exception as error:  # downstream of the cache is user code
             self.failures.on_call(error, mark)
 
-    def _call(self, due: Punctuation, now_ms: int) -> None:
-        """Punctuate: outside of any record, at the time given."""
+    def advance_time(self, nodes: Iterable[Node], time: int) -> None:
+        """Time goes on without a record: windows close, buffers let go, punctuations are due."""
+        self.stream_time = max(self.stream_time, time)
+        self.processor_times[TIME_NAME] = self.stream_time
+        for node in nodes:
+            self._call(node, node.advance_time, self.stream_time)
+        self.punctuate()
+
+    def _punctuate(self, due: Punctuation, now_ms: int) -> None:
+        self._call(due.node, due.callback, now_ms)
+
+    def _call(self, node: Node, callback: Callable[[int], object], now_ms: int) -> None:
+        """Call outside of any record, at the time given."""
         before = (
             self.topic, self.partition, self.offset, self.timestamp, self.headers,
             self.raw_key, self.raw_value, self.current,
@@ -170,31 +177,13 @@ class TaskContext(ProcessorContext):
         self.topic, self.partition, self.offset = "", -1, -1
         self.timestamp, self.headers = now_ms, ()
         self.raw_key = self.raw_value = None
-        self.current = due.node
+        self.current = node
         mark = self.failures.mark()
         try:
-            due.callback(now_ms)
+            callback(now_ms)
         except Exception as error:  # the callback is user code
             self.failures.on_call(error, mark)
         (
             self.topic, self.partition, self.offset, self.timestamp, self.headers,
             self.raw_key, self.raw_value, self.current,
         ) = before  # fmt: skip
-
-
-def encode_partition_time(partition_time: int) -> str:
-    """The metadata of a committed offset, as Kafka Streams' TopicPartitionMetadata writes it."""
-    if partition_time < 0:
-        return ""
-    return base64.b64encode(_METADATA.pack(_METADATA_VERSION, partition_time)).decode()
-
-
-def decode_partition_time(metadata: str) -> int:
-    """The partition time of committed metadata; -1 when there is none or it is not readable."""
-    try:
-        data = base64.b64decode(metadata, validate=True)
-    except (binascii.Error, ValueError):
-        return -1
-    if len(data) < _METADATA.size or data[0] not in (1, _METADATA_VERSION):
-        return -1
-    return int(_METADATA.unpack_from(data)[1])

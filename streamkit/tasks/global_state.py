@@ -1,24 +1,34 @@
 """The global stores of one worker process, and what keeps them up to their topics.
 
-Every process reads all partitions of a global topic, outside the group and its transactions. The
-topic is the only source of the rows: they are read anew whenever a process starts.
+Every process reads all partitions of a global topic, outside the group and its transactions. Rows
+that are kept on disk have the position behind them beside them, for each partition: what follows is
+read when the process starts again. Rows of another topic of the same name, or of one that was cut
+below the position, are deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from streamkit.common.model import TaskId, TopicPartition
 from streamkit.records import DecodedBatch
 from streamkit.state.backend import Backend
+from streamkit.state.builders import StoreBuilder
 from streamkit.state.cache import CacheBudget
 from streamkit.state.factory import Changelog, build_store
+from streamkit.state.formats import StoredOffset
+from streamkit.state.overlay import OverlayStore
+from streamkit.state.restore import ChangelogBounds, plan_restore
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
 from streamkit.tasks.context import TaskContext
 from streamkit.topology.operators.node import SourceNode
 from streamkit.topology.plan import Subtopology
+
+log = logging.getLogger(__name__)
 
 GLOBAL_PARTITION = -1
 """The partition number in the task id of global nodes; they belong to no task."""
@@ -39,10 +49,10 @@ class GlobalState:
         self.stores: dict[str, Any] = {}
         self._contexts: list[TaskContext] = []
         self._sources: dict[str, SourceNode] = {}
+        self._stores: dict[str, str] = {}
+        self._topic_ids: dict[TopicPartition, UUID] = {}
         builders = [store for part in parts for store in part.stores]
         self._state = TaskState(builders, open_database)
-        for builder in builders:
-            self._state.wipe(builder.name)
         for part in parts:
             self._open(application_id, part, now_ms)
 
@@ -66,9 +76,37 @@ class GlobalState:
         source.context.partition = tp.partition
         source.run(batch, start, stop)
 
-    def apply(self) -> None:
-        """Hand what was taken on to the database."""
-        self._state.apply({})
+    def store_of(self, tp: TopicPartition) -> str:
+        """The store that a topic fills."""
+        return self._stores[tp.topic]
+
+    def committed(self, builder: StoreBuilder) -> OverlayStore:
+        """A store's rows, to read only."""
+        return self._state.committed(builder.name)
+
+    def plan(self, bounds: Mapping[TopicPartition, ChangelogBounds]) -> dict[TopicPartition, int]:
+        """Where to go on reading; a store that does not fit its topic begins anew."""
+        plans = {}
+        for tp, each in bounds.items():
+            stored = self._state.stored_position(self.store_of(tp), tp)
+            plans[tp] = plan_restore(stored, each)
+            self._topic_ids[tp] = each.topic_id
+        wiped = {self.store_of(tp): plan.wipe for tp, plan in plans.items() if plan.wipe}
+        for store, why in wiped.items():
+            log.warning("global table %s is read anew: %s", store, why)
+            self._state.wipe(store)
+        return {
+            tp: bounds[tp].start if self.store_of(tp) in wiped else plan.position
+            for tp, plan in plans.items()
+        }
+
+    def apply(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Hand what was taken on to the database, with the positions behind it."""
+        reached: dict[str, dict[TopicPartition, StoredOffset]] = {}
+        for tp, position in positions.items():
+            at = StoredOffset(position, self._topic_ids[tp])
+            reached.setdefault(self.store_of(tp), {})[tp] = at
+        self._state.apply({}, reached)
 
     def close(self) -> None:
         """Close the stores."""
@@ -93,6 +131,7 @@ class GlobalState:
                 context,
             )
             context.stores[builder.name] = self.stores[builder.name] = store
+            self._stores.update(dict.fromkeys(part.source_topics, builder.name))
         linked = part.link(context)
         linked.init()
         self._sources.update(linked.sources)

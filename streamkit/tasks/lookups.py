@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from streamkit.client.admin import Admin, Resource, ResourceType
 from streamkit.client.client import Client
 from streamkit.client.metadata import NO_ID
 from streamkit.client.offsets import (
@@ -17,8 +18,8 @@ from streamkit.client.offsets import (
 from streamkit.common.errors import FatalError
 from streamkit.common.model import TopicPartition
 from streamkit.state.restore import ChangelogBounds
-from streamkit.tasks.context import decode_partition_time
 from streamkit.tasks.messages import PrepareTask, StartPosition, TaskPrepared
+from streamkit.tasks.offset_metadata import decode_metadata
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Lookups:
             task.number,
         )
 
-    async def globals(self, topics: tuple[str, ...]) -> dict[TopicPartition, StartPosition]:
+    async def globals(self, topics: tuple[str, ...]) -> dict[TopicPartition, ChangelogBounds]:
         """Where every partition of these topics begins and ends."""
         counts = await self.partition_counts(topics)
         tps = tuple(
@@ -70,13 +71,20 @@ class Lookups:
         )
         starts = await self._offsets.start_offsets(tps)
         ends = await self._offsets.end_offsets(tps, read_committed=self._reads_committed)
-        return {tp: StartPosition(starts[tp], ends[tp]) for tp in tps}
+        return {tp: ChangelogBounds(self._topic_id(tp.topic), starts[tp], ends[tp]) for tp in tps}
 
     async def bounds(self, tp: TopicPartition) -> tuple[int, int, UUID]:
         """Where a partition's log begins and ends, and its topic id."""
         starts = await self._offsets.start_offsets([tp])
         ends = await self._offsets.end_offsets([tp])
         return starts[tp], ends[tp], self._topic_id(tp.topic)
+
+    async def record_bytes_max(self, topic: str) -> int | None:
+        """The largest batch that a topic takes, by its configuration."""
+        key = "max.message.bytes"
+        resource = Resource(ResourceType.TOPIC, topic)
+        entry = (await Admin.of(self._client).describe_configs(resource, [key])).get(key)
+        return None if entry is None or entry.value is None else int(entry.value)
 
     async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         """How many partitions each topic has. Raises FatalError for one that does not turn up."""
@@ -109,8 +117,10 @@ class Lookups:
             end = ends[tp]
             if tp in committed:
                 found = committed[tp]
-                partition_time = decode_partition_time(found.metadata)
-                positions[tp] = StartPosition(found.offset, end, partition_time)
+                known = decode_metadata(found.metadata)
+                positions[tp] = StartPosition(
+                    found.offset, end, known.partition_time, known.processors
+                )
                 continue
             reset = task.resets.get(tp.topic, DEFAULT_RESET)
             if reset == "none":

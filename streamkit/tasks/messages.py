@@ -40,11 +40,12 @@ class TasksLost:
 
 @dataclass(frozen=True, slots=True)
 class StartPosition:
-    """Where a task begins to read an input partition."""
+    """Where a task begins to read an input partition, and what was committed beside it."""
 
     offset: int
     end: int
     partition_time: int = -1
+    processors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,15 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class TooLarge:
+    """A record is larger than its topic takes; `bytes_max` is what it takes, None if unknown."""
+
+    topic: str
+    bytes_max: int | None
+    error: StreamkitError
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """The answer to `CommitOffsets`."""
 
@@ -110,7 +120,7 @@ class RolledBack:
 class GlobalsPrepared:
     """The answer to `PrepareGlobals`: where each partition of the global topics begins and ends."""
 
-    positions: Mapping[TopicPartition, StartPosition]
+    bounds: Mapping[TopicPartition, ChangelogBounds]
 
 
 Event = (
@@ -122,6 +132,7 @@ Event = (
     | Arrived
     | OutOfRange
     | Acknowledged
+    | TooLarge
     | Committed
     | RolledBack
     | Drain

@@ -14,7 +14,11 @@ from typing import TypeVar
 from streamkit.client import offsets as group_offsets
 from streamkit.client.client import Client
 from streamkit.client.decode import Fetched
-from streamkit.client.errors import OffsetOutOfRangeError, StaleMemberEpochError
+from streamkit.client.errors import (
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+    StaleMemberEpochError,
+)
 from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import CommittedOffset, Offsets
 from streamkit.client.sender import BatchSender
@@ -51,6 +55,7 @@ from streamkit.tasks.messages import (
     StartFetching,
     StopFetching,
     Stopped,
+    TooLarge,
 )
 from streamkit.tasks.purge import Purger
 from streamkit.tasks.transactional import TransactionalWriter
@@ -126,7 +131,7 @@ class Network:
     def _do(self, command: Command, group: asyncio.TaskGroup) -> None:
         match command:
             case Send(batches):
-                self._send(batches)
+                self._send(batches, group)
             case StartFetching(positions, is_changelog):
                 fetcher = self._restorer if is_changelog else self._fetcher
                 fetcher.assign(positions)
@@ -153,19 +158,30 @@ class Network:
             case Failed(error):
                 raise error
 
-    def _send(self, batches: Batches) -> None:
+    def _send(self, batches: Batches, group: asyncio.TaskGroup) -> None:
         submit = self._sender.submit if self._writer is None else self._writer.submit
         for tp, batch in batches:
-            submit(tp, batch, self._acknowledge(batch.count))
+            submit(tp, batch, self._acknowledge(batch.count, group))
 
     def _acknowledge(
-        self, count: int
+        self, count: int, group: asyncio.TaskGroup
     ) -> Callable[[TopicPartition, int, StreamkitError | None], None]:
         def on_done(tp: TopicPartition, base_offset: int, error: StreamkitError | None) -> None:
+            if isinstance(error, RecordTooLargeError):
+                group.create_task(self._too_large(tp.topic, error), name=f"limit of {tp.topic}")
+                return
             end = -1 if base_offset < 0 else base_offset + count
             self._inbox.put(Acknowledged(tp, end, error))
 
         return on_done
+
+    async def _too_large(self, topic: str, error: RecordTooLargeError) -> None:
+        try:
+            limit = await self._lookups.record_bytes_max(topic)
+        except StreamkitError as failure:
+            log.warning("topic %s: how large a record may be is not known: %s", topic, failure)
+            limit = None
+        self._inbox.put(TooLarge(topic, limit, error))
 
     def _fetcher_of(self, tp: TopicPartition) -> Fetcher:
         return self._restorer if self._restorer.is_assigned(tp) else self._fetcher
@@ -215,11 +231,18 @@ class Network:
             command.answer.put(counts[command.topic])
 
     def _begin_roll_back(self, command: RollBack, group: asyncio.TaskGroup) -> None:
-        assert self._writer is not None, "there are no transactions to roll back"
+        if self._writer is None:
+            group.create_task(self._let_go(command), name="roll back")
+            return
         self._writer.begin_roll_back()
         if command.is_fenced:
             self._membership.member.rejoin()
         group.create_task(self._roll_back(self._writer, command), name="roll back")
+
+    async def _let_go(self, command: RollBack) -> None:
+        """Without transactions: what is on its way is written, and nobody asks for it any more."""
+        await self._sender.flush()
+        self._inbox.put(RolledBack(command.number))
 
     async def _roll_back(self, writer: TransactionalWriter, command: RollBack) -> None:
         error = await writer.roll_back(is_fenced=command.is_fenced)

@@ -47,6 +47,7 @@ from streamkit.tasks.messages import (
     Stopped,
     TaskPrepared,
     TasksLost,
+    TooLarge,
 )
 from streamkit.tasks.meter import Meter
 from streamkit.tasks.queries import Queries
@@ -204,15 +205,15 @@ class Processor:
         match event:
             case Arrived(data) if self._globals is not None and self._globals.owns(data.tp):
                 self._globals.add(data)
-            case GlobalsPrepared(positions):
+            case GlobalsPrepared(bounds):
                 assert self._globals is not None, "nobody else asks"
-                self._globals.on_prepared(positions)
+                self._globals.on_prepared(bounds)
             case Arrived(data):
                 task = self._owners.get(data.tp)
                 if task is not None and task.add(data):
                     self._outbox.put(Pause(data.tp))
-            case Acknowledged():
-                self._on_acknowledged(event, now_ms)
+            case Acknowledged() | TooLarge():
+                self._on_delivery(event, now_ms)
             case Committed() | RolledBack():
                 self._on_commit_event(event, now_ms)
             case Assigned():
@@ -239,7 +240,10 @@ class Processor:
         positions = task.on_out_of_range(event.tp, event.start, event.end, event.topic_id)
         self._outbox.put(StartFetching(positions, is_changelog))
 
-    def _on_acknowledged(self, event: Acknowledged, now_ms: float) -> None:
+    def _on_delivery(self, event: Acknowledged | TooLarge, now_ms: float) -> None:
+        if isinstance(event, TooLarge):
+            self._on_too_large(event, now_ms)
+            return
         if self._commit.is_rolling_back:
             return
         if event.error is None:
@@ -248,6 +252,18 @@ class Processor:
             self._recover(event.error, now_ms)
         else:
             raise event.error
+
+    def _on_too_large(self, event: TooLarge, now_ms: float) -> None:
+        """Begin again at the last commit: then the record is refused where it is written.
+
+        Its error policy decides there, with all it knows of the record. Without transactions what
+        was written since the last commit comes twice, as at least once allows.
+        """
+        if event.bytes_max is None:
+            raise event.error
+        self._collector.writer(event.topic).set_bytes_max(event.bytes_max)
+        if not self._commit.is_rolling_back:
+            self._recover(AbortTransactionError(str(event.error)), now_ms)
 
     def _on_commit_event(self, event: Committed | RolledBack, now_ms: float) -> None:
         """Answers to commits and roll-backs that were given up meanwhile say nothing."""

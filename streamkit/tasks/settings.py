@@ -62,6 +62,7 @@ class StreamsSettings(ClientSettings):
     state_cleanup_delay_ms: int = Field(default=600_000, ge=0)
     buffered_records_per_partition: int = Field(default=1000, gt=0)
     max_task_idle_ms: int = Field(default=0, ge=-1)
+    stream_time_idle_ms: int = Field(default=-1, ge=-1)
     max_poll_interval_ms: int = Field(default=300_000, gt=0)
     poll_ms: int = Field(default=100, ge=0)
     task_timeout_ms: int = Field(default=300_000, ge=0)

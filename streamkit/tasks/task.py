@@ -23,10 +23,12 @@ from streamkit.state.factory import Changelog, build_store
 from streamkit.state.formats import StoredOffset
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
-from streamkit.tasks.context import NO_POLICIES, TaskContext, encode_partition_time
+from streamkit.tasks.context import NO_POLICIES, TaskContext
+from streamkit.tasks.idle import NEVER, OFF, TIME_NAME, IdleTime
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners, RestoreWatch, SuspendReason
 from streamkit.tasks.memory import Room
 from streamkit.tasks.messages import PrepareTask, TaskPrepared
+from streamkit.tasks.offset_metadata import encode_metadata
 from streamkit.tasks.partition_group import PartitionGroup, PartitionQueue
 from streamkit.tasks.resources import Resources, own_resources
 from streamkit.tasks.restoration import (
@@ -84,6 +86,7 @@ class TaskEnvironment:
     global_stores: Mapping[str, Any] = field(default_factory=dict)
     listeners: Listeners = NO_LISTENERS
     room: Room = field(default_factory=Room)
+    time_idle_ms: int = OFF
 
     def open_state(self, task_id: TaskId, subtopology: Subtopology) -> TaskState:
         """The state in a task's folder; the caller holds its lock."""
@@ -131,6 +134,8 @@ class StreamTask:
         self._restoration: Restoration | None = None
         self._prepared: TaskPrepared | None = None
         self._committed: dict[TopicPartition, int] = {}
+        self._committed_metadata: dict[TopicPartition, str] = {}
+        self._idle: IdleTime | None = None
         self._topic_ids: dict[str, UUID] = {}
         self._has_punctuated = False
         self._concurrency = 0
@@ -166,7 +171,8 @@ class StreamTask:
     @property
     def restores(self) -> Mapping[TopicPartition, Restore]:
         """Where each store is in its changelog, while it restores."""
-        return self._restoration.restores if self._restoration is not None else {}
+        restoration = self._restoration
+        return restoration.restores if restoration is not None else {}
 
     @property
     def committed(self) -> Mapping[TopicPartition, int]:
@@ -176,12 +182,14 @@ class StreamTask:
     @property
     def remaining(self) -> int:
         """Changelog offsets still to be restored."""
-        return self._restoration.remaining if self._restoration is not None else 0
+        restoration = self._restoration
+        return restoration.remaining if restoration is not None else 0
 
     @property
     def restored(self) -> int:
         """Changelog records restored so far."""
-        return self._restoration.restored if self._restoration is not None else 0
+        restoration = self._restoration
+        return restoration.restored if restoration is not None else 0
 
     def partitions(self) -> list[TopicPartition]:
         """Every partition that may be fetched for this task."""
@@ -191,7 +199,8 @@ class StreamTask:
 
     def queues(self) -> tuple[PartitionQueue, ...]:
         """What is buffered of its input, while it runs."""
-        return tuple(self._group.queues.values()) if self._group is not None else ()
+        group = self._group
+        return tuple(group.queues.values()) if group is not None else ()
 
     def source_names(self) -> tuple[str, ...]:
         """The names of its source nodes, while it runs."""
@@ -289,6 +298,7 @@ class StreamTask:
         assert self._prepared is not None
         self._build_stores(self._state)
         self.context.connections = {spec.name: spec.stores for spec in self.subtopology.nodes}
+        self._take_times(self._prepared)
         self._linked = self.subtopology.link(self.context, self._guarded)
         self._linked.init()
         self._concurrency = max(
@@ -305,7 +315,20 @@ class StreamTask:
         }
         self._group = PartitionGroup(queues, self._environment.idle_ms)
         self._committed = {tp: queue.position for tp, queue in queues.items()}
+        self._committed_metadata = {tp: self._metadata(queue) for tp, queue in queues.items()}
         return dict(self._committed)
+
+    def _take_times(self, prepared: TaskPrepared) -> None:
+        """What was committed of time: that of the input, and what operators keep."""
+        context, environment = self.context, self._environment
+        times = context.processor_times
+        for start in prepared.positions.values():
+            context.stream_time = max(context.stream_time, start.partition_time)
+            for name, time in start.processors.items():
+                times[name] = max(times.get(name, time), time)
+        if environment.time_idle_ms != OFF:
+            restored = times.get(TIME_NAME, -1)
+            self._idle = IdleTime(environment.time_idle_ms, environment.now_ms(), restored)
 
     def add(self, fetched: Fetched) -> bool:
         """Buffer fetched data; True when its partition should pause now."""
@@ -358,6 +381,18 @@ class StreamTask:
 
     def process(self, limit: int, now_ms: float) -> int:
         """Process up to `limit` records; returns how many. Raises FatalError for a user's error."""
+        done = self._process(limit, now_ms)
+        if self._idle is not None and (done or not self._is_idle):
+            self._idle.heard(self._environment.now_ms())
+        return done
+
+    @property
+    def _is_idle(self) -> bool:
+        """Nothing is there to process, and nothing is known to come."""
+        waits = self.has_pending_calls or self.context.failures.due_ms > 0
+        return not waits and all(queue.is_caught_up for queue in self.queues())
+
+    def _process(self, limit: int, now_ms: float) -> int:
         group, failures = self._group, self.context.failures
         assert group is not None, f"task {self.id} is not running"
         if self._concurrency:
@@ -400,16 +435,30 @@ class StreamTask:
         return queue.position if first is None else min(first, queue.position)
 
     def punctuate(self) -> bool:
-        """Run the punctuations by wall clock whose time has come; whether there were any."""
-        if not self.context.punctuate_by_wall_clock():
+        """Do what the wall clock asks for: punctuations, time without input; whether it did."""
+        has_run = self.context.punctuate_by_wall_clock()
+        if self._idle is not None:
+            has_run = self._advance_time(self._idle) or has_run
+        if not has_run:
             return False
         self._has_punctuated = True
         self.context.failures.settle()
         return True
 
+    def _advance_time(self, idle: IdleTime) -> bool:
+        time = idle.next_time(self.context.stream_time, self._environment.now_ms())
+        if time is None:
+            return False
+        # What caches hold back belongs in front of what the time lets go.
+        self.flush()
+        self.context.advance_time(self.nodes(), time)
+        return True
+
     def wait_ms(self, now_ms: float) -> float:
         """How long there is nothing to do for it, as far as the clocks go."""
-        waits: list[float] = [self.context.wall_clock_due_ms - self._environment.now_ms()]
+        idle_due_ms = NEVER if self._idle is None else self._idle.due_ms
+        due_ms = min(self.context.wall_clock_due_ms, idle_due_ms)
+        waits: list[float] = [due_ms - self._environment.now_ms()]
         if self.context.failures.due_ms > now_ms:
             waits.append(self.context.failures.due_ms - now_ms)
         if self.context.stage.due_ms > now_ms:
@@ -427,14 +476,21 @@ class StreamTask:
         failures.settle()
 
     def offsets_to_commit(self) -> dict[TopicPartition, tuple[int, str]]:
-        """The input positions that moved since the last commit, with their partition times."""
+        """The input positions that moved since the last commit, and what is kept beside them."""
         if self._group is None:
             return {}
-        return {
-            tp: (self._position(tp, queue), encode_partition_time(queue.source.partition_time))
+        found = {
+            tp: (self._position(tp, queue), self._metadata(queue))
             for tp, queue in self._group.queues.items()
-            if self._position(tp, queue) != self._committed.get(tp)
         }
+        return {
+            tp: (position, metadata)
+            for tp, (position, metadata) in found.items()
+            if position != self._committed.get(tp) or metadata != self._committed_metadata.get(tp)
+        }
+
+    def _metadata(self, queue: PartitionQueue) -> str:
+        return encode_metadata(queue.source.partition_time, self.context.processor_times)
 
     def on_committed(
         self,
@@ -447,7 +503,7 @@ class StreamTask:
             return
         for tp in self._group.queues if self._group is not None else ():
             if tp in offsets:
-                self._committed[tp] = offsets[tp][0]
+                self._committed[tp], self._committed_metadata[tp] = offsets[tp]
         # A source topic that serves as changelog is as far as it was processed.
         ends = {**written, **{tp: offset for tp, (offset, _) in offsets.items()}}
         self._state.apply(

@@ -493,6 +493,7 @@ class Worker:
             reads_committed=settings.is_exactly_once,
             listeners=self._listeners,
             room=Room(self._memory.input),
+            time_idle_ms=settings.stream_time_idle_ms,
             global_stores={} if globals_ is None else globals_.stores,
         )
         return Processor(
@@ -508,7 +509,9 @@ class Worker:
             self._inbox,
             self._outbox,
             self._seams.clock.monotonic_ms,
-            None if globals_ is None else GlobalReader(globals_, self._outbox),
+            None
+            if globals_ is None
+            else GlobalReader(globals_, self._outbox, self._listeners.restore),
         )
 
     def _make_globals(self, directory: StateDirectory) -> GlobalState | None:

@@ -100,6 +100,7 @@ class TopologyTestDriver:
             policies=policies,
             savepoint=savepoint,
             global_stores=self._globals.stores,
+            time_idle_ms=settings.stream_time_idle_ms,
         )
         self._waiting: dict[TopicPartition, deque[Written]] = {}
         self._order = TimeOrder[TopicPartition](lambda tp: self._waiting[tp][0].timestamp)
@@ -182,7 +183,7 @@ class TopologyTestDriver:
         self._now_ms += round(minutes * _MINUTE_MS + seconds * 1000) + ms
         for task in self.tasks:
             self._run(task)
-            if task.context.punctuate_by_wall_clock():
+            if task.punctuate():
                 self._commit(task)
         self._settle()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
@@ -18,9 +19,9 @@ from streamkit.state.cache import CacheBudget
 from streamkit.state.restore import ChangelogBounds
 from streamkit.tasks import messages as m
 from streamkit.tasks.collector import Collector
-from streamkit.tasks.context import decode_partition_time
 from streamkit.tasks.listeners import Listeners
 from streamkit.tasks.mailbox import Inbox, Outbox
+from streamkit.tasks.offset_metadata import decode_metadata
 from streamkit.tasks.processor import Processor, ProcessorSettings
 from streamkit.tasks.state_directory import StateDirectory
 from streamkit.tasks.task import TaskEnvironment
@@ -178,7 +179,7 @@ class FakeCluster:
 class Worker:
     """A processor joined to a fake cluster; `step` runs both once."""
 
-    def __init__(self, cluster: FakeCluster, path: str, **options: int) -> None:
+    def __init__(self, cluster: FakeCluster, path: str, **options: Any) -> None:
         self.cluster = cluster
         self.now = 1_000.0
         self.inbox: Inbox[m.Event] = Inbox()
@@ -205,13 +206,19 @@ class Worker:
             lambda topic: cluster.partitions,
             reads_committed=self.transactional,
             listeners=options.get("listeners", Listeners()),
+            time_idle_ms=options.get("time_idle_ms", -1),
         )
         settings = ProcessorSettings(
             options.get("commit_ms", 100), 5, 1 << 20, options.get("uncommitted", 1 << 26),
             is_transactional=self.transactional,
         )  # fmt: skip
         self.processor = Processor(
-            word_count(), environment, settings, self.inbox, self.outbox, lambda: self.now
+            options.get("topology") or word_count(),
+            environment,
+            settings,
+            self.inbox,
+            self.outbox,
+            lambda: self.now,
         )
 
     def open_database(self, path: str, families: list[str]) -> MemoryBackend:
@@ -278,8 +285,9 @@ class Worker:
         positions = {}
         for tp in inputs:
             offset, metadata = cluster.committed.get(tp, (0, ""))
+            known = decode_metadata(metadata)
             positions[tp] = m.StartPosition(
-                offset, cluster.ends.get(tp, 0), decode_partition_time(metadata)
+                offset, cluster.ends.get(tp, 0), known.partition_time, known.processors
             )
         bounds = {
             tp: ChangelogBounds(
@@ -308,7 +316,7 @@ def cluster() -> FakeCluster:
 
 @pytest.fixture
 def make_worker(cluster, tmp_path):
-    def make(name: str = "state", **options: int) -> Worker:
+    def make(name: str = "state", **options: Any) -> Worker:
         return Worker(cluster, str(tmp_path / name), **options)
 
     return make

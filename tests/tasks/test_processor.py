@@ -246,6 +246,6 @@ def test_partition_time_survives_a_restart(cluster, make_worker):
     worker = running(make_worker)
     worker.run()
     assert m.StartPosition  # the metadata is read back by the fake as the network does
-    from streamkit.tasks.context import decode_partition_time
+    from streamkit.tasks.offset_metadata import decode_metadata
 
-    assert decode_partition_time(cluster.committed[LINES][1]) == 5_000 + len(TEXT) - 1
+    assert decode_metadata(cluster.committed[LINES][1]).partition_time == 5_000 + len(TEXT) - 1

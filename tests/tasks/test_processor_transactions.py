@@ -15,7 +15,7 @@ from streamkit.common.errors import (
 )
 from streamkit.common.model import TaskId, TopicPartition
 from streamkit.tasks import messages as m
-from streamkit.tasks.context import decode_partition_time
+from streamkit.tasks.offset_metadata import decode_metadata
 from streamkit.tasks.processor import ROLLBACKS_MAX
 from streamkit.tasks.task import TaskPhase
 
@@ -96,7 +96,7 @@ def test_rolled_back_task_forgets_state_input_and_times(cluster, make_worker):
     assert all(task.uncommitted_bytes == 0 for task in tasks.values())
     assert all(task.context.stream_time == -1 for task in tasks.values())
     assert worker.fetching == {}
-    assert decode_partition_time(cluster.committed[LINES][1]) == 5_002
+    assert decode_metadata(cluster.committed[LINES][1]).partition_time == 5_002
     worker.held = set()
     worker.run(300)
     check_counted_once(cluster)

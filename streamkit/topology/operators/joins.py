@@ -65,6 +65,11 @@ class StreamTableJoinNode(Node):
         else:
             self._join(key, value, row_key, timestamp, headers)
 
+    def advance_time(self, time: int) -> None:
+        if self._buffer is not None:
+            self._buffer.see(time)
+            self._join_due()
+
     def _join(self, key: Any, value: Any, row_key: Any, timestamp: int, headers: Headers) -> None:
         row = None
         if row_key is not None:

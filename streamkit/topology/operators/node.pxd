@@ -16,6 +16,7 @@ cdef class ProcessorContext:
     cdef public long long punctuate_at
     cdef public object current
     cdef public object savepoint
+    cdef public dict processor_times
 
 
 cdef class Node:

@@ -51,7 +51,8 @@ class ProcessorContext:
     bytes. `stream_time` is -1 before the first record. Times are in milliseconds. Results on close
     go out once in `emit_interval_ms`. `current` is the node whose turn it is. A `savepoint` is
     there when a failed record is to be undone. `punctuate_at` is the stream time of the next
-    punctuation.
+    punctuation. `processor_times` are committed beside the offsets, and there again after a
+    restart.
     """
 
     def __init__(self, application_id, task_id):
@@ -70,6 +71,7 @@ class ProcessorContext:
         self.punctuate_at = NEVER
         self.current = None
         self.savepoint = None
+        self.processor_times = {}
 
     def store(self, name):
         """The store of that name in this task."""
@@ -149,6 +151,15 @@ class Node:
 
     def close(self):
         """Let go of what `init` took."""
+
+    def advance_time(self, time):
+        """Stream time goes on without a record; only asked for by choice."""
+
+    def on_failure(self, undo, *arguments):
+        """Should the record in process fail, call this; no-op where nothing is ever undone."""
+        savepoint = self.context.savepoint
+        if savepoint is not None:
+            savepoint.journal.append((undo, arguments))
 
     @cython.ccall
     def process(self, key, value, timestamp: cython.longlong, headers):
@@ -243,6 +254,7 @@ class SourceNode(Node):
         for i in range(start, stop):
             if savepoint is not None:
                 savepoint.begin()
+                self.on_failure(self.set_times, self.partition_time, context.stream_time)
             headers = all_headers[i]
             context.offset = offsets[i]
             context.headers = headers
@@ -274,6 +286,11 @@ class SourceNode(Node):
                     child.process(key, value, timestamp, headers)
             if context.punctuate_at <= context.stream_time and context.punctuate_at != _NEVER:
                 context.punctuate()
+
+    def set_times(self, partition_time, stream_time):
+        """Take times back: the record that brought them failed."""
+        self.partition_time = partition_time
+        self.context.stream_time = stream_time
 
     @cython.cfunc
     def time_of(self, key, value, timestamp: cython.longlong, headers):

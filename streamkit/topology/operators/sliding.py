@@ -46,8 +46,9 @@ class SlidingNode(WindowedNode):
         if key is None or value is None:
             self.context.drop(f"{self.name}: null key or value")
             return
-        self.stream_time = max(self.stream_time, timestamp)
-        close_time = self.stream_time - self.grace_ms
+        if timestamp > self.stream_time:
+            self.see(timestamp)
+        close_time = self.close_time
         if timestamp + self.width < close_time:
             self.context.drop(f"{self.name}: the record's windows have closed")
             return

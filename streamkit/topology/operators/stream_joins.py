@@ -94,7 +94,7 @@ class StreamJoinNode(Node):
     def process(self, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
         unmatched = self._unmatched
         if unmatched is not None:
-            unmatched.stream_time = max(unmatched.stream_time, timestamp)
+            unmatched.see(timestamp)
         if key is None and value is not None and self._keeps:
             self.forward(key, self._joined(key, value, None), timestamp, headers)
             return
@@ -117,6 +117,11 @@ class StreamJoinNode(Node):
         else:
             unmatched.add(key, self._is_left, timestamp, value)
 
+    def advance_time(self, time: int) -> None:
+        if self._unmatched is not None and time > self._unmatched.stream_time:
+            self._unmatched.see(time)
+            self._emit_closed(())
+
     def _joined(self, key: Any, own: Any, other: Any) -> Any:
         if self._is_left:
             return self._joiner(key, own, other)
@@ -133,6 +138,7 @@ class StreamJoinNode(Node):
         now_ms = self.context.wall_time_ms()
         if now_ms < unmatched.next_emit_ms:
             return
+        unmatched.note()
         unmatched.next_emit_ms = now_ms + self.context.emit_interval_ms
         unmatched.min_time = LONG_MAX
         open_sides: set[bool] = set()
@@ -174,7 +180,9 @@ class SelfJoinNode(Node):
             return
         joiner, windows = self._joiner, self._windows
         itself = joiner(key, value, value)
-        self._stream_time = max(self._stream_time, timestamp)
+        if timestamp > self._stream_time:
+            self.on_failure(self._set_stream_time, self._stream_time)
+            self._stream_time = timestamp
         is_due = timestamp > self._stream_time - windows.retention_ms + 1
         for time, other in self._fetch(key, timestamp, windows.before_ms, windows.after_ms):
             self.forward(key, joiner(key, value, other), max(timestamp, time), headers)
@@ -185,6 +193,9 @@ class SelfJoinNode(Node):
             self.forward(key, joiner(key, other, value), max(timestamp, time), headers)
         if is_due:
             self.forward(key, itself, timestamp, headers)
+
+    def _set_stream_time(self, time: int) -> None:
+        self._stream_time = time
 
     def _fetch(self, key: Any, timestamp: int, before_ms: int, after_ms: int) -> Any:
         return self._store.fetch(key, max(0, timestamp - before_ms), max(0, timestamp + after_ms))

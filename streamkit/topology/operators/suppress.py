@@ -42,18 +42,33 @@ class SuppressNode(Node):
     def process_change(
         self, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
     ) -> None:
-        self._stream_time = max(self._stream_time, timestamp)
+        self._see(timestamp)
         buffer, how = self._buffer, self._how
         time = key.end if how.is_final else timestamp
         buffer.put(key, new, old, time, timestamp, headers)
-        while buffer.min_time <= self._stream_time - how.wait_ms:
-            self._emit_first()
+        self._emit_due()
         if self._is_full() and how.shuts_down:
             raise FatalError(
                 f"{self.name}: the buffer is full, {buffer.records} records and "
                 f"{buffer.size_bytes} bytes: raise max_records or max_bytes"
             )
         while self._is_full():
+            self._emit_first()
+
+    def advance_time(self, time: int) -> None:
+        self._see(time)
+        self._emit_due()
+
+    def _see(self, time: int) -> None:
+        if time > self._stream_time:
+            self.on_failure(self._set_stream_time, self._stream_time)
+            self._stream_time = time
+
+    def _set_stream_time(self, time: int) -> None:
+        self._stream_time = time
+
+    def _emit_due(self) -> None:
+        while self._buffer.min_time <= self._stream_time - self._how.wait_ms:
             self._emit_first()
 
     def _is_full(self) -> bool:

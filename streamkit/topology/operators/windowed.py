@@ -74,6 +74,26 @@ class WindowedNode(StoreNode):
         self.kept = context.store(self.name_of_store)
         if self.emits_on_close:
             self.kept.expiry.needed_from = 0
+            self.emitted_to = context.processor_times.get(self.name_of_store)
+
+    def see(self, timestamp: int) -> None:
+        """Its time goes on, unless the record that brought it fails."""
+        self.on_failure(self.set_stream_time, self.stream_time)
+        self.stream_time = timestamp
+
+    def set_stream_time(self, stream_time: int) -> None:
+        """Take a time back."""
+        self.stream_time = stream_time
+
+    @property
+    def close_time(self) -> int:
+        """Windows that ended before it have closed."""
+        return self.stream_time - self.grace_ms
+
+    def advance_time(self, time: int) -> None:
+        if time > self.stream_time:
+            self.see(time)
+            self.maybe_emit(self.close_time, ())
 
     def update(
         self, key: Windowed[Any], new: Any, old: Any, timestamp: int, headers: Headers
@@ -93,6 +113,8 @@ class WindowedNode(StoreNode):
         now_ms = self.context.wall_time_ms()
         if now_ms < self.next_emit_ms:
             return
+        expiry = self.kept.expiry
+        self.on_failure(self.set_emitted, self.emitted_to, self.next_emit_ms, expiry.needed_from)
         self.next_emit_ms = now_ms + self.context.emit_interval_ms
         if self.emitted_to is not None and self.emitted_to >= close_time:
             return
@@ -101,8 +123,17 @@ class WindowedNode(StoreNode):
             return
         for key, row in self.kept.fetch_all(*bounds, expired_too=True):
             self.forward_change(key, row[0], None, self.time_of(key, row), headers)
-        self.emitted_to = close_time
-        self.kept.expiry.needed_from = max(bounds[1], 0)
+        self.set_emitted(close_time, self.next_emit_ms, max(bounds[1], 0))
+
+    def set_emitted(self, emitted_to: int | None, next_emit_ms: int, needed_from: int) -> None:
+        """Up to where windows were emitted; it is committed beside the offsets."""
+        self.emitted_to, self.next_emit_ms = emitted_to, next_emit_ms
+        self.kept.expiry.needed_from = needed_from
+        times = self.context.processor_times
+        if emitted_to is None:
+            times.pop(self.name_of_store, None)
+        else:
+            times[self.name_of_store] = emitted_to
 
     def time_of(self, key: Windowed[Any], row: Any) -> int:
         """The time of a final result."""
@@ -129,8 +160,9 @@ class TimeWindowNode(WindowedNode):
         if key is None:
             self.context.drop(f"{self.name}: null key")
             return
-        self.stream_time = max(self.stream_time, timestamp)
-        close_time = self.stream_time - self.grace_ms
+        if timestamp > self.stream_time:
+            self.see(timestamp)
+        close_time = self.close_time
         windows, kept = self.windows, self.kept
         for start in windows.starts(timestamp):
             end = windows.end(start)
@@ -180,12 +212,17 @@ class SessionNode(WindowedNode):
         self.merger = merger
         self.gap_ms = gap_ms
 
+    @property
+    def close_time(self) -> int:
+        return self.stream_time - self.grace_ms - self.gap_ms
+
     def process(self, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
         if key is None:
             self.context.drop(f"{self.name}: null key")
             return
-        self.stream_time = max(self.stream_time, timestamp)
-        close_time = self.stream_time - self.grace_ms - self.gap_ms
+        if timestamp > self.stream_time:
+            self.see(timestamp)
+        close_time = self.close_time
         start = end = timestamp
         aggregate = self.initializer()
         merged = list(self.sessions(key, timestamp))
