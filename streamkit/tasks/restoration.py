@@ -140,7 +140,9 @@ class Restoration:
     ) -> None:
         self._room = Room() if room is None else room
         self._state = state
+        # Metrics read the stores from another thread: they stay in their places, and take turns here.
         self._restores = dict(restores)
+        self._turns = list(self._restores)
         self._watch = watch
         self._is_busy = True
         for restore in self._restores.values():
@@ -234,13 +236,15 @@ class Restoration:
         While a task that runs has records, `is_busy`, no slice takes long.
         """
         self._is_busy = is_busy
-        for tp, restore in self._restores.items():
+        for tp in self._turns:
+            restore = self._restores[tp]
             if restore.has_work:
                 self._run_slice(restore)
                 if not restore.is_done:
                     if restore.load is None:
                         # The next slice is another store's; but only one at a time gathers much.
-                        self._restores[tp] = self._restores.pop(tp)
+                        self._turns.remove(tp)
+                        self._turns.append(tp)
                     return []
                 if self._watch is not None:
                     self._watch.ended(restore)

@@ -1,0 +1,79 @@
+"""Restoring the stores of one task, slice by slice, while others look on."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from streamkit.client.decode import Fetched
+from streamkit.common.model import TopicPartition
+from streamkit.records import encode, scan
+from streamkit.serdes import string
+from streamkit.state.backend import MemoryBackend
+from streamkit.state.builders import StoreBuilder, StoreKind
+from streamkit.state.formats import decode_value
+from streamkit.state.task_state import TaskState
+from streamkit.tasks.restoration import SLICE_RECORDS, Restoration, Restore
+
+TOPIC_ID = UUID(int=4_711)
+NAMES = ("ash", "beech", "cedar")
+COUNT = 2 * SLICE_RECORDS + 7
+
+
+def changelog(store):
+    return TopicPartition(f"app-{store}-changelog", 3)
+
+
+def a_state():
+    builders = [
+        StoreBuilder(name, StoreKind.TIMESTAMPED_KEY_VALUE, string, string, persistent=False)
+        for name in NAMES
+    ]
+    return TaskState(builders, MemoryBackend)
+
+
+def fetched(tp, records, base=500):
+    data = encode(
+        [(key, value, 60 + i, ()) for i, (key, value) in enumerate(records)], base_offset=base
+    )
+    headers = tuple(scan(data))
+    end = headers[-1].last_offset + 1
+    return Fetched(tp, data, headers, base, end, end, end, 0)
+
+
+def begun(state, count=COUNT):
+    """A restoration whose stores all wait to be written."""
+    restores = {
+        changelog(name): Restore(changelog(name), name, TOPIC_ID, 500, 500 + count, 500 + count)
+        for name in NAMES
+    }
+    restoration = Restoration(state, restores)
+    rows = [(b"%05d" % number, b"v%d" % number) for number in range(count)]
+    for tp in restores:
+        restoration.add(tp, fetched(tp, rows))
+    return restoration
+
+
+def test_stores_take_turns_and_hold_all_in_the_end():
+    state = a_state()
+    restoration = begun(state)
+    ended = []
+    while not restoration.is_done:
+        ended += restoration.run()
+    assert sorted(tp.topic for tp in ended) == [changelog(name).topic for name in NAMES]
+    for name in NAMES:
+        rows = list(state.overlays[name].scan(None, None))
+        assert [key for key, _ in rows] == [b"%05d" % number for number in range(COUNT)]
+        assert decode_value(rows[9][1]) == (b"v9", 69)
+        assert state.stored_offset(name).offset == 500 + COUNT
+
+
+def test_turns_do_not_disturb_who_counts_meanwhile():
+    """Metrics read what is left from another thread; a slice may come between two stores."""
+    restoration = begun(a_state())
+    onlooker = iter(restoration.restores.values())
+    seen = [next(onlooker).store]
+    restoration.run()
+    seen += [each.store for each in onlooker]
+    assert seen == list(NAMES)
+    assert restoration.remaining == 3 * COUNT - SLICE_RECORDS
+    assert restoration.restored == SLICE_RECORDS
