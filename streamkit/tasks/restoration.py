@@ -140,7 +140,7 @@ class Restoration:
     ) -> None:
         self._room = Room() if room is None else room
         self._state = state
-        # Metrics read the stores from another thread: they stay in their places, and take turns here.
+        # Metrics read the stores from another thread: they keep their places, and take turns here.
         self._restores = dict(restores)
         self._turns = list(self._restores)
         self._watch = watch
