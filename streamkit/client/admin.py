@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from streamkit.client.admin_transactions import Transactions
 from streamkit.client.client import Client, CoordinatorKind
 from streamkit.client.draft import Draft
 from streamkit.client.errors import error_for, raise_for
@@ -115,6 +116,7 @@ class Admin:
         self._client = client
         self.offsets = Offsets(client)
         self.groups = Groups(client)
+        self.transactions = Transactions(client)
 
     @classmethod
     def of(cls, client: Client) -> Admin:
@@ -187,6 +189,24 @@ class Admin:
         await self._client.retrying(lambda: self._client.metadata.refresh(gone))
         if errors:
             raise errors[0]
+
+    async def create_partitions(
+        self, topic: str, count: int, *, validate_only: bool = False
+    ) -> None:
+        """Give a topic more partitions: `count` in all. Raises UsageError for fewer."""
+        fields = {
+            "topics": [{"name": topic, "count": count, "assignments": None}],
+            "timeout": self._client.settings.request_timeout_ms,
+            "validate_only": validate_only,
+        }
+
+        def check(response: Any) -> None:
+            for answer in response.results:
+                what = f"{count} partitions for topic {answer.name!r}"
+                raise_for(answer.error_code, what, answer.error_message)
+
+        await self._client.request(None, Draft(ApiKey.CREATE_PARTITIONS, fields), check)
+        await self._client.retrying(lambda: self._client.metadata.refresh([topic]))
 
     async def list_topics(self, *, internal: bool = False) -> list[str]:
         """The names of all topics, sorted; Kafka's own only with `internal`."""

@@ -338,6 +338,11 @@ class BlockingAdmin:
         """As `Admin.delete_topics`."""
         self._portal.run(self._admin.delete_topics(names))
 
+    def create_partitions(self, topic: str, count: int, *, validate_only: bool = False) -> None:
+        """As `Admin.create_partitions`."""
+        work = self._admin.create_partitions(topic, count, validate_only=validate_only)
+        self._portal.run(work)
+
     def list_topics(self, *, internal: bool = False) -> list[str]:
         """As `Admin.list_topics`."""
         return self._portal.run(self._admin.list_topics(internal=internal))

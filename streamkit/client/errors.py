@@ -121,6 +121,7 @@ _SPECIAL: Final[dict[ErrorCode, type[CodedError]]] = {
             ErrorCode.policy_violation,
             ErrorCode.topic_deletion_disabled,
             ErrorCode.group_id_not_found,
+            ErrorCode.transactional_id_not_found,
             ErrorCode.non_empty_group,
             ErrorCode.sasl_authentication_failed,
             ErrorCode.unsupported_sasl_mechanism,

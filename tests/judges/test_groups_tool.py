@@ -1,9 +1,9 @@
-"""`streamkit groups` and `streamkit reset` on an application, on Apache Kafka and on ours."""
+"""`streamkit groups`, `reset`, `topics`, `configs`, `transactions` on Apache Kafka and on ours."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 
 from streamkit.testing.broker import Broker
+from tests.cluster_commands import (
+    configs_are_shown_and_changed,
+    topics_are_made_changed_and_deleted,
+    transactions_are_shown,
+)
 from tests.foreign import create_topics, latest, produce_lines, read_confluent
 from tests.harness import WorkerProcess, streamkit, wait_for
 from tests.judges.test_exactly_once import QUICK, apache_kafka
@@ -124,3 +129,15 @@ def test_program_begins_anew_after_a_reset(cluster: str, tmp_path: Path) -> None
     told = groups(cluster, "delete", GROUP, "--internal")
     assert f"topic {INTERNAL[1]} deleted (2 of 2)" in told
     assert GROUP not in groups(cluster, "list")
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        topics_are_made_changed_and_deleted,
+        configs_are_shown_and_changed,
+        transactions_are_shown,
+    ],
+)
+def test_commands_on_a_cluster(cluster: str, scenario: Callable[[str], None]) -> None:
+    scenario(cluster)
