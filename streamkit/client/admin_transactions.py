@@ -125,11 +125,11 @@ class Transactions:
             ),
         )
 
-    async def producers(self, partition: TopicPartition) -> list[ProducerState]:
+    async def producers(self, partition: TopicPartition) -> Sequence[ProducerState]:
         """The producers that a partition's leader remembers, by producer id."""
         asked = {"name": partition.topic, "partition_indexes": (partition.partition,)}
 
-        async def attempt() -> list[ProducerState]:
+        async def attempt() -> Sequence[ProducerState]:
             leader = await self._leader(partition)
             draft = Draft(ApiKey.DESCRIBE_PRODUCERS, {"topics": [asked]})
             response = await self._client.call(leader, draft)
