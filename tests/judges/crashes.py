@@ -17,6 +17,8 @@ from tests.harness import WorkerProcess
 from tests.judges.conftest import KAFKA
 
 PAUSE_S = 4.0
+FREEZES_MAX = 3
+ROLLED_BACK = "rolling back"
 RUNNING = r"task (\d+_\d+): running, (\d+) records restored"
 QUICK = {
     "group.streams.min.heartbeat.interval.ms": "500",
@@ -108,7 +110,8 @@ def live_through(
 ) -> None:
     """Let one thing after the other happen, at times drawn from the seed.
 
-    W: a worker is killed, P: one is paused, B: the broker is killed, F: it freezes for a while.
+    W: a worker is killed, P: one is paused, B: the broker is killed, F: it freezes for a
+    while, again and again until that met a batch on its way and a worker rolled back.
     """
     chance = random.Random(seed)
     for event in events:
@@ -118,13 +121,25 @@ def live_through(
             broker.start()
             continue
         if event == "F":
-            freeze(broker.pid)
+            freeze_until_rolled_back(broker, worker, chance)
             continue
         victim = child_of(worker, chance.randrange(2))
         if victim is not None and event == "W":
             os.kill(victim, signal.SIGKILL)
         elif victim is not None:
             freeze(victim)
+
+
+def freeze_until_rolled_back(
+    broker: Killable, worker: WorkerProcess, chance: random.Random
+) -> None:
+    """Freeze the broker until a worker rolls back, `FREEZES_MAX` times at most."""
+    before = len(worker.logged(ROLLED_BACK))
+    for _ in range(FREEZES_MAX):
+        freeze(broker.pid)
+        time.sleep(chance.uniform(0.5, 1.0))
+        if len(worker.logged(ROLLED_BACK)) > before:
+            return
 
 
 def freeze(pid: int) -> None:

@@ -17,7 +17,14 @@ import pytest
 from streamkit.testing.broker import Broker
 from tests.foreign import create_topics, latest, read_confluent
 from tests.harness import WorkerProcess, wait_for
-from tests.judges.crashes import QUICK, RUNNING, Killable, apache_kafka, live_through
+from tests.judges.crashes import (
+    QUICK,
+    ROLLED_BACK,
+    RUNNING,
+    Killable,
+    apache_kafka,
+    live_through,
+)
 from tests.judges.word_feed import WordFeed, end_offset_sum, group_lag
 
 pytestmark = pytest.mark.judge
@@ -113,7 +120,7 @@ def run_trial(trial: Trial, broker: Killable, directory: Path) -> int:
         wait_for(lambda: group_lag(broker.bootstrap, APPLICATION, topics) == 0, 60, "the lag of 0")
         status = worker.stop()
     unseen = end_offset_sum(broker.bootstrap, REPARTITION, PARTITIONS) - expected.total()
-    rolled_back = len(worker.logged("rolling back"))
+    rolled_back = len(worker.logged(ROLLED_BACK))
     print(
         f"\n{expected.total()} words; events {trial.events}; rolled back {rolled_back} times, "
         f"tasks lost {len(worker.logged('all tasks are lost'))} times; "
