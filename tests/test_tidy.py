@@ -39,7 +39,17 @@ LATE_IMPORTS = {("app", "cli"), ("app", "testing")}
 
 TOPOLOGY_SEES_OF_STATE = {"streamkit.state.interfaces", "streamkit.state.builders"}
 BROKER_SEES_OF_REBALANCE = {
-    f"streamkit.rebalance.{name}" for name in ("rules", "assignor", "updates")
+    f"streamkit.rebalance.{name}"
+    for name in (
+        "rules",
+        "assignor",
+        "updates",
+        "balance",
+        "costs",
+        "extensions",
+        "report",
+        "warmup",
+    )
 }
 
 PURE = (

@@ -34,6 +34,7 @@ EMBEDDED_DEFAULTS: Mapping[str, str] = {
     "group.streams.min.heartbeat.interval.ms": "100",
     "group.streams.heartbeat.interval.ms": "1000",
     "group.streams.unsettled.heartbeat.interval.ms": "100",
+    "group.streams.task.offset.interval.ms": "1000",
 }
 """Kafka's timers are made for clusters; on one machine a group should settle at once."""
 

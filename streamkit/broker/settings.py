@@ -150,6 +150,22 @@ class BrokerSettings(Settings):
     """Ours: a compatible topology of a higher epoch replaces the group's while it runs."""
     group_streams_rebalance_reasons: bool = True
     """Ours: the log and StreamsGroupDescribe say why a group was rebalanced."""
+    group_streams_task_offsets: bool = True
+    """Ours: members may report offsets and more of their tasks; without it, none of the next."""
+    group_streams_task_offset_interval_ms: int = Field(5000, ge=100)
+    """How often a member reports, at most; it does so with its heartbeats."""
+    group_streams_num_warmup_replicas: int = Field(2, ge=0, le=20)
+    """Tasks of a group that may warm up before they move; 0: they move at once, as in Kafka 4.3."""
+    group_streams_acceptable_recovery_lag: int = Field(10000, ge=0)
+    """How many changelog offsets a task's new owner may be behind when it takes it over."""
+    group_streams_warmup_timeout_ms: int = Field(600000, ge=1)
+    """Ours: a warm-up that came no nearer for so long is waited for no more."""
+    group_streams_task_weights: str = ""
+    """Ours: by what active tasks are spread: `0=1,2=7.5` by sub-topology, or `measured`."""
+    group_streams_balance_by_lag: bool = False
+    """Ours: records that wait to be read count as much as weights."""
+    group_streams_balance_interval_ms: int = Field(600000, ge=1)
+    """Ours: how often measured weights and lags are looked at, when nothing else happens."""
 
     # Transactions.
     transaction_state_log_num_partitions: int = Field(50, ge=1)
@@ -170,6 +186,16 @@ class BrokerSettings(Settings):
         for value in values:
             Endpoint.parse(value)
         return values
+
+    @field_validator("group_streams_task_weights")
+    @classmethod
+    def _check_weights(cls, value: str) -> str:
+        from streamkit.rebalance.costs import weights_problem
+
+        problem = weights_problem(value)
+        if problem is not None:
+            raise ValueError(problem)
+        return value
 
     @field_validator("metrics_listener")
     @classmethod

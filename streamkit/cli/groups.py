@@ -197,18 +197,29 @@ def _members_text(group: DescribedGroup) -> str:
             member.epoch,
             shown(member.assigned.active),
             shown(member.assigned.standby),
+            shown(member.assigned.warmup),
             _moves(member),
+            _behind(group, member),
         )
         for member in group.members
     ]
-    header = ["MEMBER", "PROCESS", "CLIENT", "HOST", "RACK", "EPOCH", "ACTIVE", "STANDBY", "MOVES"]
+    header = [
+        "MEMBER", "PROCESS", "CLIENT", "HOST", "RACK", "EPOCH", "ACTIVE", "STANDBY", "WARM-UP",
+        "MOVES", "BEHIND",
+    ]  # fmt: skip
     return table(header, rows)
+
+
+def _behind(group: DescribedGroup, member: DescribedMember) -> str:
+    """How many changelog offsets its copies are behind, those that are."""
+    copies = sorted(member.assigned.standby | member.assigned.warmup)
+    lags = ((task, group.behind(task, member)) for task in copies)
+    return ", ".join(f"{shown([task])}: {lag}" for task, lag in lags if lag)
 
 
 def _moves(member: DescribedMember) -> str:
     """What is still to come (+) and to go (-)."""
-    have = member.assigned.active | member.assigned.standby
-    want = member.target.active | member.target.standby
+    have, want = member.assigned.every, member.target.every
     comes, goes = shown(want - have), shown(have - want)
     return " ".join(text for text in (comes and f"+{comes}", goes and f"-{goes}") if text)
 
@@ -280,6 +291,9 @@ def _member_object(member: DescribedMember) -> dict[str, Any]:
             "rack_id", "endpoint",
         )
     }  # fmt: skip
+    plain["client_tags"] = dict(member.client_tags)
+    for name, offsets in (("offsets", member.offsets), ("end_offsets", member.ends)):
+        plain[name] = {f"{task[0]}_{task[1]}": offset for task, offset in sorted(offsets.items())}
     for name, tasks in (("assigned", member.assigned), ("target", member.target)):
         plain[name] = {
             role: [f"{subtopology}_{partition}" for subtopology, partition in sorted(found)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,7 +24,7 @@ from streamkit.common.errors import RefreshMetadataError, RetriableError
 from streamkit.common.seams import Seams
 from streamkit.net.dial import Connection
 from streamkit.net.errors import ConnectionLost
-from streamkit.protocol.apis import ApiKey
+from streamkit.protocol.apis import ApiKey, VersionRange
 from streamkit.protocol.versions import upgrade
 
 _log = logging.getLogger(__name__)
@@ -107,6 +107,11 @@ class Client:
         """Send one request to whichever broker can be reached; the answer as it was spoken."""
         connection = await self._any_connection()
         return await connection.call(self.fit(connection, ask), timeout_ms)
+
+    async def supported_features(self) -> Mapping[str, VersionRange]:
+        """The features that a broker advertises, extensions of ours among them (ApiVersions)."""
+        connection = await self._any_connection()
+        return connection.negotiated.supported_features
 
     async def request(self, node_id: int | None, ask: Ask, check: Check | None = None) -> Any:
         """`call` (`call_any` for None) with retries; the canonical answer, once `check` passes."""

@@ -4,21 +4,32 @@ After KIP-1071's StickyTaskAssignor, in the same order of preference. Active tas
 members to within one, always. A standby is never on a process that holds the task in any role.
 The result depends on the arguments only, not on the order in which members are given.
 
-Ours, and only when members say where they are (`place`) and `spread_by` names what counts: a
-standby goes where the fewest of these values are those of a process that holds the task already.
-That comes before even loads: a copy in the same rack is little use when the rack is gone.
+Ours, each only when it is asked for. When members say where they are (`place`) and `spread_by`
+names what counts, a standby goes where the fewest of these values are those of a process that holds
+the task already; that comes before even loads: a copy in the same rack is little use when the rack
+is gone. With `spread`, active tasks are placed by that instead of by number (`balance.py`). With
+`lag_of`, of several members that hold copies of a task the one that is nearest takes it over.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamkit.rebalance.rules import ConfiguredSubtopology
 
 Task = tuple[str, int]
 """A sub-topology id and a partition."""
+
+LagOf = Callable[[Task, str], int]
+"""How far a member's copy of a task is behind, as far as that matters."""
+
+Spread = Callable[
+    [Sequence[Task], Sequence[str], Mapping[Task, str], Mapping[Task, Sequence[str]]],
+    Mapping[Task, str],
+]
+"""Members of tasks: from tasks, members, who had each, and who holds copies, the nearest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +125,23 @@ def assign(
     subtopologies: Iterable[ConfiguredSubtopology],
     standby_replicas: int = 0,
     spread_by: Sequence[str] = (),
+    *,
+    spread: Spread | None = None,
+    lag_of: LagOf | None = None,
 ) -> dict[str, Tasks]:
-    """The target assignment by member id; every member is in it. No members, no assignment."""
+    """The target assignment by member id; every member is in it. No members, no assignment.
+
+    `spread` places active tasks otherwise than by number.
+    """
     if not members:
         return {}
-    state = _Assignment(members, spread_by)
+    state = _Assignment(members, spread_by, lag_of)
     subtopologies = list(subtopologies)
-    tasks = [(each.id, partition) for each in subtopologies for partition in range(each.tasks)]
-    state.assign_active(tasks)
+    tasks = tasks_of(subtopologies)
+    if spread is None:
+        state.assign_active(tasks)
+    else:
+        state.place_active(tasks, spread)
     if standby_replicas > 0:
         stateful = {each.id for each in subtopologies if each.is_stateful}
         state.assign_standby([task for task in tasks if task[0] in stateful], standby_replicas)
@@ -131,10 +151,21 @@ def assign(
     }
 
 
+def tasks_of(subtopologies: Iterable[ConfiguredSubtopology]) -> list[Task]:
+    """Every task, sub-topology by sub-topology."""
+    return [(each.id, partition) for each in subtopologies for partition in range(each.tasks)]
+
+
 class _Assignment:
     """One assignment in the making."""
 
-    def __init__(self, members: Collection[AssignmentMember], spread_by: Sequence[str]) -> None:
+    def __init__(
+        self,
+        members: Collection[AssignmentMember],
+        spread_by: Sequence[str],
+        lag_of: LagOf | None,
+    ) -> None:
+        self.lag_of = lag_of or _no_lag
         self.members: dict[str, _Member] = {}
         self.processes: dict[str, _Process] = {}
         self.active_before: dict[Task, _Member] = {}
@@ -160,6 +191,18 @@ class _Assignment:
         rest = [task for task in rest if not self._to_previous_standby(task, quota)]
         self._spread_active(sorted(rest), quota)
 
+    def place_active(self, tasks: list[Task], spread: Spread) -> None:
+        """As `spread` says."""
+        before = {task: member.id for task, member in self.active_before.items()}
+        copies = {
+            task: [
+                member_id for _, member_id in sorted((self.lag_of(task, m.id), m.id) for m in held)
+            ]
+            for task, held in self.standby_before.items()
+        }
+        for task, member_id in spread(tasks, list(self.members), before, copies).items():
+            self._give_active(self.members[member_id], task)
+
     def _to_previous_active(self, task: Task, quota: _Quota) -> bool:
         member = self.active_before.get(task)
         return member is not None and self._try_active(member, task, quota)
@@ -172,7 +215,15 @@ class _Assignment:
         ]
         if not roomy:
             return False
-        member = min(roomy, key=lambda each: (each.process.load, each.load, each.id))
+        member = min(
+            roomy,
+            key=lambda each: (
+                self.lag_of(task, each.id),
+                each.process.load,
+                each.load,
+                each.id,
+            ),
+        )
         return self._try_active(member, task, quota)
 
     def _try_active(self, member: _Member, task: Task, quota: _Quota) -> bool:
@@ -180,9 +231,13 @@ class _Assignment:
         if not quota.has_room(count):
             return False
         quota.take(count)
+        self._give_active(member, task)
+        return True
+
+    @staticmethod
+    def _give_active(member: _Member, task: Task) -> None:
         member.active.add(task)
         member.process.tasks.add(task)
-        return True
 
     def _spread_active(self, tasks: list[Task], quota: _Quota) -> None:
         """Each task to the least-loaded process that has room, there to the least-loaded member."""
@@ -284,6 +339,10 @@ def _conflicts(process: _Process, holders: Iterable[_Process]) -> int:
             if value is not None and value == other.place[index]:
                 found.add(index)
     return len(found)
+
+
+def _no_lag(task: Task, member_id: str) -> int:
+    return 0
 
 
 def _by_partition(task: Task) -> tuple[int, str]:

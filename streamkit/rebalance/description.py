@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from streamkit.rebalance.assignor import Task, Tasks
@@ -45,6 +45,10 @@ class DescribedMember:
     endpoint: tuple[str, int] | None
     assigned: Tasks
     target: Tasks
+    client_tags: tuple[tuple[str, str], ...] = ()
+    offsets: Mapping[Task, int] = field(default_factory=dict)
+    """How far its state of a task is: the sum over the task's changelogs; of those who report."""
+    ends: Mapping[Task, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,12 @@ class DescribedGroup:
     subtopologies: tuple[DescribedSubtopology, ...]
     members: tuple[DescribedMember, ...]
     note: str = ""
+
+    def behind(self, task: Task, member: DescribedMember) -> int | None:
+        """How many changelog offsets a member's copy of a task is behind; None when not known."""
+        ends = [each.ends[task] for each in self.members if task in each.ends]
+        offset = member.offsets.get(task)
+        return None if offset is None or not ends else max(max(ends) - offset, 0)
 
     @property
     def source_topics(self) -> tuple[str, ...]:
@@ -121,7 +131,14 @@ def _member(message: Any) -> DescribedMember:
         endpoint=None if endpoint is None else (endpoint.host, endpoint.port),
         assigned=_assignment(message.assignment),
         target=_assignment(message.target_assignment),
+        client_tags=tuple((tag.key, tag.value) for tag in message.client_tags),
+        offsets=_offsets(message.task_offsets),
+        ends=_offsets(message.task_end_offsets),
     )
+
+
+def _offsets(messages: Iterable[Any]) -> dict[Task, int]:
+    return {(each.subtopology_id, int(each.partition)): int(each.offset) for each in messages}
 
 
 def _assignment(message: Any) -> Tasks:

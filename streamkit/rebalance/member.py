@@ -2,7 +2,8 @@
 
 Pure: the shell asks `poll` for the heartbeat that is due, hands back its answer or failure, and
 does what the effects say. Towards Apache Kafka the requests have the Java client's fields, no
-more and no less (StreamsMembershipManager, StreamsGroupHeartbeatRequestManager). Invariants: one
+more and no less (StreamsMembershipManager, StreamsGroupHeartbeatRequestManager); with
+`reports_tasks`, for a broker that advertises it, also what `report` says. Invariants: one
 request is out at a time, but for the one that leaves; answers that cross a leave are ignored;
 the member id stays the same for life; `owned` changes only in `reconciled` and when tasks are
 lost.
@@ -11,6 +12,7 @@ lost.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from enum import Enum
 
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
@@ -33,6 +35,12 @@ from streamkit.rebalance.effects import (
     MemberFatal,
     MemberWarning,
     TasksLost,
+)
+from streamkit.rebalance.report import (
+    EMPTY_REPORT,
+    TaskReport,
+    end_messages,
+    offset_messages,
 )
 from streamkit.rebalance.rules import GroupTopology, StatusCode
 from streamkit.rebalance.wire import (
@@ -110,6 +118,7 @@ class StreamsMember:
         endpoint: tuple[str, int] | None = None,
         rack: str | None = None,
         client_tags: Iterable[tuple[str, str]] = (),
+        reports_tasks: bool = False,
     ) -> None:
         self.group_id = group_id
         self.member_id = member_id
@@ -119,6 +128,7 @@ class StreamsMember:
         self.endpoint = endpoint
         self.rack = rack
         self.client_tags = tuple(client_tags)
+        self.reports_tasks = reports_tasks
         self.state = MemberState.JOINING
         self.member_epoch = JOIN_EPOCH
         self.owned = EMPTY_TASKS
@@ -127,6 +137,12 @@ class StreamsMember:
         """The last assignment received."""
         self.shutdown_requested = False
         self.heartbeat_interval_ms = 0
+        self._report = EMPTY_REPORT
+        self._reported: TaskReport | None = None
+        self._report_due_ms = _AT_ONCE
+        self._report_interval_ms = 0
+        self._recovery_lag_max = 0
+        self._warm: frozenset[Task] = frozenset()
         self._is_urgent = True
         self._due_ms = 0.0
         self._sent_ms = 0.0
@@ -152,6 +168,17 @@ class StreamsMember:
         """The standby tasks taken over and not yet given back."""
         return _task_ids(self.owned.standby)
 
+    def note_report(self, report: TaskReport) -> None:
+        """How far the tasks are now; a warm-up that has caught up is told at once."""
+        self._report = report
+        behind = {task: report.behind(task) for task in self.owned.warmup}
+        lag_max = self._recovery_lag_max
+        warm = frozenset(t for t, lag in behind.items() if lag is not None and lag <= lag_max)
+        if warm - self._warm:
+            self._is_urgent = True
+            self._report_due_ms = _AT_ONCE
+        self._warm = warm
+
     def next_wake_ms(self) -> float | None:
         """When `poll` may have something; None while only an answer or a call can change that."""
         if self.state is MemberState.LEAVING:
@@ -170,7 +197,7 @@ class StreamsMember:
         self._sent_ms = now_ms
         if self.state is MemberState.LEAVING:
             return self._leave_request()
-        request = self._request()
+        request = self._with_report(self._request(), now_ms)
         if self.state is MemberState.ACKNOWLEDGING:
             is_done = self.owned == self.target
             self._to(MemberState.STABLE if is_done else MemberState.RECONCILING)
@@ -186,6 +213,8 @@ class StreamsMember:
         self.heartbeat_interval_ms = milliseconds(response.heartbeat_interval)
         self._due_ms = self._sent_ms + self._wait_ms(response)
         self.member_epoch = response.member_epoch
+        self._report_interval_ms = milliseconds(response.task_offset_interval)
+        self._recovery_lag_max = response.acceptable_recovery_lag
         effects = self._news(response)
         lists = (response.active_tasks, response.standby_tasks, response.warmup_tasks)
         if all(tasks is None for tasks in lists):
@@ -213,6 +242,7 @@ class StreamsMember:
         if self._is_to_be_ignored():
             return []
         self._last_sent = None
+        self._forget_reported()
         self._is_urgent = False
         if error is None or error == ErrorCode.coordinator_load_in_progress:
             backoff_ms = RETRY_BACKOFF_MS * 2**self._failures
@@ -313,7 +343,14 @@ class StreamsMember:
         self.member_epoch = JOIN_EPOCH
         self.owned = self.target = EMPTY_TASKS
         self._last_sent = None
+        self._forget_reported()
         self._is_assigning = False
+
+    def _forget_reported(self) -> None:
+        """What was told may not have been heard."""
+        self._reported = None
+        self._report_due_ms = _AT_ONCE
+        self._warm = frozenset()
 
     def _fenced(self) -> list[Effect]:
         self._to(MemberState.FENCED)
@@ -395,6 +432,19 @@ class StreamsMember:
             return self._message(self.member_epoch, None)
         self._last_sent = self.owned
         return self._message(self.member_epoch, self.owned)
+
+    def _with_report(self, request: HeartbeatRequest, now_ms: float) -> HeartbeatRequest:
+        """The request with what the tasks are at, when that is due and news."""
+        if not self.reports_tasks or now_ms < self._report_due_ms:
+            return request
+        report = EMPTY_REPORT if self.state is MemberState.JOINING else self._report
+        if report == self._reported:
+            return request
+        self._reported = report
+        self._report_due_ms = now_ms + self._report_interval_ms
+        return replace(
+            request, task_offsets=offset_messages(report), task_end_offsets=end_messages(report)
+        )
 
     def _message(
         self, epoch: int, tasks: Tasks | None, *, is_joining: bool = False

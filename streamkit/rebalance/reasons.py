@@ -32,7 +32,8 @@ def reasons(group: DescribedGroup, partitions_of: PartitionsOf) -> list[str]:
             f"{group.epoch}: it is computed with the next heartbeat, after the initial rebalance "
             "delay and the assignment interval."
         )
-    return found + list(_unreconciled(group)) + list(_unassigned(group, partitions_of))
+    found += [*_unreconciled(group), *_warming_up(group)]
+    return found + list(_unassigned(group, partitions_of))
 
 
 def _not_ready(group: DescribedGroup, partitions_of: PartitionsOf) -> Iterator[str]:
@@ -81,6 +82,20 @@ def _unreconciled(group: DescribedGroup) -> Iterator[str]:
             yield f"Member {_named(member)} waits for {shown(wanted)}, held by {listed}."
         elif not revoked:
             yield f"Member {_named(member)} gets {shown(wanted)} with its next heartbeat."
+
+
+def _warming_up(group: DescribedGroup) -> Iterator[str]:
+    """The tasks that move when they are warm; until then they run where they ran."""
+    for member in group.members:
+        for task in sorted(member.target.warmup):
+            owners = [each for each in group.members if task in each.target.active]
+            where = f"stays with {owners[0].member_id}" if owners else "runs nowhere"
+            behind = group.behind(task, member)
+            far = "it has not said how far it is" if behind is None else f"{behind} offsets behind"
+            yield (
+                f"Task {shown([task])} {where} until its state is warm on {member.member_id}: "
+                f"{far}."
+            )
 
 
 def _unassigned(group: DescribedGroup, partitions_of: PartitionsOf) -> Iterator[str]:

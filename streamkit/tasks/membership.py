@@ -27,6 +27,7 @@ from streamkit.rebalance.effects import (
 )
 from streamkit.rebalance.effects import TasksLost as MemberLost
 from streamkit.rebalance.member import StreamsMember
+from streamkit.rebalance.report import EMPTY_REPORT, TaskReport
 from streamkit.rebalance.rules import StatusCode
 from streamkit.tasks.mailbox import Inbox
 from streamkit.tasks.messages import Assigned, Drain, Event, Reconciled, TasksLost
@@ -51,6 +52,7 @@ class Membership:
         stuck_since_ms: Callable[[], float],
         poll_interval_max_ms: int,
         where: Callable[[], str],
+        report: Callable[[], TaskReport] = lambda: EMPTY_REPORT,
     ) -> None:
         self.member = member
         self.is_ready = False
@@ -62,6 +64,7 @@ class Membership:
         self._stuck_since_ms = stuck_since_ms
         self._poll_interval_max_ms = poll_interval_max_ms
         self._where = where
+        self._report = report
         self._poke = asyncio.Event()
         self._missing: tuple[float, str] | None = None
 
@@ -74,6 +77,8 @@ class Membership:
             self._watch_missing(now)
             if self.member.poll_resumed():
                 log.info("processing goes on; joining the group again")
+            if self.member.reports_tasks:
+                self.member.note_report(self._report())
             request = self.member.poll(now)
             if request is not None:
                 await self._exchange(request)

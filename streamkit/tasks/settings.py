@@ -2,7 +2,7 @@
 
 Keys that begin with `producer.`, `consumer.`, `main.consumer.`, `restore.consumer.`, `admin.` or
 `topic.` go to the clients and to the internal topics; the clients' own keys may also stand
-without a prefix, as in Kafka Streams.
+without a prefix, as in Kafka Streams. `client.tag.NAME` says where this worker runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from streamkit.client.settings import (
     ProducerSettings,
 )
 from streamkit.common.errors import ConfigError
+from streamkit.common.settings import CommaList
 from streamkit.topology.failures import Policies, policies_with
 
 PRODUCER_DEFAULTS = {"linger.ms": "100", "batch.size": "131072"}
@@ -43,11 +44,19 @@ CONTROLLED_BY_STREAMS = ("enable.auto.commit", "group.id", "group.protocol", "is
 """Consumer keys that the engine sets itself."""
 
 
+CLIENT_TAG: Final = "client.tag."
+CLIENT_TAGS_MAX = 5
+CLIENT_TAG_NAME_MAX = 20
+CLIENT_TAG_VALUE_MAX = 30
+"""Kafka Streams' limits (StreamsConfig)."""
+
+
 class StreamsSettings(ClientSettings):
     """What a worker needs; `from_mapping` refuses unknown keys by name."""
 
     prefixes: ClassVar[tuple[str, ...]] = (
         "producer.", "consumer.", "main.consumer.", "restore.consumer.", "admin.", "topic.",
+        CLIENT_TAG,
     )  # fmt: skip
 
     application_id: str = ""
@@ -69,6 +78,9 @@ class StreamsSettings(ClientSettings):
     repartition_purge_interval_ms: int = Field(default=30_000, gt=0)
     replication_factor: int = Field(default=-1, ge=-1)
     num_standby_replicas: int = Field(default=0, ge=0)
+    acceptable_recovery_lag: int = Field(default=10_000, ge=0)
+    max_warmup_replicas: int = Field(default=2, ge=1)
+    rack_aware_assignment_tags: CommaList = ()
     topology_optimization: str = "none"
     request_timeout_ms: int = Field(default=40_000, gt=0)
     default_key_serde: Any = None
@@ -98,6 +110,7 @@ class StreamsSettings(ClientSettings):
 
     @property
     def is_exactly_once(self) -> bool:
+        settings._check_tags()
         """Whether each record counts exactly once."""
         return self.processing_guarantee == EXACTLY_ONCE
 
@@ -153,6 +166,29 @@ class StreamsSettings(ClientSettings):
     def topic_configs(self) -> dict[str, str]:
         """The `topic.` settings: configs of every internal topic."""
         return self.with_prefix("topic.")
+
+    def client_tags(self) -> tuple[tuple[str, str], ...]:
+        """The `client.tag.` settings by name."""
+        return tuple(sorted(self.with_prefix(CLIENT_TAG).items()))
+
+    def _check_tags(self) -> None:
+        tags = dict(self.client_tags())
+        if len(tags) > CLIENT_TAGS_MAX:
+            raise ConfigError(f"{CLIENT_TAG}*: at most {CLIENT_TAGS_MAX} tags, not {len(tags)}")
+        for name, value in tags.items():
+            if (
+                not 0 < len(name) <= CLIENT_TAG_NAME_MAX
+                or not 0 < len(value) <= CLIENT_TAG_VALUE_MAX
+            ):
+                raise ConfigError(
+                    f"{CLIENT_TAG}{name}={value}: a name has 1 to {CLIENT_TAG_NAME_MAX} "
+                    f"characters, a value 1 to {CLIENT_TAG_VALUE_MAX}"
+                )
+        for name in self.rack_aware_assignment_tags:
+            if name not in tags:
+                raise ConfigError(
+                    f"rack.aware.assignment.tags names {name!r}, but {CLIENT_TAG}{name} is not set"
+                )
 
     def _shared(self) -> dict[str, Any]:
         """The clients' own keys as given, without a prefix."""

@@ -138,7 +138,9 @@ class StreamTask:
         self._idle: IdleTime | None = None
         self._topic_ids: dict[str, UUID] = {}
         self._has_punctuated = False
+        self._restoring_since_ms = 0.0
         self._concurrency = 0
+        self._changelog_offsets: dict[TopicPartition, int] = {}
 
     @property
     def has_uncommitted(self) -> bool:
@@ -176,6 +178,15 @@ class StreamTask:
 
     @property
     def committed(self) -> Mapping[TopicPartition, int]:
+    @property
+    def changelog_offsets(self) -> Mapping[TopicPartition, int]:
+        """How far its state is in each changelog; while it runs, that is where they end."""
+        restoration = self._restoration
+        if restoration is None:
+            return self._changelog_offsets
+        # Another thread may ask while restores change places.
+        return {tp: each.position for tp, each in list(restoration.restores.items())}
+
         """The input positions of the last commit, which is what its database holds."""
         return self._committed
 
@@ -302,6 +313,7 @@ class StreamTask:
         self._linked = self.subtopology.link(self.context, self._guarded)
         self._linked.init()
         self._concurrency = max(
+        self._changelog_offsets = dict(self.changelog_offsets)
             (n.concurrency for n in self._linked.nodes if isinstance(n, AsyncNode)), default=0
         )
         queues = {
@@ -517,6 +529,8 @@ class StreamTask:
     def give_up(self) -> KeptState | None:
         """Close the operators only, and hand over lock and state; None when it has no lock yet."""
         self._to(TaskPhase.CLOSED)
+        for tp in self._changelog_offsets:
+            self._changelog_offsets[tp] = ends.get(tp, self._changelog_offsets[tp])
         self._close_operators()
         self._suspend_restore()
         if self._state is not None:

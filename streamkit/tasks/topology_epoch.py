@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 
 from streamkit.client.admin import Admin
 from streamkit.client.client import Client
 from streamkit.common.errors import StreamkitError
 from streamkit.rebalance.description import DescribedGroup, described_group
+from streamkit.rebalance.extensions import TOPOLOGY_UPDATES
 from streamkit.rebalance.rules import GroupTopology
 from streamkit.rebalance.updates import next_epoch
 
 log = logging.getLogger(__name__)
 
 
-async def fitting_topology(client: Client, group_id: str, wanted: GroupTopology) -> GroupTopology:
+async def fitting_topology(
+    client: Client, group_id: str, wanted: GroupTopology, extensions: Collection[str]
+) -> GroupTopology:
     """`wanted` with the epoch to join with.
 
+    A broker that takes no updates gets the topology as it is, and says itself that it will not do.
     Raises UsageError when the group has a topology that this one can neither follow nor precede.
     """
     described = await _describe(client, group_id)
     epoch = next_epoch(described, wanted)
     known = None if described is None else described.topology_epoch
+    if known is not None and epoch != known and TOPOLOGY_UPDATES not in extensions:
+        return wanted
     if known is not None and epoch > known:
         log.info("group %s: topology epoch %d follows on %d", group_id, epoch, known)
     if known is not None and epoch < known:

@@ -11,7 +11,7 @@ import gc
 import logging
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from queue import Empty
@@ -27,6 +27,7 @@ from streamkit.client.transactions import Transactions
 from streamkit.common.errors import FatalError, StreamkitError, UsageError
 from streamkit.common.metrics import Registry
 from streamkit.common.seams import Seams
+from streamkit.rebalance.extensions import TASK_OFFSETS
 from streamkit.rebalance.member import StreamsMember
 from streamkit.rebalance.rules import GroupTopology
 from streamkit.state.backend import Backend
@@ -48,6 +49,7 @@ from streamkit.tasks.metrics import WorkerMetrics
 from streamkit.tasks.network import COMMIT_TIMEOUT_MS, Network
 from streamkit.tasks.processor import Processor, ProcessorSettings
 from streamkit.tasks.purge import Purger
+from streamkit.tasks.progress import task_report
 from streamkit.tasks.query_http import QueryHandler
 from streamkit.tasks.query_service import QueryService, UnreadyError
 from streamkit.tasks.savepoint import Savepoint
@@ -235,11 +237,13 @@ class Worker:
             client = await stack.enter_async_context(Client(named, self._seams))
             self._client = client
             self._is_connected = True
-            await configure_group(client, self._settings, self._topology.application_id)
+            extensions = frozenset(await client.retrying(client.supported_features))
+            application_id = self._topology.application_id
+            await configure_group(client, self._settings, application_id, extensions)
             processor = self._processor = self._make_processor(directory)
             wanted = group_topology(self._topology, self._settings)
-            fitting = await fitting_topology(client, self._topology.application_id, wanted)
-            member = self._make_member(process_id, fitting)
+            fitting = await fitting_topology(client, application_id, wanted, extensions)
+            member = self._make_member(process_id, fitting, extensions)
             metrics = WorkerMetrics(processor, processor.meter, thread_id)
             self.registry.add_collector(metrics.collect)
             self._membership = Membership(
@@ -250,6 +254,7 @@ class Worker:
                 self._settings.poll_interval_max_ms,
                 lambda: _where(processor),
             )
+                lambda: task_report(processor, self._seams.clock.monotonic_ms()),
             fetcher = Fetcher(
                 client, self._settings.consumer(), buffer_bytes_max=self._memory.fetch
             )
@@ -454,7 +459,9 @@ class Worker:
             self._settings.repartition_purge_interval_ms,
         )
 
-    def _make_member(self, process_id: UUID, topology: GroupTopology) -> StreamsMember:
+    def _make_member(
+        self, process_id: UUID, topology: GroupTopology, extensions: Collection[str]
+    ) -> StreamsMember:
         settings = self._settings
         return StreamsMember(
             self._topology.application_id,
@@ -465,6 +472,8 @@ class Worker:
             endpoint=advertised_of(settings, self._slot),
             rack=settings.client_rack or None,
         )
+            client_tags=settings.client_tags(),
+            reports_tasks=TASK_OFFSETS in extensions,
 
     def _make_processor(self, directory: StateDirectory) -> Processor:
         settings = self._settings

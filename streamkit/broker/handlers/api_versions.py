@@ -1,4 +1,4 @@
-"""ApiVersions (KIP-35, KIP-511, KIP-584): what this broker serves, and its features.
+"""ApiVersions (KIP-35, KIP-511, KIP-584): what this broker serves, its features and extensions.
 
 A version that the broker does not know is answered with a version 0 body, error 35 and the whole
 list: the client reads its maximum there and asks again.
@@ -10,10 +10,13 @@ import re
 
 from streamkit.broker.context import RequestContext
 from streamkit.broker.handlers import SERVED
+from streamkit.broker.settings import BrokerSettings
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ErrorCode
 from streamkit.protocol.messages import Message, response_type
 from streamkit.protocol.versions import fill
+from streamkit.rebalance.extensions import GROUP_CONFIGS, TASK_OFFSETS, TOPOLOGY_UPDATES
+from streamkit.rebalance.extensions import VERSION as EXTENSION
 
 SOFTWARE_SINCE = 3
 FEATURES_SINCE = 3
@@ -54,6 +57,16 @@ def _keys() -> list[dict[str, int]]:
     ]
 
 
+def _extensions(settings: BrokerSettings) -> list[str]:
+    """Those of our extensions that are on; clients of others pass over the unknown names."""
+    switches = {
+        GROUP_CONFIGS: True,
+        TASK_OFFSETS: settings.group_streams_task_offsets,
+        TOPOLOGY_UPDATES: settings.group_streams_topology_updates,
+    }
+    return sorted(name for name, is_on in switches.items() if is_on)
+
+
 def _features(ctx: RequestContext, version: int) -> dict[str, object]:
     features = ctx.broker.metadata.features()
     return {
@@ -62,6 +75,10 @@ def _features(ctx: RequestContext, version: int) -> dict[str, object]:
             for name, (low, high) in sorted(features.supported.items())
             # Clients before version 4 refuse a minimum of 0 (KAFKA-17011).
             if low > 0 or version >= ZERO_MINIMUM_SINCE
+        ]
+        + [
+            {"name": name, "min_version": EXTENSION, "max_version": EXTENSION}
+            for name in _extensions(ctx.broker.settings)
         ],
         "finalized_features_epoch": features.epoch,
         "finalized_features": [

@@ -1,7 +1,8 @@
 """The configurations of groups: those of consumer and streams groups, within the broker's bounds.
 
 A group's own value stands before the broker's `group.consumer.*` and `group.streams.*`
-(GroupConfig, KIP-848, KIP-1071).
+(GroupConfig, KIP-848, KIP-1071). Those in `_OURS` are not in Apache Kafka 4.3; where a later
+release has one, it bears that name.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from streamkit.broker.kraft.config_def import ConfigKey, ConfigType, at_least
+from streamkit.broker.kraft.config_def import ConfigKey, ConfigType, ConfigValue, at_least, between
 from streamkit.common.errors import ConfigError
+from streamkit.rebalance.costs import weights_problem
 
 _KEYS = tuple(
     ConfigKey(name, ConfigType.INT, default, doc, at_least(minimum), ((f"group.{name}", 1),))
@@ -26,7 +28,82 @@ _KEYS = tuple(
     )
 )
 
-GROUP_CONFIGS: Mapping[str, ConfigKey] = MappingProxyType({key.name: key for key in _KEYS})
+
+def _check_weights(value: ConfigValue) -> str | None:
+    assert isinstance(value, str), f"{value!r} is no text"
+    return weights_problem(value)
+
+
+_OURS = (
+    ConfigKey(
+        "streams.num.warmup.replicas",
+        ConfigType.INT,
+        "2",
+        "Tasks that may warm up elsewhere at once before they move; 0: tasks move at once.",
+        between(0, 20),
+        (("group.streams.num.warmup.replicas", 1),),
+    ),
+    ConfigKey(
+        "streams.acceptable.recovery.lag",
+        ConfigType.INT,
+        "10000",
+        "How many changelog offsets a task's new owner may be behind when it takes it over.",
+        at_least(0),
+        (("group.streams.acceptable.recovery.lag", 1),),
+    ),
+    ConfigKey(
+        "streams.task.offset.interval.ms",
+        ConfigType.INT,
+        "5000",
+        "How often a member reports the offsets of its tasks, at most.",
+        at_least(100),
+        (("group.streams.task.offset.interval.ms", 1),),
+    ),
+    ConfigKey(
+        "streams.warmup.timeout.ms",
+        ConfigType.INT,
+        "600000",
+        "A warm-up that came no nearer for so long is waited for no more.",
+        at_least(1),
+        (("group.streams.warmup.timeout.ms", 1),),
+    ),
+    ConfigKey(
+        "streams.rack.aware.assignment.tags",
+        ConfigType.LIST,
+        "rack",
+        "The client tags, or rack, by which a task's copies are kept apart.",
+        None,
+        (("group.streams.standby.spread", 1),),
+    ),
+    ConfigKey(
+        "streams.task.weights",
+        ConfigType.STRING,
+        "",
+        "By what active tasks are spread: 0=1,2=7.5 by sub-topology, or measured; empty: number.",
+        _check_weights,
+        (("group.streams.task.weights", 1),),
+    ),
+    ConfigKey(
+        "streams.balance.by.lag",
+        ConfigType.BOOLEAN,
+        "false",
+        "Whether records that wait to be read count as much as weights.",
+        None,
+        (("group.streams.balance.by.lag", 1),),
+    ),
+    ConfigKey(
+        "streams.balance.interval.ms",
+        ConfigType.INT,
+        "600000",
+        "How often measured weights and lags are looked at, when nothing else happens.",
+        at_least(1),
+        (("group.streams.balance.interval.ms", 1),),
+    ),
+)
+
+GROUP_CONFIGS: Mapping[str, ConfigKey] = MappingProxyType(
+    {key.name: key for key in (*_KEYS, *_OURS)}
+)
 """Every group configuration by name."""
 
 _BOUNDS = (
@@ -55,8 +132,8 @@ def validate_group_configs(values: Mapping[str, str], broker: Mapping[str, objec
         if key is None:
             raise ConfigError(f"unknown group config name: {name}")
         value = key.parse(text)
-        assert isinstance(value, int), f"{name} is {value!r}"
-        typed[name] = value
+        if isinstance(value, int):
+            typed[name] = value
     for name, low, high in _BOUNDS:
         if name in typed:
             _check_bounds(name, typed[name], low, high, broker)

@@ -1,7 +1,8 @@
 """Members and a coordinator under loss, delay, crashes and failover, seeded and without I/O.
 
 After every event no active task has two owners that the coordinator would let commit it; after
-the faults end, the group settles: every task runs once, as the target says.
+the faults end, the group settles: every task runs once, as the target says. With warm-ups, state
+grows while it runs and copies come nearer at a speed of their own; one member's never do.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from streamkit.broker.coordinators.group.streams.model import GroupState
 from streamkit.broker.coordinators.runtime import CancelTimer, StartTimer
 from streamkit.common.model import TaskId
 from streamkit.protocol.errors import ApiError
+from streamkit.rebalance.balance import SLACK
 from streamkit.rebalance.effects import Assign, MemberFatal, TasksLost
 from streamkit.rebalance.member import StreamsMember
+from streamkit.rebalance.report import EMPTY_REPORT, TaskReport
 from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
 
 GROUP = "g-sim"
@@ -46,6 +49,7 @@ TOPOLOGY = GroupTopology(
 )
 PARTITIONS = 5
 EVERY_TASK = {TaskId(number, p) for number in (0, 1) for p in range(PARTITIONS)}
+STATEFUL = sorted(task for task in EVERY_TASK if task.subtopology == 1)
 SESSION_MS = 45_000
 REBALANCE_MS = 60_000
 FAULTS_END_MS = 400_000
@@ -74,10 +78,21 @@ class Process:
     running: set[TaskId] = field(default_factory=set)
     life: int = 0
     is_alive: bool = True
+    copies: set[TaskId] = field(default_factory=set)
+    disk: dict[TaskId, float] = field(default_factory=dict)
+    """How far the state of each task is here."""
+    speed: float = 0.0
+    """Offsets that a copy comes nearer in one tick."""
+
+
+GROWTH = 2.0
+"""Offsets that the state of each task grows in one tick."""
+
+LAG_MAX = 400
 
 
 class World:
-    def __init__(self, seed: int, standby_replicas: int) -> None:
+    def __init__(self, seed: int, standby_replicas: int, **ours: Any) -> None:
         self.random = random.Random(seed)
         self.now = 1_000_000.0
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -90,7 +105,10 @@ class World:
             initial_delay_ms=3000,
             assignment_interval_ms=1000,
             size_max=100,
+            **ours,
         )
+        self.ends: dict[TaskId, float] = dict.fromkeys(STATEFUL, 20_000.0)
+        self.cold_moves = 0
         self.shard = GroupShard()
         self.log: list[tuple[bytes, bytes | None]] = []
         self.timers: dict[Any, int] = {}
@@ -169,10 +187,33 @@ class World:
     # The members.
 
     def start(self, number: int) -> None:
-        member = StreamsMember(GROUP, f"m-{number}", f"p-{number % 3}", TOPOLOGY, REBALANCE_MS)
-        process = Process(member)
+        process = Process(self.member(f"m-{number}", f"p-{number % 3}"))
+        process.speed = 0.0 if number == 4 else self.random.uniform(20.0, 90.0)
         self.processes.append(process)
         self.at(self.random.randrange(10_000), lambda: self.tick(process, process.life))
+
+    def member(self, member_id: str, process_id: str) -> StreamsMember:
+        reports = self.config.takes_task_offsets
+        return StreamsMember(
+            GROUP, member_id, process_id, TOPOLOGY, REBALANCE_MS, reports_tasks=reports
+        )
+
+    def report(self, process: Process) -> TaskReport:
+        """What the tasks are at, one tick later."""
+        if not self.config.takes_task_offsets:
+            return EMPTY_REPORT
+        held = [task for task in STATEFUL if task in process.running | process.copies]
+        for task in held:
+            if task in process.running:
+                self.ends[task] += GROWTH
+                process.disk[task] = self.ends[task]
+            else:
+                nearer = process.disk.get(task, 0.0) + process.speed
+                process.disk[task] = min(nearer, self.ends[task])
+        return TaskReport(
+            {(str(t.subtopology), t.partition): int(process.disk[t]) for t in held},
+            {(str(t.subtopology), t.partition): int(self.ends[t]) for t in held},
+        )
 
     def crash(self, process: Process) -> None:
         """Stop at once; come back later under the same member id."""
@@ -182,11 +223,12 @@ class World:
         process.is_alive = False
         process.life += 1
         process.running.clear()
+        process.copies.clear()
         self.at(self.random.randrange(1_000, 90_000), lambda: self.revive(process))
 
     def revive(self, process: Process) -> None:
         old = process.member
-        process.member = StreamsMember(GROUP, old.member_id, old.process_id, TOPOLOGY, REBALANCE_MS)
+        process.member = self.member(old.member_id, old.process_id)
         process.is_alive = True
         self.tick(process, process.life)
 
@@ -194,6 +236,7 @@ class World:
         """Send what is due, and look again soon."""
         if life != process.life:
             return
+        process.member.note_report(self.report(process))
         request = process.member.poll(self.now)
         if request is not None:
             self.send(process, life, request)
@@ -238,7 +281,8 @@ class World:
             assert not isinstance(effect, MemberFatal), effect
             if isinstance(effect, TasksLost):
                 process.running.clear()
-                self.at(5, lambda: self.reconciled(process, life, set(), set()))
+                process.copies.clear()
+                self.at(5, lambda: self.reconciled(process, life, set(), set(), set()))
             if isinstance(effect, Assign):
                 self.assign(process, life, effect)
 
@@ -249,18 +293,31 @@ class World:
             if life != process.life or process.member.target.active != {
                 (str(task.subtopology), task.partition) for task in effect.active
             }:
-                return self.reconciled(process, life, process.running & effect.active, set())
+                running = process.running & effect.active
+                return self.reconciled(process, life, running, set(), set())
+            for task in effect.active - process.running:
+                far = self.ends.get(task, 0.0) - process.disk.get(task, 0.0)
+                self.cold_moves += far > LAG_MAX + 100 * GROWTH
             process.running = set(effect.active)
-            return self.reconciled(process, life, set(effect.active), set(effect.standby))
+            process.copies = set(effect.standby | effect.warmup)
+            return self.reconciled(
+                process, life, set(effect.active), set(effect.standby), set(effect.warmup)
+            )
 
         self.at(self.random.randrange(1, 4_000), closed)
 
     def reconciled(
-        self, process: Process, life: int, active: set[TaskId], standby: set[TaskId]
+        self,
+        process: Process,
+        life: int,
+        active: set[TaskId],
+        standby: set[TaskId],
+        warmup: set[TaskId],
     ) -> None:
         if life == process.life:
             process.running &= active
-            process.member.reconciled(active, standby)
+            process.copies &= standby | warmup
+            process.member.reconciled(active, standby, warmup)
 
     # What must hold.
 
@@ -275,12 +332,11 @@ class World:
         )
         assert all(count == 1 for count in owners.values()), f"two owners: {owners}"
         for member in group.members.values():
-            for task in member.assigned.standby:
+            for task in member.assigned.standby | member.assigned.warmup:
                 holders = [
                     other.member_id
                     for other in group.members.values()
-                    if other.process_id == member.process_id
-                    and (task in other.assigned.active or task in other.assigned.standby)
+                    if other.process_id == member.process_id and task in other.assigned.tasks.every
                 ]
                 assert holders == [member.member_id], f"{task} twice in a process: {holders}"
 
@@ -289,16 +345,33 @@ class World:
         assert group.state is GroupState.STABLE
         running = Counter(task for process in self.processes for task in process.running)
         assert running == Counter(EVERY_TASK), f"lost or doubled: {running}"
-        loads = [len(process.running) for process in self.processes]
-        assert max(loads) - min(loads) <= 1
+        assert not any(each.member.target.warmup for each in self.processes), "a warm-up is endless"
+        self.check_balance()
         for process in self.processes:
             committed = group.members[process.member.member_id]
             assert committed.epoch == process.member.member_epoch == group.epoch
             assert committed.assigned.tasks == process.member.owned
 
+    def check_balance(self) -> None:
+        if not self.config.task_weights:
+            loads = [len(process.running) for process in self.processes]
+            assert max(loads) - min(loads) <= 1
+            return
+        weights = {0: 1.0, 1: 3.0}
+        costs = [sum(weights[t.subtopology] for t in each.running) for each in self.processes]
+        assert max(costs) <= (sum(costs) / len(costs) * (1 + SLACK) + 3.0) * (1 + SLACK)
 
-def simulate(seed: int) -> World:
-    world = World(seed, standby_replicas=seed % 3)
+
+WARMUPS = {
+    "takes_task_offsets": True,
+    "warmup_replicas": 2,
+    "recovery_lag_max": LAG_MAX,
+    "warmup_timeout_ms": 30_000,
+}
+
+
+def simulate(seed: int, **ours: Any) -> World:
+    world = World(seed, standby_replicas=seed % 3, **ours)
     for number in range(5):
         world.start(number)
     for _ in range(6):
@@ -316,6 +389,16 @@ def test_group_settles_and_no_task_ever_has_two_owners(seed: int) -> None:
     simulate(seed)
 
 
+@pytest.mark.parametrize("seed", range(211, 217))
+def test_group_with_warmups_settles_too(seed: int) -> None:
+    simulate(seed, **WARMUPS)
+
+
+@pytest.mark.parametrize("seed", range(311, 314))
+def test_group_with_weights_and_warmups_settles_too(seed: int) -> None:
+    simulate(seed, **WARMUPS, task_weights="1=3")
+
+
 def test_same_seed_gives_the_same_trace() -> None:
     assert simulate(131).trace == simulate(131).trace
 
@@ -324,3 +407,9 @@ def test_same_seed_gives_the_same_trace() -> None:
 @pytest.mark.parametrize("seed", range(1_000, 1_300))
 def test_group_settles_for_many_seeds(seed: int) -> None:
     simulate(seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2_000, 2_300))
+def test_group_with_warmups_settles_for_many_seeds(seed: int) -> None:
+    simulate(seed, **WARMUPS, task_weights="1=3" if seed % 2 else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
@@ -10,7 +10,7 @@ from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before
 # isort: split
 from kio.schema.streams_group_describe.v0 import response as rs
 from kio.schema.types import GroupId, TopicName
-from kio.static.primitive import i16, i32, u16
+from kio.static.primitive import i16, i32, i64, u16
 
 from streamkit.broker.coordinators.group.streams.model import Member, StreamsGroup
 from streamkit.protocol.errors import ErrorCode
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamkit.broker.coordinators.group.state import GroupShard
 
 NO_OPERATIONS = i32(-2147483648)
+QUEUED_SHOWN_MAX = 8
 
 
 def describe(shard: GroupShard, group_id: str, partitions_of: PartitionsOf) -> rs.DescribedGroup:
@@ -37,7 +38,7 @@ def describe(shard: GroupShard, group_id: str, partitions_of: PartitionsOf) -> r
         return described_error(group_id, ErrorCode.group_id_not_found, message)
     return rs.DescribedGroup(
         error_code=ErrorCode.none,
-        error_message=group.soft.history.text(),
+        error_message=_note(group),
         group_id=GroupId(group_id),
         group_state=group.state.value,
         group_epoch=i32(group.epoch),
@@ -45,6 +46,19 @@ def describe(shard: GroupShard, group_id: str, partitions_of: PartitionsOf) -> r
         topology=_topology(group, partitions_of),
         members=tuple(_member(group, member) for member in group.member_list),
         authorized_operations=NO_OPERATIONS,
+    )
+
+
+def _note(group: StreamsGroup) -> str | None:
+    """What goes beside error code 0: the last rebalances, and the moves that wait for a place."""
+    history = group.soft.history.text()
+    queued = group.soft.progress.queued
+    if history is None or not queued or not group.members:
+        return history
+    listed = ", ".join(f"{m.task[0]}_{m.task[1]} to {m.heir}" for m in queued[:QUEUED_SHOWN_MAX])
+    more = f" and {len(queued) - QUEUED_SHOWN_MAX} more" if len(queued) > QUEUED_SHOWN_MAX else ""
+    return (
+        f"{history} Waiting for a place to warm up (streams.num.warmup.replicas): {listed}{more}."
     )
 
 
@@ -105,6 +119,7 @@ def _topics(topics: Iterable[InternalTopic]) -> tuple[rs.TopicInfo, ...]:
 def _member(group: StreamsGroup, member: Member) -> rs.Member:
     said = member.metadata
     endpoint = member.endpoint
+    report = group.soft.progress.report_of(member.member_id)
     return rs.Member(
         member_id=member.member_id,
         member_epoch=i32(member.epoch),
@@ -121,11 +136,18 @@ def _member(group: StreamsGroup, member: Member) -> rs.Member:
             rs.KeyValue(key=tag.key, value=tag.value)
             for tag in (said.client_tags if said is not None else ())
         ),
-        task_offsets=(),
-        task_end_offsets=(),
+        task_offsets=_offsets(report.offsets),
+        task_end_offsets=_offsets(report.ends),
         assignment=_assignment(member.assigned.tasks),
         target_assignment=_assignment(group.target_of(member.member_id)),
         is_classic=False,
+    )
+
+
+def _offsets(offsets: Mapping[Task, int]) -> tuple[rs.TaskOffset, ...]:
+    return tuple(
+        rs.TaskOffset(subtopology_id=name, partition=i32(partition), offset=i64(offset))
+        for (name, partition), offset in sorted(offsets.items())
     )
 
 

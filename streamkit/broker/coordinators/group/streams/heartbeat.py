@@ -32,6 +32,7 @@ from streamkit.broker.coordinators.group.streams.messages import (
     HeartbeatResponse,
     duration,
     owned_tasks,
+    reported,
     response,
     response_tasks,
 )
@@ -45,6 +46,7 @@ from streamkit.broker.coordinators.group.streams.target import (
     compute_target,
     metadata_hash,
     target_records,
+    uneven,
 )
 from streamkit.broker.coordinators.group.streams.validate import (
     JOIN_EPOCH,
@@ -99,7 +101,7 @@ def heartbeat(
     state: GroupShard, request: HeartbeatRequest, context: HeartbeatContext
 ) -> Result[GroupShard, HeartbeatResponse]:
     """Raises ApiError when the request is refused."""
-    check_shape(request)
+    check_shape(request, takes_task_offsets=context.config.takes_task_offsets)
     if request.member_epoch == LEAVE_EPOCH:
         return _leave(state, request)
     return _Round(state, request, context).run()
@@ -138,6 +140,7 @@ class _Round:
         self.soft = self.group.soft
         self.soft.history.is_told = context.config.tells_reasons
         self.before = self._enter_member()
+        self._note_report()
 
     def run(self) -> Result[GroupShard, HeartbeatResponse]:
         group_id, member_id = self.group.group_id, self.before.member_id
@@ -190,6 +193,13 @@ class _Round:
         if epoch != member.previous_epoch or not is_known:
             raise _fenced("smaller", epoch, member)
         return member
+
+    def _note_report(self) -> None:
+        report = reported(self.request)
+        if report is not None:
+            self.soft.progress.note(self.before.member_id, report)
+        elif self.is_joining:
+            self.soft.progress.forget(self.before.member_id)
 
     def _update_member(self) -> Member:
         metadata = _updated_metadata(self.before.metadata, self.request, self.context)
@@ -292,6 +302,8 @@ class _Round:
         if configs != group.assignment_configs:
             listed = ", ".join(f"{key}={value}" for key, value in sorted(configs.items()))
             self.causes.append(f"group configs are {listed} now")
+        if configured.is_ready and group.epoch == group.assignment_epoch:
+            self.causes += self._causes_of_progress(configured)
         if not self.causes:
             return group.epoch
         epoch = group.epoch + 1
@@ -300,6 +312,24 @@ class _Round:
             translate.group_record(group.group_id, epoch, topics_hash, validated, configs)
         )
         return epoch
+
+    def _causes_of_progress(self, configured: ConfiguredTopology) -> list[str]:
+        """Warm-ups that are over; and when measured costs are due for a look, what they say."""
+        group, config, now_ms = self.group, self.context.config, self.context.now_ms
+        progress = self.soft.progress
+        warmups = [
+            (task, member_id)
+            for member_id, tasks in sorted(group.targets.items())
+            for task in sorted(tasks.warmup)
+        ]
+        causes = progress.look(warmups, config, now_ms)
+        since_ms = max(group.assignment_timestamp, progress.looked_ms)
+        is_due = config.is_measured and now_ms - since_ms >= config.balance_interval_ms
+        if causes or warmups or not is_due:
+            return causes
+        progress.looked_ms = now_ms
+        cause = uneven(group, configured, config)
+        return [cause] if cause else []
 
     def _maybe_start_delay(self) -> None:
         delay_ms = self.context.config.initial_delay_ms
@@ -329,7 +359,14 @@ class _Round:
 
     def _reconcile(self, member: Member, assignment_epoch: int, target: Tasks) -> Member:
         group = self.group
-        moved = reconcile(member, self.owned, assignment_epoch, target, group.holders)
+        moved = reconcile(
+            member,
+            self.owned,
+            assignment_epoch,
+            target,
+            group.holders,
+            keeps_copies=self._is_reporting,
+        )
         if moved == member and member.member_id in group.members:
             return member
         self.records.append(translate.current_record(group.group_id, moved))
@@ -391,6 +428,10 @@ class _Round:
             lists["partitions_by_user_endpoint"] = endpoints.endpoint_partitions(
                 members, configured, self.context.topics
             )
+        config = self.context.config
+        if self._is_reporting:
+            lists["acceptable_recovery_lag"] = i32(config.recovery_lag_max)
+            lists["task_offset_interval"] = duration(config.task_offset_interval_ms)
         return response(
             member_id=member.member_id,
             member_epoch=i32(member.epoch),
@@ -402,6 +443,10 @@ class _Round:
             endpoint_information_epoch=i32(self.soft.endpoint_epoch),
             **lists,
         )
+
+    @property
+    def _is_reporting(self) -> bool:
+        return self.soft.progress.is_reporting(self.before.member_id)
 
     def _interval_ms(self, member: Member) -> int:
         """Nobody can call a member that waits for tasks or topics, so it asks more often."""

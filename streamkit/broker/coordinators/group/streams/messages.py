@@ -15,6 +15,7 @@ from kio.static.primitive import i32, i32Timedelta
 
 from streamkit.protocol.errors import ApiError, ErrorCode
 from streamkit.rebalance.assignor import Task, Tasks, group_tasks
+from streamkit.rebalance.report import TaskReport, read_report
 
 HeartbeatRequest = rq.StreamsGroupHeartbeatRequest
 HeartbeatResponse = rs.StreamsGroupHeartbeatResponse
@@ -62,6 +63,13 @@ def owned_tasks(request: HeartbeatRequest) -> Tasks | None:
         tasks_of(request.standby_tasks),
         tasks_of(request.warmup_tasks or ()),
     )
+
+
+def reported(request: HeartbeatRequest) -> TaskReport | None:
+    """What the member says of its tasks; None when it says nothing."""
+    if request.task_offsets is None or request.task_end_offsets is None:
+        return None
+    return read_report(request.task_offsets, request.task_end_offsets)
 
 
 def tasks_of(message: Iterable[rq.TaskIds]) -> frozenset[Task]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from streamkit.broker.coordinators.group import records as rec
 from streamkit.broker.coordinators.group.streams.history import RebalanceHistory
+from streamkit.broker.coordinators.group.streams.progress import Progress
 from streamkit.broker.coordinators.group.streams.translate import topology_of_value
 from streamkit.rebalance.assignor import EMPTY_TASKS, Task, Tasks
 from streamkit.rebalance.rules import ConfiguredTopology, GroupTopology
@@ -141,9 +142,9 @@ class Holders:
         """Whether somebody holds the task as active."""
         return task in self._active
 
-    def has_copy(self, task: Task, process_id: str) -> bool:
-        """Whether the process holds the task as standby or warm-up."""
-        return process_id in self._copies.get(task, ())
+    def has_copy(self, task: Task, process_id: str, besides: int = 0) -> bool:
+        """Whether the process holds the task as standby or warm-up, more than so often."""
+        return self._copies.get(task, []).count(process_id) > besides
 
     def has_any(self, task: Task, process_id: str) -> bool:
         """Whether the process holds the task in any role."""
@@ -175,6 +176,7 @@ class SoftState:
     creation_errors: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Why internal topics could not be created, and until when (ms) that is news."""
     history: RebalanceHistory = field(default_factory=RebalanceHistory)
+    progress: Progress = field(default_factory=Progress)
 
 
 class StreamsGroup:
@@ -233,6 +235,7 @@ class StreamsGroup:
     ) -> None:
         if value is None:
             self._put(member_id, None)
+            self.soft.progress.forget(member_id)
         else:
             self._put(member_id, replace(self._known(member_id), metadata=value))
         if not self.members:

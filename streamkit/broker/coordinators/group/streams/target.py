@@ -1,8 +1,9 @@
-"""The target assignment of a streams group."""
+"""The target assignment of a streams group: what the assignor says, but for what warms up first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import partial
 
 from streamkit.broker.coordinators.group.records import Record
 from streamkit.broker.coordinators.group.streams.config import StreamsConfig
@@ -13,8 +14,18 @@ from streamkit.broker.coordinators.group.streams.translate import (
 )
 from streamkit.broker.coordinators.group.topics_hash import topics_hash
 from streamkit.broker.coordinators.seams import TopicsView
-from streamkit.rebalance.assignor import EMPTY_TASKS, AssignmentMember, Tasks, assign
+from streamkit.rebalance.assignor import (
+    EMPTY_TASKS,
+    AssignmentMember,
+    Task,
+    Tasks,
+    assign,
+    tasks_of,
+)
+from streamkit.rebalance.balance import heaviest, spread
+from streamkit.rebalance.costs import task_costs
 from streamkit.rebalance.rules import ConfiguredSubtopology, ConfiguredTopology, GroupTopology
+from streamkit.rebalance.warmup import Move, hold_back, settled
 
 
 def compute_target(
@@ -40,11 +51,75 @@ def compute_target(
     known = {task[0] for each in stale for task in group.target_of(each.member_id).every}
     old = [each for each in configured.subtopologies if not stale or each.id in known]
     new = [each for each in configured.subtopologies if each not in old]
-    target = _assigned(group, members, old, config)
+    final = _assigned(group, members, old, config)
     fresh = [each for each in members if each not in stale]
     for member_id, more in _assigned(group, fresh, new, config).items():
-        target[member_id] = target[member_id].union(more)
-    return target
+        final[member_id] = final[member_id].union(more)
+    return _held_back(group, members, final, config)
+
+
+def uneven(
+    group: StreamsGroup, configured: ConfiguredTopology | None, config: StreamsConfig
+) -> str | None:
+    """How much better the tasks could be spread by what they cost now; None when well enough."""
+    subtopologies = () if configured is None else configured.subtopologies or ()
+    members = list(group.member_list)
+    costs = _costs(group, subtopologies, config)
+    if costs is None or any(each.topology_epoch < _topology_epoch(group) for each in members):
+        return None
+    before = {
+        task: each.member_id
+        for each in settled(_assignment_members(group, members))
+        for task in each.previous.active
+        if task in costs
+    }
+    final = _assigned(group, members, subtopologies, config)
+    after = {task: member_id for member_id, each in final.items() for task in each.active}
+    if not before or after == before:
+        return None
+    average = sum(costs.values()) / len(members)
+    return (
+        f"load is uneven: one member has {heaviest(before, costs) / average:.2f} times the "
+        f"average, {heaviest(after, costs) / average:.2f} is possible"
+    )
+
+
+def _topology_epoch(group: StreamsGroup) -> int:
+    """The topology epoch of the group."""
+    return -1 if group.topology is None else group.topology.epoch
+
+
+def _held_back(
+    group: StreamsGroup,
+    members: Collection[Member],
+    final: dict[str, Tasks],
+    config: StreamsConfig,
+) -> dict[str, Tasks]:
+    """What holds until those tasks that have to wait are warm where they go to."""
+    progress = group.soft.progress
+
+    def waits(move: Move) -> bool:
+        is_warming = move.task in group.target_of(move.heir).warmup
+        return progress.waits(move, config, is_warming=is_warming)
+
+    held = hold_back(final, _assignment_members(group, members), waits, config.warmup_replicas)
+    progress.queued = held.queued
+    return dict(held.target)
+
+
+def _costs(
+    group: StreamsGroup, subtopologies: Iterable[ConfiguredSubtopology], config: StreamsConfig
+) -> dict[Task, float] | None:
+    """What each task costs; None when only the number of tasks counts."""
+    measures = group.soft.progress.measures()
+    costs = task_costs(
+        tasks_of(subtopologies),
+        config.task_weights,
+        measures.busy,
+        measures.lags,
+        by_lag=config.is_balanced_by_lag,
+    )
+    return None if costs is None else dict(costs)
 
 
 def _unaffected(configured: ConfiguredTopology) -> frozenset[str]:
@@ -60,21 +135,31 @@ def _unaffected(configured: ConfiguredTopology) -> frozenset[str]:
 
 def _assigned(
     group: StreamsGroup,
-    members: Iterable[Member],
+    members: Collection[Member],
     subtopologies: Iterable[ConfiguredSubtopology],
     config: StreamsConfig,
 ) -> dict[str, Tasks]:
+    subtopologies = list(subtopologies)
+    progress = group.soft.progress
+    ends = progress.measures().ends
+    costs = _costs(group, subtopologies, config)
     return assign(
-        [
-            AssignmentMember(
-                each.member_id, each.process_id, group.target_of(each.member_id), each.place
-            )
-            for each in members
-        ],
+        settled(_assignment_members(group, members)),
         subtopologies,
         config.standby_replicas,
         config.spread_by,
+        spread=None if costs is None else partial(spread, costs),
+        lag_of=progress.lag_of_copies(ends, config.recovery_lag_max) if ends else None,
     )
+
+
+def _assignment_members(group: StreamsGroup, members: Collection[Member]) -> list[AssignmentMember]:
+    return [
+        AssignmentMember(
+            each.member_id, each.process_id, group.target_of(each.member_id), each.place
+        )
+        for each in members
+    ]
 
 
 def target_records(

@@ -1,7 +1,8 @@
 """What a StreamsGroupHeartbeat must look like, before anything is asked of the group.
 
 The order and the words are those of Kafka 4.3 (GroupCoordinatorService, KafkaApis): topology
-names first, then features not supported yet, then the shape.
+names first, then features not supported yet, then the shape. Task offsets and warm-up tasks are an
+extension of ours.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ _TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 
 
-def check_shape(request: HeartbeatRequest) -> None:
+def check_shape(request: HeartbeatRequest, *, takes_task_offsets: bool = False) -> None:
     """Raises ApiError when no group could take the request."""
     if request.topology is not None:
         _check_topic_names(request.topology)
-    _check_features(request)
+    _check_features(request, takes_task_offsets=takes_task_offsets)
     _check_identity(request)
     if request.member_epoch == JOIN_EPOCH:
         _check_join(request)
     elif request.topology is not None:
         raise _invalid("Topology can only be provided when (re-)joining.")
+    offsets = (request.task_offsets, request.task_end_offsets)
+    if (offsets[0] is None) != (offsets[1] is None):
+        raise _invalid("TaskOffsets and TaskEndOffsets must be given together.")
     lists = (request.active_tasks, request.standby_tasks, request.warmup_tasks)
     if any(tasks is None for tasks in lists) and any(tasks is not None for tasks in lists):
         raise _invalid("If one task-type is non-null, all must be non-null.")
@@ -59,14 +63,14 @@ def _topic_names(topology: Any) -> Iterable[str]:
         yield from (topic.name for topic in subtopology.state_changelog_topics)
 
 
-def _check_features(request: HeartbeatRequest) -> None:
+def _check_features(request: HeartbeatRequest, *, takes_task_offsets: bool) -> None:
     if request.instance_id is not None:
         raise _invalid("Static membership is not yet supported.")
-    if request.task_offsets is not None:
+    if request.task_offsets is not None and not takes_task_offsets:
         raise _invalid("TaskOffsets are not supported yet.")
-    if request.task_end_offsets is not None:
+    if request.task_end_offsets is not None and not takes_task_offsets:
         raise _invalid("TaskEndOffsets are not supported yet.")
-    if request.warmup_tasks:
+    if request.warmup_tasks and not takes_task_offsets:
         raise _invalid("WarmupTasks are not supported yet.")
     for subtopology in request.topology.subtopologies if request.topology else ():
         if subtopology.source_topic_regex:
