@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID
 
 from streamkit.client.client import Client
 from streamkit.client.connections import Channel
@@ -35,9 +36,14 @@ _log = logging.getLogger(__name__)
 BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024
 PARTITION_FETCHES_HELD_MAX: Final = 2
 """A partition may hold so many times `max.partition.fetch.bytes`."""
-BACKLOG_WAIT_MS: Final = 20
+SHORT_WAIT_MS: Final = 20
 """How long a fetch may park while a partition of its broker was left out for want of room."""
+SETTLE_MS: Final = 1000
+"""New partitions seldom come alone, and one would wait for the end of a parked fetch that was sent
+without it: for so long after the last of them fetches park no longer than with a backlog."""
 TOPIC_IDS_SINCE: Final = 13
+REPLICA_STATE_SINCE: Final = 15
+"""From here on only replicas say who they are, in a tagged field."""
 
 
 @dataclass(slots=True)
@@ -88,6 +94,7 @@ class Fetcher:
         self._nodes: dict[int, _Node] = {}
         self._has_events = asyncio.Event()
         self._is_closed = False
+        self._settled_ms = 0.0
         client.metadata.on_change(self._on_view)
 
     @property
@@ -107,6 +114,8 @@ class Fetcher:
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Fetch these partitions too, each from its offset; one that is assigned moves there."""
         new = [tp for tp in positions if tp not in self._state.partitions]
+        if new:
+            self._settled_ms = self._client.seams.clock.monotonic_ms() + SETTLE_MS
         self._state.assign(positions)
         self._client.metadata.watch(tp.topic for tp in new)
         self._wake_all()
@@ -237,7 +246,7 @@ class Fetcher:
             target.topic_id is not None for target in wanted.targets.values()
         )
         plan = node.session.plan(wanted.targets, by_id=by_id)
-        draft = self._draft(plan, wanted, by_id=by_id)
+        draft = self._draft(plan, wanted, version, by_id=by_id)
         response = await connection.call(self._client.fit(connection, draft))
         code = getattr(response, "error_code", 0)
         node.session.on_answer(code, getattr(response, "session_id", 0))
@@ -252,20 +261,24 @@ class Fetcher:
         node.failures = 0
         self._on_response(node_id, node, wanted, response)
 
-    def _draft(self, plan: FetchPlan, wanted: Wanted, *, by_id: bool) -> Draft:
+    def _draft(self, plan: FetchPlan, wanted: Wanted, version: int, *, by_id: bool) -> Draft:
+        """Only the fields that the version has: to look for others loads all its neighbours."""
         wait_ms = self._settings.fetch_max_wait_ms
-        fields = {
-            "replica_id": -1,
-            "max_wait": min(wait_ms, BACKLOG_WAIT_MS) if wanted.has_backlog else wait_ms,
+        if wanted.has_backlog or self._client.seams.clock.monotonic_ms() < self._settled_ms:
+            wait_ms = min(wait_ms, SHORT_WAIT_MS)
+        fields: dict[str, Any] = {
+            "max_wait": wait_ms,
             "min_bytes": self._settings.fetch_min_bytes,
             "max_bytes": wanted.bytes_max,
             "isolation_level": int(self._settings.is_read_committed),
             "session_id": plan.session_id,
             "session_epoch": plan.epoch,
-            "topics": _topics(plan),
-            "forgotten_topics_data": _forgotten(plan),
+            "topics": _topics(plan, by_id=by_id),
+            "forgotten_topics_data": _forgotten(plan, by_id=by_id),
             "rack_id": self._settings.client_rack,
         }
+        if not by_id or version < REPLICA_STATE_SINCE:
+            fields["replica_id"] = -1
         return Draft(ApiKey.FETCH, fields, None if by_id else TOPIC_IDS_SINCE - 1)
 
     def _on_response(self, node_id: int, node: _Node, wanted: Wanted, response: Any) -> None:
@@ -311,11 +324,11 @@ async def _wait(wake: asyncio.Event, until_ms: float | None, now_ms: float) -> N
         return
 
 
-def _topics(plan: FetchPlan) -> list[dict[str, Any]]:
+def _topics(plan: FetchPlan, *, by_id: bool) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for tp, target in plan.send.items():
         topic = found.setdefault(
-            tp.topic, {"topic": tp.topic, "topic_id": target.topic_id, "partitions": []}
+            tp.topic, {**_named(tp.topic, target.topic_id, by_id=by_id), "partitions": []}
         )
         topic["partitions"].append(
             {
@@ -328,11 +341,15 @@ def _topics(plan: FetchPlan) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _forgotten(plan: FetchPlan) -> list[dict[str, Any]]:
+def _forgotten(plan: FetchPlan, *, by_id: bool) -> list[dict[str, Any]]:
     found: dict[Any, dict[str, Any]] = {}
     for tp, topic_id in plan.forget:
         topic = found.setdefault(
-            (tp.topic, topic_id), {"topic": tp.topic, "topic_id": topic_id, "partitions": []}
+            (tp.topic, topic_id), {**_named(tp.topic, topic_id, by_id=by_id), "partitions": []}
         )
         topic["partitions"].append(tp.partition)
     return list(found.values())
+
+
+def _named(topic: str, topic_id: UUID | None, *, by_id: bool) -> dict[str, Any]:
+    return {"topic_id": topic_id} if by_id else {"topic": topic}

@@ -232,10 +232,12 @@ _COERCERS: dict[str, Convert] = {
 
 @cached
 def _is_known_elsewhere(entity: type[Any], name: str) -> bool:
-    # The newest version has nearly all names: the others are loaded only for those that went.
+    # A version is loaded for this only when those before it do not have the name: first the one
+    # that is spoken, then the newest, which has nearly all, and the oldest, which has what went.
     api = int(entity.__api_key__)
     low, high = VERSIONS[ApiKey(api)]
-    return any(name in _names_of(api, version) for version in range(high, low - 1, -1))
+    versions = dict.fromkeys((int(entity.__version__), high, *range(low, high)))
+    return any(name in _names_of(api, version) for version in versions)
 
 
 @cached

@@ -88,6 +88,41 @@ def test_new_records_wake_a_parked_fetch(world: Any) -> None:
     run(world, check)
 
 
+def test_partition_assigned_soon_after_another_waits_for_no_parked_fetch(world: Any) -> None:
+    async def check(cluster: Any, fetcher: Fetcher) -> None:
+        fetcher.assign({TP: 0})
+        await asyncio.sleep(0.2)
+        wanted = fill_log(cluster, OTHER, 3)
+        started = asyncio.get_running_loop().time()
+        fetcher.assign({OTHER: 0})
+        assert await take_values(fetcher, 3) == wanted
+        assert asyncio.get_running_loop().time() - started < 0.1
+
+    run(world, check, fetch_max_wait_ms=5000)
+
+
+def test_a_fetch_has_no_field_that_the_newest_version_lacks(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find out whether another version has it, all of them would be imported."""
+    monkeypatch.setattr("streamkit.protocol.versions._is_known_elsewhere", _refuse_in_requests)
+
+    async def check(cluster: Any, fetcher: Fetcher) -> None:
+        wanted = fill_log(cluster, TP, 3)
+        fetcher.assign({TP: 0, OTHER: 0})
+        assert await take_values(fetcher, 3) == wanted
+        fetcher.unassign([OTHER])
+        more = fill_log(cluster, TP, 3)
+        assert await take_values(fetcher, 3) == more
+
+    run(world, check)
+
+
+def _refuse_in_requests(entity: type[Any], name: str) -> bool:
+    assert not entity.__module__.endswith(".request"), f"{entity.__name__} has no field {name}"
+    return True
+
+
 def test_idle_partitions_are_sent_once_in_a_session(world: Any) -> None:
     async def check(cluster: Any, fetcher: Fetcher) -> None:
         fetcher.assign({TP: 0, OTHER: 0})
