@@ -59,10 +59,10 @@ class CoordinatedLog:
         offset = log.log_start_offset
         while offset < log.log_end_offset:
             found = await self._partition.look(partial(self._read, offset))
-            batches = scan(found.records)
+            batches = scan(found.data)
             if not batches:
                 return
-            yield found.records
+            yield found.data
             offset = batches[-1].last_offset + 1
             # Other connections get their turn between two pieces.
             await asyncio.sleep(0)

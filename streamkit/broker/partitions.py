@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from streamkit.broker.log.errors import ColdRead
+from streamkit.broker.log.errors import ColdRead, LogError
 from streamkit.broker.log.log import AppendInfo, Isolation, Log, Origin, ReadResult
 from streamkit.broker.log.producer_state import UNVERIFIED, InTransaction
+from streamkit.broker.log.validator import Prepared
 from streamkit.broker.purgatory import WatchList, park
 from streamkit.common.errors import StorageError
 from streamkit.common.seams import Bytes, Clock
@@ -128,8 +129,12 @@ class Partition:
         acks: int,
         origin: Origin = Origin.CLIENT,
         transaction: InTransaction = UNVERIFIED,
+        prepared: Prepared | LogError | None = None,
     ) -> AppendInfo:
-        """Append a batch as the leader. Raises ApiError when it is refused or the disk fails."""
+        """Append a batch as the leader. Raises ApiError when it is refused or the disk fails.
+
+        What a client sent may be `prepared`, see `validator.is_heavy`.
+        """
         self.check()
         if acks == ACKS_ALL and self.insync_count < self.min_insync_replicas:
             raise ApiError(
@@ -145,6 +150,7 @@ class Partition:
                 acks=acks,
                 origin=origin,
                 transaction=transaction,
+                prepared=prepared,
             )
         except StorageError as error:
             raise self.fail(error) from error
@@ -179,14 +185,21 @@ class Partition:
         min_one: bool,
         *,
         cached_only: bool = False,
+        as_slice: bool = False,
     ) -> ReadResult:
         """Records from `offset` on. Raises ApiError OFFSET_OUT_OF_RANGE, or for a failed disk.
 
-        With `cached_only` it raises ColdRead rather than wait for the disk, see `look`.
+        With `cached_only` it raises ColdRead rather than wait for the disk, see `look`. What is
+        only sent may be a slice of the file.
         """
         try:
             return self.log.read(
-                offset, bytes_max, isolation=isolation, min_one=min_one, cached_only=cached_only
+                offset,
+                bytes_max,
+                isolation=isolation,
+                min_one=min_one,
+                cached_only=cached_only,
+                as_slice=as_slice,
             )
         except StorageError as error:
             raise self.fail(error) from error

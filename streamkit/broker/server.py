@@ -8,10 +8,11 @@ the connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from streamkit.broker.context import BrokerParts, RequestContext
 from streamkit.broker.handlers import SERVED, Handle, ServedApi
+from streamkit.common.seams import Piece
 from streamkit.net.errors import CloseConnection
 from streamkit.net.server import ConnectionInfo, Frame
 from streamkit.protocol.apis import ApiKey
@@ -43,7 +44,7 @@ class Dispatcher:
         self._parts = parts
         self._is_ready.set()
 
-    async def answer(self, frame: Frame, connection: ConnectionInfo) -> Chunks | None:
+    async def answer(self, frame: Frame, connection: ConnectionInfo) -> Sequence[Piece] | None:
         """The answer to one request; None when it gets none. Raises CloseConnection."""
         parts = self._parts
         if parts is None:
@@ -62,7 +63,7 @@ class Dispatcher:
         started_ms = parts.seams.clock.monotonic_ms()
         ctx = RequestContext(parts, request.api_version, request.client_id or "", connection.host)
         response = await self._handle(served, ctx, request)
-        chunks: Chunks | None = None
+        chunks: Sequence[Piece] | None = None
         if type(response) is EncodedBody:
             chunks = encoded_response(request.correlation_id, response)
         elif response is not None:

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from streamkit.common.files import SystemDisk
+from streamkit.common.files import SystemDisk, SystemFile
 from streamkit.common.processes import start_child
-from streamkit.common.seams import Child, Seams, Thread
+from streamkit.common.seams import Bytes, Child, FileSlice, Piece, Seams, Thread
 
 T = TypeVar("T")
 
@@ -97,6 +97,51 @@ class SystemNetwork:
             factory, host, port, ssl=tls, server_hostname=server_hostname if tls else None
         )
         return transport
+
+    def send(self, transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
+        slices = [each for each in pieces if isinstance(each, FileSlice)]
+        if not slices or transport.get_extra_info("sslcontext") is not None:
+            transport.writelines(_as_bytes(pieces))
+        elif not transport.is_closing():
+            _send_corked(transport, pieces)
+
+
+CORK: int | None = getattr(socket, "TCP_CORK", None)
+"""Linux: a packet that is not full waits for what follows."""
+
+
+def _as_bytes(pieces: Sequence[Piece]) -> list[Bytes]:
+    return [each.read() if isinstance(each, FileSlice) else each for each in pieces]
+
+
+def _send_corked(transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
+    peer = transport.get_extra_info("socket")
+    if CORK is not None:
+        peer.setsockopt(socket.IPPROTO_TCP, CORK, 1)
+    try:
+        for piece in pieces:
+            if isinstance(piece, FileSlice):
+                transport.write(_unsent(transport, peer.fileno(), piece))
+            else:
+                transport.write(piece)
+    finally:
+        if CORK is not None and not transport.is_closing():
+            peer.setsockopt(socket.IPPROTO_TCP, CORK, 0)
+
+
+def _unsent(transport: asyncio.Transport, descriptor: int, piece: FileSlice) -> Bytes:
+    """What is left of a slice when the socket took what it could, as it is behind what waits."""
+    file, position, size = piece.file, piece.position, piece.size
+    assert isinstance(file, SystemFile), "a slice is of a file of this machine"
+    try:
+        while size and not transport.get_write_buffer_size() and not transport.is_closing():
+            sent = file.send_to(descriptor, position, size)
+            position += sent
+            size -= sent
+    except OSError:
+        # The socket is full, or broken, which the transport finds out; or the disk is.
+        pass
+    return file.read_at(position, size) if size else b""
 
 
 class SystemSpawn:

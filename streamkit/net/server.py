@@ -15,15 +15,15 @@ import asyncio
 import logging
 import ssl
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from streamkit.common.seams import Listener, Seams
+from streamkit.common.errors import StorageError
+from streamkit.common.seams import Listener, Piece, Seams
 from streamkit.net.errors import CloseConnection
 from streamkit.protocol.errors import MalformedMessage, UnsupportedVersionError
 from streamkit.protocol.frames import FRAME_BYTES_MAX, FrameBuffer, frame
-from streamkit.protocol.messages import Chunks
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class ConnectionInfo:
     is_tls: bool
 
 
-Handler = Callable[[Frame, ConnectionInfo], Awaitable[Chunks | None]]
+Handler = Callable[[Frame, ConnectionInfo], Awaitable[Sequence[Piece] | None]]
 """Answers a request; None means no answer. May raise CloseConnection."""
 
 
@@ -81,7 +81,7 @@ class FrameServer:
         self.limits = limits or ServerLimits()
         self.handler = handler
         self.clock = seams.clock
-        self._network = seams.network
+        self.network = seams.network
         self._group = group
         self._on_closed = on_closed
         self._connections: dict[int, ServerConnection] = {}
@@ -96,7 +96,7 @@ class FrameServer:
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen. Raises OSError when the port is taken."""
-        self._listener = await self._network.listen(self._accept, host, port, tls)
+        self._listener = await self.network.listen(self._accept, host, port, tls)
         self._schedule_sweep()
 
     @property
@@ -317,9 +317,15 @@ class ServerConnection(asyncio.Protocol):
         if self._writable is not None:
             await self._writable
 
-    def _answer(self, chunks: Chunks | None) -> None:
-        if chunks is not None and not self._is_closed:
-            self._transport.writelines(frame(chunks))
+    def _answer(self, chunks: Sequence[Piece] | None) -> None:
+        if chunks is None or self._is_closed:
+            return
+        try:
+            self._server.network.send(self._transport, frame(chunks))
+        except StorageError as error:
+            # Part of the answer may be gone already: there is no other way to say so.
+            _log.error("closing connection from %s: %s", self.info.host, error)
+            self.close()
 
     async def _wait_frames(self) -> None:
         if not self._waiting:

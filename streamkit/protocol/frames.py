@@ -8,10 +8,12 @@ memory for bytes that have only been announced.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
+from streamkit.common.seams import FileSlice, Piece
 from streamkit.protocol.errors import MalformedMessage
-from streamkit.protocol.messages import Bytes, Chunks
+from streamkit.protocol.messages import Bytes
 
 FRAME_BYTES_MAX: Final = 104_857_600
 """Kafka's socket.request.max.bytes."""
@@ -81,9 +83,17 @@ class FrameBuffer:
         return int(size)
 
 
-def frame(chunks: Chunks) -> Chunks:
+P = TypeVar("P", Bytes, Piece)
+
+
+def frame(chunks: Sequence[P]) -> list[P]:
     """The chunks of one message with their size in front."""
     size = _SIZE.pack(sum(map(len, chunks)))
-    if len(chunks[0]) < 1024:
-        return [size + chunks[0], *chunks[1:]]
-    return [size, *chunks]
+    first = chunks[0]
+    if not isinstance(first, FileSlice) and len(first) < 1024:
+        framed: list[P] = [size + first]
+        framed += chunks[1:]
+    else:
+        framed = [size]
+        framed += chunks
+    return framed

@@ -19,6 +19,7 @@ from kio.serial import entity_reader, entity_writer
 from kio.serial._introspect import EntityField, EntityTupleField, classify_field
 from kio.serial.errors import SerialError
 
+from streamkit.common.seams import FileSlice, Piece
 from streamkit.protocol.apis import ApiKey, is_flexible
 from streamkit.protocol.caching import cached
 from streamkit.protocol.errors import MalformedMessage, UnsupportedVersionError
@@ -102,12 +103,13 @@ def encode_response(correlation_id: int, message: Message) -> Chunks:
     return _encode(header, message)
 
 
-def encoded_response(correlation_id: int, body: EncodedBody) -> Chunks:
+def encoded_response(correlation_id: int, body: EncodedBody) -> list[Piece]:
     """As `encode_response`, of a body that is bytes already."""
     header = _INT32.pack(correlation_id)
     if _has_response_tags(body.api_key, body.version):
         header += b"\0"
     first, *others = body.chunks
+    assert not isinstance(first, FileSlice), "a body begins with numbers"
     return [header + first, *others]
 
 

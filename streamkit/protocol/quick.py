@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
 
-from streamkit.common.seams import Bytes
+from streamkit.common.seams import Bytes, FileSlice, Piece
 from streamkit.protocol.apis import ApiKey
 
 FLEXIBLE_PRODUCE: Final = 9
@@ -41,7 +41,7 @@ class EncodedBody:
 
     api_key: int
     version: int
-    chunks: list[Bytes]
+    chunks: list[Piece]
 
 
 class Produced(Protocol):
@@ -62,7 +62,7 @@ class Fetched(Protocol):
     high_watermark: int
     last_stable_offset: int
     log_start_offset: int
-    records: Bytes
+    records: Piece
 
     @property
     def aborted(self) -> Sequence[tuple[int, int]] | None: ...
@@ -111,7 +111,7 @@ def fetch_response(
     """The answer to a Fetch request: the partitions by number, of each topic."""
     flexible = version >= FLEXIBLE_FETCH
     head = _SESSION.pack(0, 0, session_id) if version >= 7 else _NO_THROTTLE
-    pieces: list[Bytes] = [head, _count(len(topics), flexible)]
+    pieces: list[Piece] = [head, _count(len(topics), flexible)]
     for topic, partitions in topics.items():
         pieces += (_topic(topic, flexible), _count(len(partitions), flexible))
         for index, row in partitions:
@@ -174,16 +174,18 @@ def _uvarint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _spliced(pieces: list[Bytes]) -> list[Bytes]:
-    """Join small pieces; a large one stays the buffer that it is."""
-    chunks: list[Bytes] = []
-    start = 0
-    for position, piece in enumerate(pieces):
-        if len(piece) >= SPLICE_BYTES_MIN:
-            if position > start:
-                chunks.append(b"".join(pieces[start:position]))
+def _spliced(pieces: list[Piece]) -> list[Piece]:
+    """Join small pieces; a large one stays the buffer, or the slice of a file, that it is."""
+    chunks: list[Piece] = []
+    small: list[Bytes] = []
+    for piece in pieces:
+        if isinstance(piece, FileSlice) or len(piece) >= SPLICE_BYTES_MIN:
+            if small:
+                chunks.append(b"".join(small))
+                small = []
             chunks.append(piece)
-            start = position + 1
-    if start < len(pieces):
-        chunks.append(b"".join(pieces[start:]))
+        else:
+            small.append(piece)
+    if small:
+        chunks.append(b"".join(small))
     return chunks

@@ -81,6 +81,10 @@ class MemoryFile:
         is_cold = not self._content.cold.isdisjoint(self._pages(position, size))
         return None if is_cold else self.read_at(position, size)
 
+    def slice_cached(self, position: int, size: int) -> bytes | None:
+        """The bytes: there is no socket to pass a slice to."""
+        return self.read_cached(position, size)
+
     def _pages(self, position: int, size: int) -> range:
         end = min(position + size, len(self._content.data))
         return range(position // PAGE_BYTES, -(-end // PAGE_BYTES))

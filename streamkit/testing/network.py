@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from streamkit.common.seams import Bytes, Listener, Network, Random
+from streamkit.common.seams import Bytes, FileSlice, Listener, Network, Piece, Random
 
 FIRST_PORT: Final = 20_001
 """The port given to the first that listens at port 0; later ones count up."""
@@ -73,6 +73,10 @@ class MemoryNetwork:
     ) -> asyncio.Transport:
         """Connect, after a round trip. Raises ConnectionRefusedError when nobody listens."""
         return await self.dial_from("", factory, host, port, tls)
+
+    def send(self, transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
+        """Write the pieces."""
+        send(transport, pieces)
 
     def listen_at(
         self, node: str, factory: Factory, host: str, port: int, tls: ssl.SSLContext | None
@@ -201,6 +205,14 @@ class _NodeNetwork:
         server_hostname: str | None = None,
     ) -> asyncio.Transport:
         return await self._network.dial_from(self._node, factory, host, port, tls)
+
+    def send(self, transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
+        send(transport, pieces)
+
+
+def send(transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
+    """Write pieces, of which slices are read: there is no socket to pass them to."""
+    transport.writelines([each.read() if isinstance(each, FileSlice) else each for each in pieces])
 
 
 class MemoryListener:

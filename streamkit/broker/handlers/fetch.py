@@ -19,9 +19,10 @@ from streamkit.broker.log.errors import ColdRead
 from streamkit.broker.log.log import Isolation
 from streamkit.broker.partitions import Partition
 from streamkit.broker.purgatory import park
+from streamkit.common.seams import FileSlice, Piece
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ApiError, ErrorCode
-from streamkit.protocol.messages import Bytes, Message, response_type
+from streamkit.protocol.messages import Message, response_type
 from streamkit.protocol.quick import fetch_response
 from streamkit.protocol.units import to_ms
 from streamkit.protocol.versions import fill
@@ -47,7 +48,7 @@ class Read:
     high_watermark: int = -1
     last_stable_offset: int = -1
     log_start_offset: int = -1
-    records: Bytes = b""
+    records: Piece = b""
     aborted: Sequence[tuple[int, int]] | None = None
     diverging: tuple[int, int] | None = None
 
@@ -211,7 +212,7 @@ def _read_one(
     if asked.fetch_offset == limit or (bytes_max <= 0 and not min_one):
         return
     found = partition.read(
-        asked.fetch_offset, bytes_max, isolation, min_one, cached_only=cached_only
+        asked.fetch_offset, bytes_max, isolation, min_one, cached_only=cached_only, as_slice=True
     )
     into.records = found.records
     if isolation is Isolation.LAST_STABLE:
@@ -279,7 +280,7 @@ def _partition_response(version: int, index: int, read: Read) -> dict[str, objec
             {"producer_id": producer_id, "first_offset": first_offset}
             for producer_id, first_offset in read.aborted
         ],
-        "records": read.records,
+        "records": read.records.read() if isinstance(read.records, FileSlice) else read.records,
     }
     if version >= 5:
         values["log_start_offset"] = read.log_start_offset

@@ -2,7 +2,8 @@
 
 All partitions are appended first, in the order of the request and without a wait in between, so
 that requests of one connection keep their order. Version 13 names topics by id. Before that the
-coordinator is asked about transactions that begin in a partition (`verification`).
+coordinator is asked about transactions that begin in a partition (`verification`), and batches
+that take long to check are checked in a thread, with which other connections' requests go on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from streamkit.broker.context import RequestContext
+from streamkit.broker.log.errors import LogError
 from streamkit.broker.log.producer_state import UNVERIFIED
+from streamkit.broker.log.settings import LogSettings
+from streamkit.broker.log.validator import HEAVY_BYTES_MIN, Prepared, is_heavy, prepare_ahead
 from streamkit.broker.partitions import Partition
 from streamkit.broker.verification import FirstBatch, Verdict, Verifying, produce_error
 from streamkit.common.errors import CorruptBatchError
@@ -50,6 +54,8 @@ TRANSACTIONAL = 0x10
 
 
 Verdicts = Mapping[TopicPartition, Verdict]
+Ahead = Mapping[int, Prepared | LogError]
+"""What was prepared in a thread, by the `id` of the batch's bytes."""
 
 
 @dataclass(slots=True)
@@ -83,7 +89,8 @@ async def handle(ctx: RequestContext, request: Message) -> Message | None:
             verdicts = await _verify(ctx, request, transactional)
         except ApiError as error:
             refusal = error
-    topics = _append_all(ctx, request, verdicts, refusal)
+    ahead = await _prepare_heavy(ctx, request) if refusal is None else {}
+    topics = _append_all(ctx, request, verdicts, refusal, ahead)
     if request.acks == NO_ACKS:
         for topic in topics:
             for appended in topic.partitions:
@@ -153,8 +160,38 @@ def _header(records: Bytes) -> BatchHeader | None:
         return None
 
 
+async def _prepare_heavy(ctx: RequestContext, request: Message) -> Ahead:
+    """Check, decompress and compress what takes long in a thread; by the batch's identity."""
+    heavy: list[tuple[Bytes, LogSettings]] = []
+    for topic in request.topic_data:
+        for data in topic.partition_data:
+            records = data.records
+            if records is None or len(records) < HEAVY_BYTES_MIN:
+                continue
+            key = topic.topic_id if ctx.api_version >= TOPIC_IDS_SINCE else topic.name
+            try:
+                settings = ctx.broker.replicas.find(key, data.index).log.settings
+            except ApiError:
+                continue
+            if is_heavy(records, settings):
+                heavy.append((records, settings))
+    if not heavy:
+        return {}
+    seams = ctx.broker.seams
+    now_ms = seams.clock.now_ms()
+    return await seams.spawn.in_thread(
+        lambda: {
+            id(records): prepare_ahead(records, settings, now_ms) for records, settings in heavy
+        }
+    )
+
+
 def _append_all(
-    ctx: RequestContext, request: Message, verdicts: Verdicts, refusal: ApiError | None
+    ctx: RequestContext,
+    request: Message,
+    verdicts: Verdicts,
+    refusal: ApiError | None,
+    ahead: Ahead,
 ) -> list[Topic]:
     by_id = ctx.api_version >= TOPIC_IDS_SINCE
     topics = []
@@ -165,7 +202,8 @@ def _append_all(
             try:
                 if refusal is not None:
                     raise refusal
-                _append(ctx, topic.key, data, request, appended, verdicts)
+                prepared = ahead.get(id(data.records))
+                _append(ctx, topic.key, data, request, appended, verdicts, prepared)
             except ApiError as error:
                 appended.error = error
             topic.partitions.append(appended)
@@ -180,6 +218,7 @@ def _append(
     request: Message,
     into: Appended,
     verdicts: Verdicts,
+    prepared: Prepared | LogError | None,
 ) -> None:
     if request.acks not in ACKS:
         raise ApiError(
@@ -201,7 +240,9 @@ def _append(
     counts = ctx.broker.metrics.topic(partition.topic)
     counts.produce_requests += 1
     try:
-        info = partition.append(data.records, acks=request.acks, transaction=verdict)
+        info = partition.append(
+            data.records, acks=request.acks, transaction=verdict, prepared=prepared
+        )
     except ApiError as error:
         counts.failed_produce_requests += error.code not in EXPECTED
         if error.code in TOO_LARGE:

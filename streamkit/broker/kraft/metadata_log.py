@@ -90,7 +90,7 @@ class MetadataLog:
         """The whole batches from `start` to below `end`. Raises StorageError for damaged ones."""
         offset = start
         while offset < end:
-            data = self.log.read(offset, READ_BYTES, isolation=Isolation.LOG_END).records
+            data = self.log.read(offset, READ_BYTES, isolation=Isolation.LOG_END).data
             headers = [each for each in scan(data) if each.last_offset >= offset]
             if not headers:
                 raise StorageError(f"{self._path} has no batch at offset {offset}")

@@ -44,7 +44,7 @@ from streamkit.broker.log.settings import LONG_MAX, LogSettings
 from streamkit.broker.log.timestamps import TimestampOffset, find_timestamp
 from streamkit.broker.log.validator import Prepared, check_batch, prepare
 from streamkit.common.errors import CorruptBatchError, StorageError
-from streamkit.common.seams import Bytes, Disk
+from streamkit.common.seams import Bytes, Disk, FileSlice, Piece
 from streamkit.protocol.errors import ErrorCode
 from streamkit.records import BatchHeader, EndTxnMarker, decode, parse_end_txn_marker, scan
 
@@ -79,11 +79,16 @@ class AppendInfo:
 class ReadResult:
     """Bytes of the log, its bounds, and the (producer id, first offset) of aborted transactions."""
 
-    records: Bytes
+    records: Piece
     high_watermark: int
     last_stable_offset: int
     log_start_offset: int
     aborted: list[tuple[int, int]]
+
+    @property
+    def data(self) -> Bytes:
+        """The records, read."""
+        return self.records.read() if isinstance(self.records, FileSlice) else self.records
 
 
 class Log:
@@ -250,13 +255,20 @@ class Log:
         acks: int = -1,
         origin: Origin = Origin.CLIENT,
         transaction: InTransaction | None = None,
+        prepared: Prepared | LogError | None = None,
     ) -> AppendInfo:
         """Check a batch, give it the next offsets and append it.
 
         Raises LogError when it is refused, and StorageError when the disk fails. Only clients are
         held to one batch; a batch that its producer sent before is answered with its old offsets.
         With `transaction` a transaction must be open here or verified, see `producer_state`.
+        A client's batch may have been prepared before, see `is_heavy`.
         """
+        if isinstance(prepared, LogError):
+            raise prepared
+        if prepared is not None:
+            now = prepared.at(now_ms)
+            return self._append_prepared(records, now, leader_epoch, now_ms, origin, transaction)
         header = check_batch(records, 0, self.settings, origin)
         info = self._append_one(records, header, leader_epoch, now_ms, origin, transaction)
         position = header.position + header.size
@@ -279,6 +291,18 @@ class Log:
         transaction: InTransaction | None,
     ) -> AppendInfo:
         prepared = prepare(records, header, self.settings, now_ms, origin)
+        return self._append_prepared(records, prepared, leader_epoch, now_ms, origin, transaction)
+
+    def _append_prepared(
+        self,
+        records: Bytes,
+        prepared: Prepared,
+        leader_epoch: int,
+        now_ms: int,
+        origin: Origin,
+        transaction: InTransaction | None,
+    ) -> AppendInfo:
+        header = prepared.header
         marker = None
         if header.producer_id >= 0:
             if header.is_control:
@@ -373,11 +397,12 @@ class Log:
         isolation: Isolation = Isolation.HIGH_WATERMARK,
         min_one: bool = True,
         cached_only: bool = False,
+        as_slice: bool = False,
     ) -> ReadResult:
         """Batches from the one that holds `offset` on, at most to the end of a segment.
 
         Raises LogError OFFSET_OUT_OF_RANGE below the log's start or above its end; and with
-        `cached_only` ColdRead rather than wait for the disk.
+        `cached_only` ColdRead rather than wait for the disk. `as_slice`: they are only sent.
         """
         if not self.log_start_offset <= offset <= self.log_end_offset:
             raise LogError(
@@ -387,12 +412,14 @@ class Log:
             )
         stable = self.last_stable_offset
         limit = self.limit_of(isolation)
-        records: Bytes = b""
+        records: Piece = b""
         index = bisect_right(self._bases, offset) - 1
         while offset < limit and index < len(self.segments):
             segment = self.segments[index]
             end = self._position_end(index, limit, cached_only)
-            found = segment.read(offset, bytes_max, end, min_one, cached_only=cached_only)
+            found = segment.read(
+                offset, bytes_max, end, min_one, cached_only=cached_only, as_slice=as_slice
+            )
             if found is not None:
                 records = found
                 break

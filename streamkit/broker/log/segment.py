@@ -14,7 +14,7 @@ from streamkit.broker.log.errors import ColdRead
 from streamkit.broker.log.index import OffsetIndex, TimeIndex, TransactionIndex
 from streamkit.broker.log.settings import LogSettings
 from streamkit.common.errors import CorruptBatchError
-from streamkit.common.seams import Bytes, Disk
+from streamkit.common.seams import Bytes, Disk, FileSlice, Piece
 from streamkit.records import BatchHeader, read_header
 from streamkit.records.codec import HEADER_BYTES, LOG_OVERHEAD
 
@@ -220,21 +220,33 @@ class Segment:
         min_one: bool,
         *,
         cached_only: bool = False,
-    ) -> Bytes | None:
+        as_slice: bool = False,
+    ) -> Piece | None:
         """Batches from the one that holds `offset` on; None when the segment has none there.
 
-        The last may be incomplete. With `min_one` the first is whole, however large.
+        The last may be incomplete. With `min_one` the first is whole, however large. What will
+        only be sent may be a slice, if it is cached.
         """
         position = self.position_of(offset, position_end, cached_only=cached_only)
         if position is None or position >= position_end:
             return None
         wanted = max(0, min(bytes_max, position_end - position))
-        data = self._bytes(position, wanted, cached_only)
-        head = data if wanted >= LOG_OVERHEAD else self._bytes(position, LOG_OVERHEAD, cached_only)
+        get = self._slice if as_slice and cached_only else self._bytes
+        data = get(position, wanted, cached_only)
+        if isinstance(data, FileSlice) or wanted < LOG_OVERHEAD:
+            head = self._bytes(position, LOG_OVERHEAD, cached_only)
+        else:
+            head = data
         size = int.from_bytes(head[8:12], "big") + LOG_OVERHEAD
         if len(data) >= size:
             return data
-        return self._bytes(position, size, cached_only) if min_one else b""
+        return get(position, size, cached_only) if min_one else b""
+
+    def _slice(self, position: int, size: int, _cached_only: bool) -> Piece:
+        found = self.file.slice_cached(position, size)
+        if found is None:
+            raise ColdRead(self.file, position, size)
+        return found
 
     def _bytes(self, position: int, size: int, cached_only: bool) -> Bytes:
         if not cached_only:

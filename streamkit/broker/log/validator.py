@@ -7,7 +7,7 @@ Pure. The records' bytes are never copied: a prepared batch is a new prefix and 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import crc32c
 
@@ -35,12 +35,16 @@ from streamkit.records.codec import (
 from streamkit.records.compression import compress, compression_of, decompress
 
 MAGIC_POSITION = 16
+ATTRIBUTES_END = 22
 PREFIX = struct.Struct(">qii")
 PREFIX_BYTES = PREFIX.size
 FROM_ATTRIBUTES = struct.Struct(">hiqqqhii")
 NO_TIMESTAMP = -1
 RECORD_ERRORS_MAX = 10_000
 """A larger batch is refused without saying what is wrong with which record."""
+
+HEAVY_BYTES_MIN = 16 * 1024
+"""To decompress or compress as much takes longer than to hand it to a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,30 @@ class Prepared:
         rest = FROM_ATTRIBUTES.pack(*self.fields)
         crc = crc32c.crc32c(self.tail, crc32c.crc32c(rest))
         return (prefix + struct.pack(">bI", MAGIC, crc) + rest, self.tail)
+
+    def at(self, now_ms: int) -> Prepared:
+        """The batch as prepared now: where the log notes times, they do not go back."""
+        if self.fields is None or self.log_append_time == NO_TIMESTAMP:
+            return self
+        fields = (*self.fields[:3], now_ms, *self.fields[4:])
+        return replace(self, max_timestamp=now_ms, log_append_time=now_ms, fields=fields)
+
+
+def is_heavy(records: Bytes, settings: LogSettings) -> bool:
+    """Whether to check a client's batch takes long, since it is large and is (de)compressed."""
+    if len(records) < HEAVY_BYTES_MIN or records[MAGIC_POSITION] != MAGIC:
+        return False
+    codec = records[ATTRIBUTES_END] & COMPRESSION_MASK
+    return codec != Compression.NONE or _target_codec(codec, settings) != Compression.NONE
+
+
+def prepare_ahead(records: Bytes, settings: LogSettings, now_ms: int) -> Prepared | LogError:
+    """All of a client's batch that can be checked without its log; or why it is refused."""
+    try:
+        header = check_batch(records, 0, settings, Origin.CLIENT)
+        return prepare(records, header, settings, now_ms, Origin.CLIENT)
+    except LogError as error:
+        return error
 
 
 def check_batch(
@@ -109,7 +137,7 @@ def prepare(
         )
     max_timestamp = _check_contents(records, header, settings, now_ms, origin)
     end = header.position + header.size
-    codec = _target_codec(header, settings)
+    codec = header.compression if header.is_control else _target_codec(header.compression, settings)
     stays = codec == header.compression and not settings.is_log_append_time
     if stays and header.max_timestamp == max_timestamp:
         tail = memoryview(records)[header.position + PREFIX_BYTES : end]
@@ -182,9 +210,9 @@ def _check_timestamps(
         raise LogError(ErrorCode.invalid_timestamp, errors[0][1], errors)
 
 
-def _target_codec(header: BatchHeader, settings: LogSettings) -> int:
-    if settings.compression_type == PRODUCER_COMPRESSION or header.is_control:
-        return header.compression
+def _target_codec(codec: int, settings: LogSettings) -> int:
+    if settings.compression_type == PRODUCER_COMPRESSION:
+        return codec
     if settings.compression_type == "uncompressed":
         return Compression.NONE
     return compression_of(settings.compression_type)
