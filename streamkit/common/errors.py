@@ -63,6 +63,10 @@ class SerializationError(StreamkitError):
     """A key or value cannot be turned into bytes or back; the message says which and why."""
 
 
+class RetriableSerializationError(SerializationError, RetriableError):
+    """As above, but for now only: what is needed for it cannot be reached. Try again."""
+
+
 class DeserializationError(SerializationError):
     """A record that was read has a key or value that is not what its serde expects."""
 

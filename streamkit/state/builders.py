@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from streamkit.serdes import Serde
+from streamkit.serdes.serde import for_keys
 
 
 class StoreKind(Enum):
@@ -56,6 +57,9 @@ class StoreBuilder:
     segment_ms: int = 0
     ttl_ms: int = 0
     """How long a row of a key-value store lives after its timestamp; 0 for ever."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key_serde", for_keys(self.key_serde))
 
 
 def segment_ms_of(history_ms: int) -> int:

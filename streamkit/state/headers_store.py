@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from streamkit.common.model import Headers
+from streamkit.serdes.serde import serialize_with_headers
 from streamkit.state.builders import StoreBuilder
 from streamkit.state.cache import ChangelogAppend, prefix_end
 from streamkit.state.formats import decode_with_headers, encode_with_headers
@@ -71,7 +72,9 @@ class HeadersStore:
         """Set or, with None, delete."""
         time = self._context.timestamp if timestamp is None else timestamp
         told = self._context.headers if headers is None else headers
-        data = None if value is None else self._value.serialize(self._topic, value, told)
+        data = None
+        if value is not None:
+            data, told = serialize_with_headers(self._value, self._topic, value, told)
         key_bytes = self._key_bytes(key)
         self._bytes.put(key_bytes, None if data is None else encode_with_headers(data, time, told))
         if self._append is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 
@@ -26,9 +27,9 @@ class AsyncLoop:
         """Whether anything has ever run here."""
         return self._loop is not None
 
-    def start(self, call: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Begin a call; `step` and `wait` bring it further."""
-        task = self._opened().create_task(call)
+    def start(self, call: Coroutine[Any, Any, Any], scope: Context) -> asyncio.Task[Any]:
+        """Begin a call, with its context variables; `step` and `wait` bring it further."""
+        task = self._opened().create_task(call, context=scope)
         self.under_way += 1
         task.add_done_callback(self._on_done)
         return task

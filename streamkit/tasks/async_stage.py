@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,13 @@ class PendingRecord:
     calls: list[Call] = field(default_factory=list)
     attempt: int = 1
     due_ms: float = 0.0
+    error: Exception | None = None
+    on_through: Callable[[Exception | None], None] | None = None
+
+    def end(self) -> None:
+        """It is through, or nothing comes of it any more."""
+        if self.on_through is not None:
+            self.on_through(self.error)
 
     @property
     def is_done(self) -> bool:
@@ -95,10 +103,20 @@ class AsyncStage:
             while records and records[0].is_done and now_ms >= records[0].due_ms:
                 if not self._release(records[0], now_ms):
                     break
-                records.popleft()
+                records.popleft().end()
                 self.pending -= 1
                 released += 1
         return released
+
+    def when_through(
+        self, tp: TopicPartition, offset: int, call: Callable[[Exception | None], None]
+    ) -> bool:
+        """Have it called with what the record failed with, if at all; False if it is through."""
+        waiting = self._records.get(tp)
+        if not waiting or waiting[-1].offset != offset:
+            return False
+        waiting[-1].on_through = call
+        return True
 
     @property
     def due_ms(self) -> float:
@@ -110,6 +128,9 @@ class AsyncStage:
         """Cancel what is under way."""
         for task in self._tasks.values():
             task.cancel()
+        for records in self._records.values():
+            for record in records:
+                record.end()
         self._records.clear()
         self._keys.clear()
         self._unstarted.clear()
@@ -140,7 +161,7 @@ class AsyncStage:
                 self._unstarted.append(call)
                 continue
             self._active[node.name] = self._active.get(node.name, 0) + 1
-            self._tasks[call] = self._loop.start(self._run(call, node))
+            self._tasks[call] = self._loop.start(self._run(call, node), call.scope)
 
     async def _run(self, call: Call, node: AsyncNode) -> None:
         try:
@@ -165,6 +186,7 @@ class AsyncStage:
             if delay_ms is not None:
                 self._try_again(record, now_ms + delay_ms)
                 return False
+            record.error = error
         finally:
             context.stream_time = stream_time
         self._failures.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamkit.common.errors import TopologyError
 from streamkit.common.model import Headers, TaskId
@@ -19,6 +19,9 @@ from streamkit.topology.dsl.resources import Resource
 from streamkit.topology.failures import Policies
 from streamkit.topology.operators.asynchronous import AsyncNode
 from streamkit.topology.operators.node import Node, ProcessorContext
+
+if TYPE_CHECKING:
+    from streamkit.tasks.tracing import TracedWriter, Tracing
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +45,20 @@ class TaskContext(ProcessorContext):
         policies: Policies = NO_POLICIES,
         savepoint: Savepoint | None = None,
         resources: Resources | None = None,
+        timeout_ms: int = 0,
+        tracing: Tracing | None = None,
     ) -> None:
         super().__init__(application_id, task_id)
         self.stores: dict[str, Any] = {}
         self.global_stores: Mapping[str, Any] = {}
         self.savepoint = savepoint
-        self.failures = Failures(self, policies, savepoint)
+        self.failures = Failures(self, policies, savepoint, timeout_ms)
         self.resources = resources or own_resources()
         self.stage = AsyncStage(self, self.failures, self.resources.loop)
         self.wants_commit = False
         self.connections: Mapping[str, tuple[str, ...]] = {}
         self._drops = 0
+        self._tracing = tracing
         self._by_stream_time = PunctuationQueue()
         self._by_wall_clock = PunctuationQueue()
         self._collector = collector
@@ -72,11 +78,11 @@ class TaskContext(ProcessorContext):
             return True
         return store in self.connections.get(node, ()) or store in self.global_stores
 
-    def sink(self, topic: str) -> TopicWriter:
+    def sink(self, topic: str) -> TopicWriter | TracedWriter:
         writer = self._collector.writer(topic)
         if writer.count == 0:
             writer.set_count(self._find_count(topic))
-        return writer
+        return writer if self._tracing is None else self._tracing.writer(writer)
 
     def partition_count(self, topic: str) -> int:
         return self.sink(topic).count

@@ -10,7 +10,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from streamkit.common.errors import DeserializationError, FatalError, ProductionError
+from streamkit.common.errors import (
+    DeserializationError,
+    FatalError,
+    ProductionError,
+    RetriableSerializationError,
+)
 from streamkit.common.model import Headers
 from streamkit.tasks.dead_letters import cause_of, headers_of, place_of
 from streamkit.tasks.savepoint import Savepoint
@@ -23,6 +28,9 @@ log = logging.getLogger(__name__)
 LOGGED_ONE_BY_ONE = 20
 LOGGED_THEN_EACH = 1000
 """Of many failed records of a task the first ones are logged, then some."""
+
+RETRY_MS, RETRY_MAX_MS = 100.0, 10_000.0
+"""The wait before a record is tried again that could not be read for now; it doubles up to this."""
 
 WHAT_TO_DO = {
     FailureKind.DESERIALIZATION: (
@@ -56,18 +64,25 @@ class _Attempts:
     place: tuple[str, int, int]
     count: int
     due_ms: float
+    until_ms: float = 0.0
+    wait_ms: float = RETRY_MS
 
 
 class Failures:
     """The policies of one task."""
 
     def __init__(
-        self, context: ProcessorContext, policies: Policies, savepoint: Savepoint | None
+        self,
+        context: ProcessorContext,
+        policies: Policies,
+        savepoint: Savepoint | None,
+        timeout_ms: int = 0,
     ) -> None:
         self.dropped = 0
         self._context = context
         self._policies = policies
         self._savepoint = savepoint
+        self._timeout_ms = timeout_ms
         self._attempts: _Attempts | None = None
 
     @property
@@ -88,12 +103,43 @@ class Failures:
         """
         context = self._context
         place = (context.topic, context.partition, context.offset)
-        tried = self._attempts.count if self._attempts and self._attempts.place == place else 0
+        before = self._attempts if self._attempts and self._attempts.place == place else None
+        if self._waits_for_serde(error, before, place, now_ms):
+            return False
+        tried = before.count if before is not None else 0
         delay_ms = self.decide(error, tried + 1)
         if delay_ms is not None:
             self._attempts = _Attempts(place, tried + 1, now_ms + delay_ms)
             return False
         self.settle()
+        return True
+
+    def _waits_for_serde(
+        self, error: Exception, before: _Attempts | None, place: tuple[str, int, int], now_ms: float
+    ) -> bool:
+        """Whether a serde could not do its work for now, and the record waits for that.
+
+        Up to `task.timeout.ms`, then the policy is asked. A record that went on already must be
+        undone for it, which takes a savepoint.
+        """
+        if not isinstance(cause_of(error), RetriableSerializationError):
+            return False
+        if self._savepoint is not None:
+            self._savepoint.undo()
+        elif not isinstance(self._context.current, SourceNode):
+            return False
+        attempts = before or _Attempts(place, 0, 0.0)
+        attempts.until_ms = attempts.until_ms or now_ms + self._timeout_ms
+        if now_ms >= attempts.until_ms:
+            return False
+        attempts.due_ms = min(now_ms + attempts.wait_ms, attempts.until_ms)
+        log.warning(
+            "%s; the record is tried again in %.0f ms, for %.0f s more",
+            self._describe(self._failure(error)),
+            attempts.due_ms - now_ms, (attempts.until_ms - now_ms) / 1000,
+        )  # fmt: skip
+        attempts.wait_ms = min(attempts.wait_ms * 2, RETRY_MAX_MS)
+        self._attempts = attempts
         return True
 
     def decide(self, error: Exception, attempt: int) -> int | None:

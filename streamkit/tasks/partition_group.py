@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from streamkit.client.decode import Fetched, decode_fetched
 from streamkit.common.model import TopicPartition
@@ -23,7 +23,7 @@ class PartitionQueue:
     """What is buffered of one input partition; `position` is the next offset to process."""
 
     __slots__ = (
-        "_batches", "_current_bytes", "_end", "_fetch_end", "_fetched", "batch", "buffered",
+        "_batches", "_current_bytes", "_end", "_fetch_end", "_fetched", "_run", "batch", "buffered",
         "consumed", "consumed_bytes", "held_bytes", "index", "is_paused", "latest_time",
         "position", "readable_end", "reads_committed", "source", "tp",
     )  # fmt: skip
@@ -35,8 +35,11 @@ class PartitionQueue:
         start: StartPosition,
         *,
         reads_committed: bool = False,
+        run: Callable[[DecodedBatch, int, int], None] | None = None,
     ) -> None:
+        """`run` processes records instead of the source itself."""
         self.tp = tp
+        self._run = run or source.run
         self.reads_committed = reads_committed
         self.source = source
         self.position = start.offset
@@ -110,7 +113,7 @@ class PartitionQueue:
         assert batch is not None, f"{self.tp} has no current batch"
         start = self.index
         try:
-            self.source.run(batch, start, stop)
+            self._run(batch, start, stop)
         except Exception:
             # The failed record is the next one, unless it is passed over.
             failed = bisect_left(batch.offsets, self.source.context.offset, start, stop - 1)

@@ -3,12 +3,14 @@
 Keys that begin with `producer.`, `consumer.`, `main.consumer.`, `restore.consumer.`, `admin.` or
 `topic.` go to the clients and to the internal topics; the clients' own keys may also stand
 without a prefix, as in Kafka Streams. `client.tag.NAME` says where this worker runs.
+`tracing.enable` is our own: OpenTelemetry's traces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, Self
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
@@ -21,6 +23,9 @@ from streamkit.client.settings import (
 from streamkit.common.errors import ConfigError
 from streamkit.common.settings import CommaList
 from streamkit.topology.failures import Policies, policies_with
+
+if TYPE_CHECKING:
+    from streamkit.tasks.tracing import Tracing
 
 PRODUCER_DEFAULTS = {"linger.ms": "100", "batch.size": "131072"}
 """Linger as Kafka Streams has it; larger batches, since here a batch costs, not a record."""
@@ -82,6 +87,7 @@ class StreamsSettings(ClientSettings):
     max_warmup_replicas: int = Field(default=2, ge=1)
     rack_aware_assignment_tags: CommaList = ()
     topology_optimization: str = "none"
+    tracing_enable: bool = False
     request_timeout_ms: int = Field(default=40_000, gt=0)
     default_key_serde: Any = None
     default_value_serde: Any = None
@@ -104,13 +110,25 @@ class StreamsSettings(ClientSettings):
                 f"producer.transaction.timeout.ms={timeout_ms} must not be below "
                 f"commit.interval.ms={settings.commit_interval_ms}"
             )
+        if settings.tracing_enable and find_spec("opentelemetry") is None:
+            raise ConfigError(
+                "tracing.enable=true needs the library opentelemetry: pip install 'streamkit[otel]'"
+            )
         settings.consumer()
         settings.restore_consumer()
+        settings._check_tags()
         return settings
+
+    def tracing(self) -> Tracing | None:
+        """OpenTelemetry's traces, where `tracing.enable` is set."""
+        if not self.tracing_enable:
+            return None
+        from streamkit.tasks.tracing import Tracing
+
+        return Tracing(self.application_id)
 
     @property
     def is_exactly_once(self) -> bool:
-        settings._check_tags()
         """Whether each record counts exactly once."""
         return self.processing_guarantee == EXACTLY_ONCE
 

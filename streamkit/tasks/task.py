@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from streamkit.client.decode import Fetched
@@ -45,6 +45,9 @@ from streamkit.topology.operators.asynchronous import AsyncNode
 from streamkit.topology.operators.guards import GuardNode
 from streamkit.topology.operators.node import Node, SourceNode
 from streamkit.topology.plan import LinkedTopology, NodeKind, NodeSpec, Subtopology
+
+if TYPE_CHECKING:
+    from streamkit.tasks.tracing import Run, Tracing
 
 
 class TaskPhase(Enum):
@@ -87,6 +90,9 @@ class TaskEnvironment:
     listeners: Listeners = NO_LISTENERS
     room: Room = field(default_factory=Room)
     time_idle_ms: int = OFF
+    timeout_ms: int = 0
+    """How long a record is tried that cannot be read for now (`task.timeout.ms`)."""
+    tracing: Tracing | None = None
 
     def open_state(self, task_id: TaskId, subtopology: Subtopology) -> TaskState:
         """The state in a task's folder; the caller holds its lock."""
@@ -322,6 +328,7 @@ class StreamTask:
                 self._linked.sources[tp.topic],
                 start,
                 reads_committed=self._environment.reads_committed,
+                run=self._traced(self._linked.sources[tp.topic]),
             )
             for tp, start in self._prepared.positions.items()
         }
@@ -341,6 +348,12 @@ class StreamTask:
         if environment.time_idle_ms != OFF:
             restored = times.get(TIME_NAME, -1)
             self._idle = IdleTime(environment.time_idle_ms, environment.now_ms(), restored)
+
+    def _traced(self, source: SourceNode) -> Run | None:
+        tracing = self._environment.tracing
+        if tracing is None:
+            return None
+        return tracing.processing(source, self.context, self.context.stage)
 
     def add(self, fetched: Fetched) -> bool:
         """Buffer fetched data; True when its partition should pause now."""
@@ -564,6 +577,8 @@ class StreamTask:
             environment.policies,
             environment.savepoint,
             environment.resources,
+            environment.timeout_ms,
+            environment.tracing,
         )
         context.global_stores = environment.global_stores
         return context

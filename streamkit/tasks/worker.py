@@ -503,6 +503,8 @@ class Worker:
             listeners=self._listeners,
             room=Room(self._memory.input),
             time_idle_ms=settings.stream_time_idle_ms,
+            timeout_ms=settings.task_timeout_ms,
+            tracing=settings.tracing(),
             global_stores={} if globals_ is None else globals_.stores,
         )
         return Processor(

@@ -24,6 +24,7 @@ from streamkit.common.partitioner import partition_for
 from streamkit.common.time_order import TimeOrder
 from streamkit.records import encode, scan
 from streamkit.serdes import Serde
+from streamkit.serdes.serde import for_keys, serialize_with_headers
 from streamkit.state.backend import Backend, MemoryBackend
 from streamkit.state.cache import CacheBudget, CachedStore, TimestampedStore
 from streamkit.state.plain import PlainStore
@@ -101,6 +102,7 @@ class TopologyTestDriver:
             savepoint=savepoint,
             global_stores=self._globals.stores,
             time_idle_ms=settings.stream_time_idle_ms,
+            tracing=settings.tracing(),
         )
         self._waiting: dict[TopicPartition, deque[Written]] = {}
         self._order = TimeOrder[TopicPartition](lambda tp: self._waiting[tp][0].timestamp)
@@ -149,10 +151,12 @@ class TopologyTestDriver:
         Raises TopologyError when nothing reads the topic, FatalError when user code fails.
         """
         sides = _said(topic) if isinstance(topic, Topic) else self._read_with(topic)
+        key_bytes, headers = _to_bytes(sides[0], str(topic), key, headers, "key")
+        value_bytes, headers = _to_bytes(sides[1], str(topic), value, headers, "value")
         self.pipe_bytes(
             str(topic),
-            _to_bytes(sides[0], str(topic), key, headers, "key"),
-            _to_bytes(sides[1], str(topic), value, headers, "value"),
+            key_bytes,
+            value_bytes,
             at=at,
             headers=headers,
             partition=partition,
@@ -392,15 +396,16 @@ def _fetched(record: Written, offset: int) -> Fetched:
 
 
 def _said(topic: Topic[Any, Any]) -> tuple[Serde[Any] | None, Serde[Any] | None]:
-    return topic.key_side.serde, topic.value_side.serde
+    key = topic.key_side.serde
+    return None if key is None else for_keys(key), topic.value_side.serde
 
 
 def _to_bytes(
     serde: Serde[Any] | None, topic: str, value: Any, headers: Headers, what: str
-) -> bytes | None:
+) -> tuple[bytes | None, Headers]:
     if value is None:
-        return None
-    return _known(serde, topic, what).serialize(topic, value, headers)
+        return None, headers
+    return serialize_with_headers(_known(serde, topic, what), topic, value, headers)
 
 
 def _to_object(

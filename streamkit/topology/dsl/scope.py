@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamkit.common.errors import TopologyError
-from streamkit.serdes.serde import Serde
+from streamkit.serdes.serde import Serde, for_keys
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.graph.logical import Graph
@@ -24,7 +24,7 @@ class Scope:
 
     def key_serde(self, side: Side, place: Place) -> Serde[Any]:
         """The serde of keys. Raises TopologyError naming operator, topic and fix."""
-        return _serde_or_raise(side, self.default_key, "key", place)
+        return for_keys(_serde_or_raise(side, self.default_key, "key", place))
 
     def value_serde(self, side: Side, place: Place) -> Serde[Any]:
         """The serde of values. Raises TopologyError naming operator, topic and fix."""

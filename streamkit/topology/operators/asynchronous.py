@@ -8,6 +8,7 @@ does: then a commit may cover exactly the records that are through.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,8 @@ class Call:
     """One call, or with no `begin` a record that is held back; `done` when its results are there.
 
     `writes` are store writes by store: key and value, or None for a delete; `forwards` are records
-    that the function handed on by itself, with the name of a child.
+    that the function handed on by itself, with the name of a child. `scope` has the context
+    variables of the record, whoever makes room for the call.
     """
 
     node: Node
@@ -53,6 +55,7 @@ class Call:
     writes: dict[str, dict[Any, Any]] = field(default_factory=dict)
     stores: dict[str, Any] = field(default_factory=dict)
     forwards: list[tuple[Record[Any, Any], str | None]] = field(default_factory=list)
+    scope: Context = field(default_factory=copy_context)
 
     def forget(self) -> None:
         """Before a further attempt."""

@@ -23,6 +23,7 @@ from streamkit.common.errors import (
 from streamkit.serdes import long as _long_serde
 from streamkit.serdes import raw as _bytes_serde
 from streamkit.serdes import string as _string_serde
+from streamkit.serdes.serde import writes_headers as _writes_headers
 
 _pack_long = struct.Struct(">q").pack
 _unpack_long = struct.Struct(">q").unpack
@@ -310,10 +311,11 @@ class SinkNode(Node):
     """Writes to a topic: objects to bytes, into the writer of the topic.
 
     `topic` may be a function of the record instead; `partitioner(topic, key, value, count)`
-    gives a partition, several, or None for the default.
+    gives a partition, several, or None for the default. Serdes that write headers get a list.
     """
 
     topic = cython.declare(object, visibility="readonly")
+    writes_headers: cython.bint
     topic_of: object
     record_type: object
     key_serde = cython.declare(object, visibility="readonly")
@@ -334,6 +336,7 @@ class SinkNode(Node):
         self.key_serde = key_serde
         self.value_serde = value_serde
         self.partitioner = partitioner
+        self.writes_headers = _writes_headers(key_serde) or _writes_headers(value_serde)
         self.key_kind = kind_of(key_serde)
         self.value_kind = kind_of(value_serde)
         self.append = None
@@ -353,7 +356,7 @@ class SinkNode(Node):
     @cython.ccall
     def process(self, key, value, timestamp: cython.longlong, headers):
         """Serialise and append."""
-        if self.topic_of is not None or self.partitioner is not None:
+        if self.topic_of is not None or self.partitioner is not None or self.writes_headers:
             self.route(key, value, timestamp, headers)
             return
         key_bytes = value_bytes = None
@@ -374,11 +377,15 @@ class SinkNode(Node):
         if append is None:
             append = self.context.sink(topic).append
             self.writers[topic] = append
+        if self.writes_headers:
+            headers = list(headers)
         key_bytes = value_bytes = None
         if key is not None:
             key_bytes = encode(self.key_kind, self.key_serde, topic, key, headers)
         if value is not None:
             value_bytes = encode(self.value_kind, self.value_serde, topic, value, headers)
+        if self.writes_headers:
+            headers = tuple(headers)
         if self.partitioner is None:
             append(key_bytes, value_bytes, timestamp, headers)
             return
