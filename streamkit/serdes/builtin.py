@@ -137,6 +137,18 @@ class UuidSerde:
             raise SerializationError(f"topic {topic}: {data[:40]!r} is not a UUID") from error
 
 
+class VoidSerde:
+    """Nothing: for keys or values that are always null."""
+
+    __slots__ = ()
+
+    def serialize(self, topic: str, value: None, headers: Headers, /) -> bytes | None:
+        raise _refuse(topic, value, "only null")
+
+    def deserialize(self, topic: str, data: bytes, headers: Headers, /) -> None:
+        raise SerializationError(f"topic {topic}: {len(data)} bytes where only null is due")
+
+
 def _refuse(topic: str, value: object, wanted: str) -> SerializationError:
     kind = type(value).__name__
     return SerializationError(f"topic {topic}: the serde takes {wanted}, not {kind} {value!r:.80}")
@@ -155,3 +167,4 @@ float32 = FloatSerde(4)
 double = FloatSerde(8)
 boolean = BooleanSerde()
 uuid = UuidSerde()
+void = VoidSerde()

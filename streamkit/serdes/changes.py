@@ -10,7 +10,7 @@ from typing import Any
 
 from streamkit.common.errors import SerializationError
 from streamkit.common.model import Headers
-from streamkit.serdes.serde import Serde
+from streamkit.serdes.serde import Serde, writes_headers
 
 _OLD, _NEW, _BOTH = 0, 1, 2
 
@@ -20,6 +20,11 @@ class ChangeSerde:
     """Pairs (new, old), one of which may be None, by the serde of the values."""
 
     inner: Serde[Any]
+
+    @property
+    def writes_headers(self) -> bool:
+        """As the serde of the values."""
+        return writes_headers(self.inner)
 
     def serialize(self, topic: str, value: tuple[Any, Any], headers: Headers, /) -> bytes:
         new, old = value

@@ -21,10 +21,10 @@ class SidedSerde:
 
     def serialize(self, topic: str, value: tuple[bool, Any], headers: Headers, /) -> bytes:
         is_left, inner = value
-        data = (self.left if is_left else self.right).serialize(topic, inner, headers)
+        data = (self.left if is_left else self.right).serialize(topic, inner, ())
         return bytes([is_left]) + (data or b"")
 
     def deserialize(self, topic: str, data: bytes, headers: Headers, /) -> tuple[bool, Any]:
         is_left = data[0] == 1
         serde = self.left if is_left else self.right
-        return is_left, serde.deserialize(topic, data[1:], headers)
+        return is_left, serde.deserialize(topic, data[1:], ())

@@ -53,12 +53,13 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionSerde:
-    """Subscriptions over the serde of the left table's keys."""
+    """Subscriptions over the serde of the left table's keys, which sees `key_topic` for a topic."""
 
     key: Serde[Any]
+    key_topic: str
 
     def serialize(self, topic: str, value: Subscription, headers: Headers, /) -> bytes:
-        key = self.key.serialize(topic, value.primary_key, headers) or b""
+        key = self.key.serialize(self.key_topic, value.primary_key, ()) or b""
         flag = SUBSCRIPTION_VERSION | (_NO_HASH if value.hash is None else 0)
         start = bytes([flag, value.instruction]) + (value.hash or b"")
         return start + key + _INT.pack(value.partition or 0)
@@ -72,7 +73,7 @@ class SubscriptionSerde:
         return Subscription(
             data[2:at] or None,
             Instruction(data[1]),
-            self.key.deserialize(topic, data[at:end], headers),
+            self.key.deserialize(self.key_topic, data[at:end], ()),
             None if version == 0 else _INT.unpack(data[end:])[0],
         )
 
@@ -86,7 +87,7 @@ class ResponseSerde:
     def serialize(self, topic: str, value: Response, headers: Headers, /) -> bytes:
         row = b""
         if value.value is not None:
-            row = self.value.serialize(topic, value.value, headers) or b""
+            row = self.value.serialize(topic, value.value, ()) or b""
         flag = RESPONSE_VERSION | (_NO_HASH if value.hash is None else 0)
         return bytes([flag]) + (value.hash or b"") + row
 
@@ -96,5 +97,5 @@ class ResponseSerde:
             raise SerializationError(f"topic {topic}: a response of version {version}")
         at = 1 if data[0] & _NO_HASH else 1 + _HASH_SIZE
         row = data[at:]
-        value = self.value.deserialize(topic, row, headers) if row else None
+        value = self.value.deserialize(topic, row, ()) if row else None
         return Response(data[1:at] or None, value)

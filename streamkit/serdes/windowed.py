@@ -1,4 +1,7 @@
-"""Windowed keys as bytes, as Java's serdes for windowed keys (WindowedSerdes) write them."""
+"""Windowed keys as bytes, as Java's serdes for windowed keys (WindowedSerdes) write them.
+
+As in Java the serde of the key itself is given no headers.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, TypeVar
 from streamkit.common.errors import SerializationError
 from streamkit.common.model import Headers, Windowed
 from streamkit.serdes.lookup import serde_for
-from streamkit.serdes.serde import Serde
+from streamkit.serdes.serde import Serde, for_keys
 
 K = TypeVar("K")
 
@@ -25,15 +28,19 @@ class TimeWindowedSerde:
     inner: Serde[Any]
     size_ms: int
 
+    def for_keys(self) -> TimeWindowedSerde:
+        """With keys inside."""
+        return TimeWindowedSerde(for_keys(self.inner), self.size_ms)
+
     def serialize(self, topic: str, value: Windowed[Any], headers: Headers, /) -> bytes:
-        key = self.inner.serialize(topic, _windowed(topic, value).key, headers) or b""
+        key = self.inner.serialize(topic, _windowed(topic, value).key, ()) or b""
         return key + _START.pack(value.start)
 
     def deserialize(self, topic: str, data: bytes, headers: Headers, /) -> Windowed[Any]:
         if len(data) < _START.size:
             raise SerializationError(f"topic {topic}: {len(data)} bytes are no windowed key")
         start = _START.unpack(data[-_START.size :])[0]
-        key = self.inner.deserialize(topic, data[: -_START.size], headers)
+        key = self.inner.deserialize(topic, data[: -_START.size], ())
         return Windowed(key, start, min(start + self.size_ms, _LONG_MAX))
 
 
@@ -43,15 +50,19 @@ class SessionWindowedSerde:
 
     inner: Serde[Any]
 
+    def for_keys(self) -> SessionWindowedSerde:
+        """With keys inside."""
+        return SessionWindowedSerde(for_keys(self.inner))
+
     def serialize(self, topic: str, value: Windowed[Any], headers: Headers, /) -> bytes:
-        key = self.inner.serialize(topic, _windowed(topic, value).key, headers) or b""
+        key = self.inner.serialize(topic, _windowed(topic, value).key, ()) or b""
         return key + _SESSION.pack(value.end, value.start)
 
     def deserialize(self, topic: str, data: bytes, headers: Headers, /) -> Windowed[Any]:
         if len(data) < _SESSION.size:
             raise SerializationError(f"topic {topic}: {len(data)} bytes are no session key")
         end, start = _SESSION.unpack(data[-_SESSION.size :])
-        return Windowed(self.inner.deserialize(topic, data[: -_SESSION.size], headers), start, end)
+        return Windowed(self.inner.deserialize(topic, data[: -_SESSION.size], ()), start, end)
 
 
 def time_windowed(key: type[K] | Serde[K], size_ms: int) -> Serde[Windowed[K]]:

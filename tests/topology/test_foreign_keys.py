@@ -98,7 +98,7 @@ def test_topics_of_the_join_are_partitioned_like_the_tables() -> None:
 
 
 def test_subscription_is_written_as_kafka_does() -> None:
-    serde = SubscriptionSerde(string)
+    serde = SubscriptionSerde(string, "s-pk")
     message = Subscription(HASH, Instruction.PROPAGATE_ONLY_IF_FK_VAL_AVAILABLE, "pk", 5)
     data = serde.serialize("t", message, ())
     assert data == b"\x01\x03" + HASH + b"pk" + b"\0\0\0\x05"

@@ -60,6 +60,10 @@ class _Serdes:
     topic: str
 
     @property
+    def subscriptions(self) -> SubscriptionSerde:
+        return SubscriptionSerde(self.primary, f"{self.topic}-pk")
+
+    @property
     def primary_bytes(self) -> operators.ToBytes:
         return operators.to_bytes(self.primary, f"{self.topic}-pk")
 
@@ -166,7 +170,7 @@ class ForeignKeyPlan:
 
     def _write_sink(self, builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         names, serdes = self._names, self._serdes(builder)
-        messages = SubscriptionSerde(serdes.primary)
+        messages = serdes.subscriptions
         partitioner = _of_key(self._join.other_partitioner)
 
         def make(_: str) -> SinkNode:
@@ -177,7 +181,7 @@ class ForeignKeyPlan:
 
     def _write_source(self, builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         names, serdes = self._names, self._serdes(builder)
-        messages = SubscriptionSerde(serdes.primary)
+        messages = serdes.subscriptions
 
         def make(topic: str) -> SourceNode:
             return SourceNode(names.source, topic, serdes.foreign, messages)
@@ -197,7 +201,7 @@ class ForeignKeyPlan:
             name=names.store,
             kind=StoreKind.TIMESTAMPED_KEY_VALUE,
             key_serde=raw,
-            value_serde=SubscriptionSerde(serdes.primary),
+            value_serde=serdes.subscriptions,
             persistent=self._store.options.kind != "memory",
         )
         write_processor(builder, names.receive, parents, make, [store])
