@@ -11,6 +11,7 @@ semantic conventions for messaging.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from opentelemetry import propagate, trace
@@ -62,7 +63,7 @@ class Tracing:
                     {**attributes, "messaging.kafka.offset": offset, **message},
                 )
                 _run_in(trace.set_span_in_context(span, parent), source, batch, i)
-                if not stage.when_through(tp, offset, lambda error, span=span: _end(span, error)):
+                if not stage.when_through(tp, offset, partial(_end, span)):
                     span.end()
 
         return run

@@ -62,7 +62,9 @@ def test_windowed_and_foreign_keys_have_the_subjects_of_kafka_streams() -> None:
     text, sale = (serdes.avro(schema, registry="mock://joined") for schema in (TEXT, SALE))
     sales = app.table(app.topic("sales", key=text, value=sale))
     items = app.table(app.topic("items", key=text, value=sale))
-    joined = sales.join(items, lambda sale, _: sale, on=lambda _, sale: by_item(sale), node="priced", value=sale)
+    joined = sales.join(
+        items, lambda sale, _: sale, on=lambda _, sale: by_item(sale), node="priced", value=sale
+    )
     joined.to_stream().to(app.topic("priced", key=text, value=sale))
     with app.test() as t:
         t.pipe("items", "pen", {"item": "blue", "amount": 1}, at=77)

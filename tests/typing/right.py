@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import assert_type
+from typing import Any, assert_type
 
 import streamkit as sk
 
@@ -119,3 +119,17 @@ def note(order: Order, ctx: sk.Context, log: sk.KeyValueStore[str, Order]) -> No
 
 assert_type(count("a", {}), int)
 assert_type(large(Order("pen", 7)), "int | None")
+
+registry = sk.serdes.SchemaRegistry("http://localhost:8081", config={"timeout": 5})
+assert_type(sk.serdes.avro("{}", registry=registry), sk.serdes.Serde[dict[str, Any]])
+assert_type(sk.serdes.avro(registry=registry, use_latest=True), sk.serdes.Serde[dict[str, Any]])
+assert_type(sk.serdes.avro({}, registry="mock://x", model=Order), sk.serdes.Serde[Order])
+assert_type(sk.serdes.json_schema(Order, registry=registry), sk.serdes.Serde[Order])
+assert_type(sk.serdes.json_schema("{}", registry=registry, model=Order), sk.serdes.Serde[Order])
+assert_type(sk.serdes.protobuf(Order, registry=registry), sk.serdes.Serde[Order])
+assert_type(sk.serdes.list_of(int), sk.serdes.Serde[list[int]])
+assert_type(sk.serdes.list_of(sk.serdes.string), sk.serdes.Serde[list[str]])
+
+bought = app.topic("bought", key=str, value=sk.serdes.avro("{}", registry=registry, model=Order))
+assert_type(bought, sk.Topic[str, Order])
+app.stream(bought).map_values(amount_of).to(amounts)

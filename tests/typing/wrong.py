@@ -80,3 +80,11 @@ prices.join(owners, lambda price, owner: owner, on=lambda item, price: item, val
 app.stream(lines).join(clicks, lambda line, n: line, within=5, value=str)  # error
 app.stream(lines).join(clicks, double, within="5m", value=int)  # error
 prices.suppress("5m", when_full="explode")  # error
+
+# Values that are not the schema's, a registry that is none, a subject that does not exist.
+sold = app.topic("sold", key=str, value=sk.serdes.avro("{}", registry="mock://x"))
+app.stream(sold).map_values(length).to(lines)  # error
+app.stream(lines).to(sold)  # error
+sk.serdes.avro("{}", registry=7)  # error
+sk.serdes.json_schema(int, registry="mock://x", subject="topics")  # error
+sk.serdes.list_of(int).serialize("t", ["a"], ())  # error

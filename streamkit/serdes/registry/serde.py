@@ -114,6 +114,11 @@ class RegisteredSerde(Generic[T]):
         def place_id(payload: bytes, context: SerializationContext, schema_id: Any) -> bytes:
             if context.headers is None:
                 return prefix_schema_id_serializer(payload, context, schema_id)
+            if schema_id.guid is None:
+                raise SerializationError(
+                    f"topic {topic}: a schema has no GUID in the schema registry {self.registry}: "
+                    "use id_in_header=False there"
+                )
             return header_schema_id_serializer(payload, context, schema_id)
 
         config = {**self.options.to_write(), "schema.id.serializer": place_id}
