@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal, NewType, TypeVar
 from uuid import UUID
 
@@ -33,6 +35,19 @@ class Item:
 class Order(BaseModel):
     number: int = Field(alias="no")
     items: list[Item]
+
+
+@dataclass
+class Parcel:
+    """What JSON has no types for, one inside another."""
+
+    items: list[Item]
+    by_color: dict[Color, tuple[int, ...]]
+    sent: datetime
+    weight: Decimal | None = None
+    tags: frozenset[str] = frozenset()
+    inner: Parcel | None = None
+    parts: list[Parcel] = field(default_factory=list)
 
 
 def roundtrip(declared: Any, value: Any) -> bytes:
@@ -71,6 +86,26 @@ def roundtrip(declared: Any, value: Any) -> bytes:
 )
 def test_type_has_its_serde(declared: Any, value: Any, data: bytes) -> None:
     assert roundtrip(declared, value) == data
+
+
+def test_nested_dataclasses_keep_their_types() -> None:
+    sent = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
+    inner = Parcel([], {}, sent)
+    parcel = Parcel(
+        [Item("pen", 7)],
+        {Color.RED: (3, 5)},
+        sent,
+        Decimal("1.50"),
+        frozenset({"a"}),
+        inner,
+        [inner],
+    )
+    data = roundtrip(Parcel, parcel)
+    assert data.startswith(
+        b'{"items":[{"name":"pen","amount":7}],"by_color":{"red":[3,5]},'
+        b'"sent":"2026-11-21T10:30:00Z","weight":"1.50","tags":["a"],"inner":{"items":[],'
+    )
+    assert roundtrip(list[Parcel], [parcel, inner]).startswith(b'[{"items":[{"name":"pen"')
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
