@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -197,8 +198,11 @@ class Worker:
         return {part: float(value) / MB for part, value in USED.findall(text)}
 
     def state_mb(self) -> float:
-        files = (each for each in self.state.rglob("*.sst"))
-        return sum(each.stat().st_size for each in files) / MB
+        size = 0
+        for each in self.state.rglob("*.sst"):
+            with suppress(FileNotFoundError):  # merged just now
+                size += each.stat().st_size
+        return size / MB
 
     def end(self, how: signal.Signals) -> None:
         if self.process.poll() is None:
@@ -244,6 +248,8 @@ def watch(seen: Soak, worker: Worker, broker: Broker, directory: Path) -> None:
                 worker.parts(),
             )
         )
+        with (directory / "samples.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(seen.samples[-1])) + "\n")
         seen.state_mb = max(seen.state_mb, worker.state_mb())
         if worker.process.poll() is not None:
             raise RuntimeError(f"the worker ended: {worker.log.read_text()[-2000:]}")
@@ -339,8 +345,6 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         seen = soak(options.minutes, options.budget_mb, directory)
-        samples = "\n".join(json.dumps(asdict(each)) for each in seen.samples)
-        (directory / "samples.jsonl").write_text(samples)
     finally:
         if options.directory is None:
             shutil.rmtree(directory, ignore_errors=True)

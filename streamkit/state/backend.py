@@ -30,6 +30,9 @@ class Backend(Protocol):
     ) -> None:
         """Take many entries at once, `keys` sorted; None deletes."""
 
+    def end_load(self, family: str) -> None:
+        """Nothing more is loaded for now."""
+
     def scan(
         self, family: str, low: bytes | None, high: bytes | None, *, reverse: bool = False
     ) -> Iterator[Entry]:
@@ -62,6 +65,9 @@ class MemoryBackend:
         self, family: str, keys: Sequence[bytes], entries: Mapping[bytes, bytes | None]
     ) -> None:
         self.write([(family, key, entries[key]) for key in keys])
+
+    def end_load(self, family: str) -> None:
+        """Nothing was put off."""
 
     def scan(
         self, family: str, low: bytes | None, high: bytes | None, *, reverse: bool = False

@@ -12,8 +12,11 @@ from typing import Final, cast
 
 from streamkit.state.formats import encode_values
 
-RECORDS_MAX: Final = 32_768
 BYTES_MAX: Final = 16 * 1024 * 1024
+"""What is gathered at most, when the budget allows for it."""
+
+ENTRY_OVERHEAD_BYTES: Final = 200
+"""What a gathered entry costs beside its bytes: two objects, and its places in tables."""
 
 Load = Callable[[Sequence[bytes], Mapping[bytes, bytes | None]], None]
 """Takes sorted keys and the entries by key; None deletes."""
@@ -22,10 +25,15 @@ Load = Callable[[Sequence[bytes], Mapping[bytes, bytes | None]], None]
 class BulkLoad:
     """What was gathered for one store; nothing of it is stored before `flush`."""
 
-    __slots__ = ("_gathered", "_load", "_stored_key", "count", "size_bytes")
+    __slots__ = ("_gathered", "_load", "_stored_key", "bytes_max", "size_bytes")
 
-    def __init__(self, load: Load, stored_key: Callable[[bytes], bytes] | None) -> None:
-        self.count = 0
+    def __init__(
+        self,
+        load: Load,
+        stored_key: Callable[[bytes], bytes] | None,
+        bytes_max: int = BYTES_MAX,
+    ) -> None:
+        self.bytes_max = bytes_max
         self.size_bytes = 0
         self._load = load
         self._stored_key = stored_key
@@ -34,7 +42,7 @@ class BulkLoad:
     @property
     def is_full(self) -> bool:
         """Whether it is time to flush."""
-        return self.count >= RECORDS_MAX or self.size_bytes >= BYTES_MAX
+        return self.size_bytes >= self.bytes_max
 
     def add(
         self,
@@ -44,13 +52,13 @@ class BulkLoad:
     ) -> None:
         """Gather changes, in the changelog's order."""
         self._gathered.update(zip(keys, encode_values(values, timestamps), strict=True))
-        self.count += len(keys)
-        self.size_bytes += sum(map(len, filter(None, values)))
+        self.size_bytes += ENTRY_OVERHEAD_BYTES * len(keys)
+        self.size_bytes += sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
 
     def flush(self) -> None:
         """Load what was gathered."""
         gathered, self._gathered = self._gathered, {}
-        self.count = self.size_bytes = 0
+        self.size_bytes = 0
         gathered.pop(None, None)
         if gathered:
             self._load_all(cast(dict[bytes, bytes | None], gathered))

@@ -16,6 +16,17 @@ from streamkit.state.backend import Change, Entry
 WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 MEMORY_BYTES = 64 * 1024 * 1024
 
+RUNS_MIN = 4
+"""Files that cover all keys (level 0), from which on RocksDB merges them; its default."""
+
+RUNS_LOADED_MIN = 128
+"""The same while a store is loaded: merging few at a time would rewrite the store each time."""
+
+MERGE_READ_BYTES = 64 * 1024
+"""What merging reads ahead of each file: there may be many, and none of it is in the cache."""
+
+NEVER = 1 << 30
+
 
 class RocksMemory:
     """What all databases of a process may keep in memory: blocks, and memtables among them.
@@ -52,6 +63,7 @@ class RocksBackend:
             raise StorageError(f"cannot open the state in {path}: {error}") from error
         self._path = path
         self._columns = {name: self._db.get_column_family(name) for name in families}
+        self._loading: set[str] = set()
         self._handles = {name: self._db.get_column_family_handle(name) for name in families}
 
     def reader(self, family: str) -> Callable[[bytes], bytes | None]:
@@ -75,6 +87,9 @@ class RocksBackend:
         self, family: str, keys: Sequence[bytes], entries: Mapping[bytes, bytes | None]
     ) -> None:
         """Write a file of RocksDB's own and have it take the file over: no log, no memory."""
+        if family not in self._loading:
+            self._loading.add(family)
+            self._merge_from(family, RUNS_LOADED_MIN)
         path = f"{self._path}.load"
         writer = rocksdict.SstFileWriter(_options(None))
         try:
@@ -89,6 +104,18 @@ class RocksBackend:
             how = rocksdict.IngestExternalFileOptions()
             how.set_move_files(True)
             self._columns[family].ingest_external_file([path], how)
+        except Exception as error:  # rocksdict raises bare Exception
+            raise StorageError(f"cannot load the state in {self._path}: {error}") from error
+
+    def end_load(self, family: str) -> None:
+        """Nothing more is loaded: RocksDB's own threads merge the files, while all else goes on."""
+        if family in self._loading:
+            self._loading.remove(family)
+            self._merge_from(family, RUNS_MIN)
+
+    def _merge_from(self, family: str, runs: int) -> None:
+        try:
+            self._columns[family].set_options({"level0_file_num_compaction_trigger": str(runs)})
         except Exception as error:  # rocksdict raises bare Exception
             raise StorageError(f"cannot load the state in {self._path}: {error}") from error
 
@@ -130,6 +157,10 @@ def _options(memory: RocksMemory | None) -> rocksdict.Options:
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(1)
     options.set_max_log_file_size(1 << 20)
+    options.set_compaction_readahead_size(MERGE_READ_BYTES)
+    # A write that RocksDB delays holds the interpreter, and with it the heartbeats.
+    options.set_level_zero_slowdown_writes_trigger(NEVER)
+    options.set_level_zero_stop_writes_trigger(NEVER)
     if memory is None:
         options.set_db_write_buffer_size(2 * WRITE_BUFFER_BYTES)
     else:
@@ -140,7 +171,6 @@ def _options(memory: RocksMemory | None) -> rocksdict.Options:
         table.set_bloom_filter(10, block_based=False)
         # Indexes and filters count too, or a large database would have them outside the limit.
         table.set_cache_index_and_filter_blocks(True)
-        table.set_pin_l0_filter_and_index_blocks_in_cache(True)
         options.set_block_based_table_factory(table)
     return options
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from streamkit.common.model import Headers, TopicPartition
 from streamkit.state.backend import Backend, Change, MemoryBackend
 from streamkit.state.builders import StoreBuilder, StoreKind
-from streamkit.state.bulk_load import BulkLoad
+from streamkit.state.bulk_load import BYTES_MAX, BulkLoad
 from streamkit.state.formats import (
     StoredOffset,
     decode_offset,
@@ -59,6 +59,7 @@ class TaskState:
             builder.name for builder in builders if builder.kind is StoreKind.HEADERS
         )
         self._histories: dict[str, VersionedRows] = {}
+        self._loads: dict[str, BulkLoad] = {}
         self.overlays = {
             builder.name: OverlayStore(self._backends[builder.name], builder.name)
             for builder in builders
@@ -66,8 +67,9 @@ class TaskState:
 
     @property
     def uncommitted_bytes(self) -> int:
-        """The size of all changes since the last apply."""
-        return sum(overlay.size_bytes for overlay in self.overlays.values())
+        """The size of all changes since the last apply, and of what is gathered to be loaded."""
+        gathered = sum(load.size_bytes for load in list(self._loads.values()))
+        return gathered + sum(overlay.size_bytes for overlay in self.overlays.values())
 
     def stored_offset(self, store: str) -> StoredOffset | None:
         """Where the store is in its changelog; None when it holds nothing."""
@@ -154,14 +156,21 @@ class TaskState:
         """Whether the last value of each key is all that counts."""
         return store not in self._versioned and store not in self._with_headers
 
-    def bulk_load(self, store: str) -> BulkLoad:
+    def bulk_load(self, store: str, bytes_max: int = BYTES_MAX) -> BulkLoad:
         """Gather many changelog records, to be loaded at once; the offset is noted after it."""
         backend = self._backends[store]
         keys = self._windowed.get(store)
-        return BulkLoad(
+        load = self._loads[store] = BulkLoad(
             lambda keys, entries: backend.load(store, keys, entries),
             None if keys is None else lambda key: stored_key(keys, key),
+            bytes_max,
         )
+        return load
+
+    def end_bulk_load(self, store: str) -> None:
+        """What comes next is written record by record."""
+        self._loads.pop(store, None)
+        self._backends[store].end_load(store)
 
     def note_offset(self, store: str, next_offset: int, topic_id: UUID) -> None:
         """The store holds its changelog up to here."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from streamkit.common.errors import ConfigError
 from streamkit.common.metrics import Family, Kind, Sample
+from streamkit.state.bulk_load import BYTES_MAX
 from streamkit.tasks.settings import StreamsSettings
 
 MIB: Final = 1 << 20
@@ -38,6 +39,14 @@ class MemoryPlan:
     input: int
     rocksdb: int
 
+    @property
+    def load(self) -> int:
+        """What a store that is far behind may gather, out of the part for uncommitted changes.
+
+        Only one store at a time gathers, and no task has records meanwhile.
+        """
+        return BYTES_MAX if self.uncommitted < 0 else min(BYTES_MAX, self.uncommitted // 2)
+
     def parts(self) -> dict[str, int]:
         """The parts by name."""
         return {
@@ -52,12 +61,16 @@ class MemoryPlan:
 
 
 class Room:
-    """What fetched data that waits to be processed may take, shared by the partitions."""
+    """What fetched data that waits to be processed may take, shared by the partitions.
 
-    __slots__ = ("partitions", "size_bytes")
+    And `load_bytes`, what may be gathered to load a store in bulk.
+    """
 
-    def __init__(self, size_bytes: int = INPUT_BYTES) -> None:
+    __slots__ = ("load_bytes", "partitions", "size_bytes")
+
+    def __init__(self, size_bytes: int = INPUT_BYTES, load_bytes: int = BYTES_MAX) -> None:
         self.size_bytes = size_bytes
+        self.load_bytes = load_bytes
         self.partitions = 0
 
     @property

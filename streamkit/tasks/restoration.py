@@ -177,6 +177,8 @@ class Restoration:
     def reset(self, tp: TopicPartition, start: int, end: int, topic_id: UUID | None) -> None:
         """The log was cut, or made anew, while it was read: wipe the store, begin at `start`."""
         old = self._restores[tp]
+        if old.load is not None:
+            self._state.end_bulk_load(old.store)
         self._state.wipe(old.store)
         self._restores[tp] = Restore(
             tp,
@@ -196,7 +198,7 @@ class Restoration:
     def suspend(self, reason: SuspendReason) -> None:
         """It is given up before its end."""
         for restore in self._restores.values():
-            self._flush(restore)
+            self._end_load(restore)
             if self._watch is not None and not restore.is_done:
                 self._watch.suspended(restore, reason)
 
@@ -311,20 +313,26 @@ class Restoration:
         restore.restored += count
         is_far = not self._is_busy and restore.lag >= BULK_LAG_MIN
         if restore.load is None and is_far and self._state.can_bulk_load(restore.store):
-            restore.load = self._state.bulk_load(restore.store)
+            restore.load = self._state.bulk_load(restore.store, self._room.load_bytes)
         if restore.load is not None:
             restore.load.add(keys, values, timestamps)
-            if restore.load.is_full or not is_far:
-                self._flush(restore)
+            if not is_far:
+                self._end_load(restore)
+            elif restore.load.is_full:
+                self._flush(restore, restore.load)
         else:
             records = list(zip(keys, values, timestamps, strict=True))
             self._state.restore(restore.store, records, restore.position, restore.topic_id, headers)
         if count and self._watch is not None:
             self._watch.loaded(restore, count)
 
-    def _flush(self, restore: Restore) -> None:
+    def _flush(self, restore: Restore, load: BulkLoad) -> None:
         """Load what was gathered, and only then note how far the store is."""
+        load.flush()
+        self._state.note_offset(restore.store, restore.position, restore.topic_id)
+
+    def _end_load(self, restore: Restore) -> None:
         load, restore.load = restore.load, None
         if load is not None:
-            load.flush()
-            self._state.note_offset(restore.store, restore.position, restore.topic_id)
+            self._flush(restore, load)
+            self._state.end_bulk_load(restore.store)

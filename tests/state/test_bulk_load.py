@@ -10,7 +10,7 @@ import pytest
 from streamkit.serdes import string
 from streamkit.state.backend import MemoryBackend
 from streamkit.state.builders import StoreBuilder, StoreKind
-from streamkit.state.bulk_load import BYTES_MAX, RECORDS_MAX, BulkLoad
+from streamkit.state.bulk_load import BYTES_MAX, ENTRY_OVERHEAD_BYTES, BulkLoad
 from streamkit.state.formats import StoredOffset, decode_value
 from streamkit.state.rocks import RocksBackend
 from streamkit.state.task_state import TaskState
@@ -115,12 +115,27 @@ def test_loaded_rows_and_their_offset_survive_the_end_of_the_process(opened):
     again.close()
 
 
-@pytest.mark.parametrize(("count", "value"), [(RECORDS_MAX, b""), (2, b"x" * (BYTES_MAX // 2))])
-def test_full_by_records_or_by_bytes(count, value):
+@pytest.mark.parametrize("value", [b"", b"x" * 90, b"x" * (BYTES_MAX // 3)])
+def test_full_by_what_the_entries_take_in_memory(value):
     load = BulkLoad(lambda *given: None, None)
-    load.add([b"k%d" % i for i in range(count - 1)], [value] * (count - 1), [5] * (count - 1))
+    fits = (BYTES_MAX - 1) // (ENTRY_OVERHEAD_BYTES + 7 + len(value))
+    load.add([b"%07d" % i for i in range(fits)], [value] * fits, [5] * fits)
     assert not load.is_full
-    load.add([b"last"], [value], [5])
+    load.add([b"is over"], [value], [5])
     assert load.is_full
     load.flush()
     assert not load.is_full
+
+
+def test_what_is_gathered_counts_as_uncommitted(opened):
+    state = opened()
+    limit = 5 * ENTRY_OVERHEAD_BYTES
+    load = state.bulk_load("rows", limit)
+    load.add([b"a", b"b", None], [b"1", None, b"3"], [7, 8, 9])
+    assert state.uncommitted_bytes == 3 * ENTRY_OVERHEAD_BYTES + 4
+    load.add([b"c", b"d"], [b"1", b"2"], [7, 8])
+    assert load.is_full
+    load.flush()
+    assert state.uncommitted_bytes == 0
+    state.end_bulk_load("rows")
+    assert len(rows(state)) == 3

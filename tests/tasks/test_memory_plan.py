@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamkit.common.errors import ConfigError
+from streamkit.state.bulk_load import BYTES_MAX
 from streamkit.tasks.memory import MIB, ROCKSDB_BYTES_MIN, plan_memory
 from streamkit.tasks.settings import StreamsSettings
 
@@ -44,6 +45,13 @@ def test_producer_buffer_counts():
 
 def test_larger_budget_goes_to_rocksdb():
     assert plan(memory_max_bytes=1_000 * MIB).rocksdb - plan().rocksdb == (1_000 - 256) * MIB
+
+
+def test_loading_in_bulk_is_part_of_what_is_uncommitted():
+    assert plan().load == BYTES_MAX
+    small = plan(memory_max_bytes=64 * MIB)
+    assert MIB < small.load == small.uncommitted // 2 < BYTES_MAX
+    assert plan(statestore_uncommitted_max_bytes=-1).load == BYTES_MAX
 
 
 def test_unlimited_keeps_the_single_limits():

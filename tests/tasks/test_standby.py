@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 from streamkit.common.model import TaskId, TopicPartition
-from streamkit.state.bulk_load import RECORDS_MAX
+from streamkit.state.bulk_load import BYTES_MAX, ENTRY_OVERHEAD_BYTES
 from streamkit.tasks import messages as m
 from streamkit.tasks.listeners import Listeners, SuspendReason
 from streamkit.tasks.restoration import BULK_LAG_MIN, SLICE_RECORDS
@@ -17,6 +17,8 @@ from streamkit.tasks.standbys import PARKED_MS
 TEXT = ["the cat sat", "on the mat", "the end"] * 7
 COUNTS = dict(Counter(" ".join(TEXT).split()))
 CHANGELOG = TopicPartition("wc-counts-changelog", 0)
+LOAD_RECORDS = BYTES_MAX // ENTRY_OVERHEAD_BYTES
+"""More than one load gathers."""
 COUNT = TaskId(1, 0)
 SPLIT = TaskId(0, 0)
 
@@ -299,7 +301,7 @@ def test_roles_at_random_lose_and_double_nothing(cluster, make_worker):
 
 
 def test_far_behind_is_loaded_in_bulk_and_the_rest_record_by_record(cluster, make_worker):
-    count = BULK_LAG_MIN + 2 * RECORDS_MAX
+    count = BULK_LAG_MIN + LOAD_RECORDS
     changes(cluster, count)
     worker = make_worker()
     worker.assign("0_0", "1_0")
@@ -313,17 +315,18 @@ def test_far_behind_is_loaded_in_bulk_and_the_rest_record_by_record(cluster, mak
 
 
 def test_standby_given_up_in_the_middle_of_a_load_loses_nothing(cluster, make_worker):
-    count = BULK_LAG_MIN + RECORDS_MAX
+    count = BULK_LAG_MIN + LOAD_RECORDS
     changes(cluster, count)
     worker = make_worker()
     worker.assign(standby=("1_0",))
     while (standby := worker.processor.standbys.tasks.get(COUNT)) is None or not standby.restored:
         worker.step()
     restored = standby.restored
-    assert restored < RECORDS_MAX
+    assert restored < LOAD_RECORDS
     worker.said.clear()
     worker.assign("0_0", "1_0")
-    worker.run(400)
+    while not worker.processor.tasks or not worker.processor.tasks[COUNT].is_running:
+        worker.step()
     assert len(stored(worker)) == count
     begun = [each.positions for each in worker.said if isinstance(each, m.StartFetching)]
     assert [each[CHANGELOG] for each in begun if CHANGELOG in each] == [restored]
