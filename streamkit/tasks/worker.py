@@ -501,7 +501,7 @@ class Worker:
             partition_count=self._partition_count,
             reads_committed=settings.is_exactly_once,
             listeners=self._listeners,
-            room=Room(self._memory.input),
+            room=Room(self._memory.input, self._memory.load),
             time_idle_ms=settings.stream_time_idle_ms,
             timeout_ms=settings.task_timeout_ms,
             tracing=settings.tracing(),
