@@ -23,6 +23,7 @@ from streamkit.topology.dsl.resources import resource_of
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import Side, said
 from streamkit.topology.dsl.sources import TimestampChoice, consumed, write_source
+from streamkit.topology.dsl.storing import keeps_headers, keeps_on_disk
 from streamkit.topology.dsl.stream import Stream
 from streamkit.topology.dsl.table import Table
 from streamkit.topology.dsl.table_sources import table_of_topic
@@ -132,6 +133,8 @@ class App:
         merged = {**self.config, **config}
         StreamsSettings.from_mapping({**merged, "application.id": self.id})
         self._optimizations = optimizations_of(str(merged.get("topology.optimization", "none")))
+        self._scope.keeps_on_disk = keeps_on_disk(merged)
+        self._scope.keeps_headers = keeps_headers(merged)
         self._scope.default_key = default_serde(merged, "default.key.serde")
         self._scope.default_value = default_serde(merged, "default.value.serde")
         self.config = merged

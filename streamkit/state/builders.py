@@ -57,6 +57,8 @@ class StoreBuilder:
     segment_ms: int = 0
     ttl_ms: int = 0
     """How long a row of a key-value store lives after its timestamp; 0 for ever."""
+    entries_max: int = 0
+    """How many rows a key-value store holds, the most recently used ones; 0 for any number."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_serde", for_keys(self.key_serde))

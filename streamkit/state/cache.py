@@ -254,6 +254,7 @@ class CachedStore:
     name = cython.declare(object, visibility="readonly")
     get_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
     put_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    miss_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
     _below: TimestampedStore
     _budget: CacheBudget
     _nodes: dict
@@ -278,6 +279,7 @@ class CachedStore:
         self._below = below
         self.get_count = 0
         self.put_count = 0
+        self.miss_count = 0
         self._budget = budget
         self._nodes = {}
         # A float is no good as a key: 0.0 equals -0.0, and their bytes differ.
@@ -498,6 +500,7 @@ class CachedStore:
         self._budget.used -= node.size
 
     def _load(self, key: Any) -> _Node | None:
+        self.miss_count += 1
         below: TimestampedStore = self._below
         found: ValueAndTimestamp | None = below.read(
             key if self._key_type is None else below.key_bytes(key)

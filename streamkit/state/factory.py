@@ -10,6 +10,7 @@ from streamkit.state.cache import CacheBudget, CachedStore, ChangelogAppend, Tim
 from streamkit.state.headers_store import HasHeaders, HeadersStore
 from streamkit.state.join_stores import JoinWindowStore, UnmatchedStore
 from streamkit.state.lifetimes import ExpiringStore, StreamTime
+from streamkit.state.lru import LruRows
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.plain import HasTimestamp, PlainStore
 from streamkit.state.suppress_buffer import Current, SuppressBuffer
@@ -77,15 +78,7 @@ def build_store(
         return make(builder, overlay, changelog.topic, *log, context)
     if builder.kind.is_windowed:
         return _windowed(builder, overlay, changelog, budget, context)
-    below = TimestampedStore(
-        builder.name,
-        overlay,
-        builder.key_serde,
-        builder.value_serde,
-        changelog.topic,
-        changelog.append,
-        changelog.partition,
-    )
+    below = _rows(builder, overlay, changelog)
     store: TimestampedStore | CachedStore = below
     if builder.caching_enabled and budget.limit > 0:
         store = CachedStore(below, builder.key_serde, builder.value_serde, budget)
@@ -95,6 +88,14 @@ def build_store(
     if builder.kind is StoreKind.KEY_VALUE:
         return PlainStore(face, context)
     return face
+
+
+def _rows(builder: StoreBuilder, overlay: OverlayStore, changelog: Changelog) -> TimestampedStore:
+    log = changelog.append, changelog.partition
+    if builder.entries_max:
+        return LruRows(builder, overlay, changelog.topic, *log)
+    serdes = builder.key_serde, builder.value_serde
+    return TimestampedStore(builder.name, overlay, *serdes, changelog.topic, *log)
 
 
 def _windowed(

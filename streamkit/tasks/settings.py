@@ -89,6 +89,10 @@ class StreamsSettings(ClientSettings):
     topology_optimization: str = "none"
     tracing_enable: bool = False
     request_timeout_ms: int = Field(default=40_000, gt=0)
+    dsl_store_suppliers_class: str | None = None
+    dsl_store_format: str = "DEFAULT"
+    metrics_recording_level: Literal["INFO", "DEBUG", "TRACE"] = "INFO"
+    default_dsl_store: str | None = None
     default_key_serde: Any = None
     default_value_serde: Any = None
     deserialization_exception_handler: Any = None
@@ -181,10 +185,6 @@ class StreamsSettings(ClientSettings):
         }
         return policies_with(own, handlers, self.errors_dead_letter_queue_topic_name)
 
-    def topic_configs(self) -> dict[str, str]:
-        """The `topic.` settings: configs of every internal topic."""
-        return self.with_prefix("topic.")
-
     def client_tags(self) -> tuple[tuple[str, str], ...]:
         """The `client.tag.` settings by name."""
         return tuple(sorted(self.with_prefix(CLIENT_TAG).items()))
@@ -207,6 +207,10 @@ class StreamsSettings(ClientSettings):
                 raise ConfigError(
                     f"rack.aware.assignment.tags names {name!r}, but {CLIENT_TAG}{name} is not set"
                 )
+
+    def topic_configs(self) -> dict[str, str]:
+        """The `topic.` settings: configs of every internal topic."""
+        return self.with_prefix("topic.")
 
     def _shared(self) -> dict[str, Any]:
         """The clients' own keys as given, without a prefix."""

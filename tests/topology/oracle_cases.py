@@ -149,7 +149,7 @@ def stored(op: Op) -> dict[str, Any]:
     if "store" not in op:
         return options
     store = op["store"]
-    if store.get("kind", "memory") not in {"memory", "persistent", "versioned"}:
+    if store.get("kind", "memory") not in {"memory", "persistent", "versioned", "lru"}:
         raise NotInScopeError(store["kind"])
     logging = store.get("logging", True)
     options["store"] = sk.Materialized(
@@ -161,6 +161,7 @@ def stored(op: Op) -> dict[str, Any]:
         retention=milliseconds(store.get("retention_ms")),
         history=milliseconds(store.get("history_retention_ms")),
         segment=milliseconds(store.get("segment_ms")),
+        entries=store.get("size") if store.get("kind") == "lru" else None,
     )
     return options
 
@@ -325,7 +326,7 @@ def store_builder(op: Op) -> Any:
     store = op["store"]
     form, logging = store.get("form", "key_value"), store.get("logging", True)
     kind = store.get("kind", "memory")
-    if form == "timestamped_window" or kind == "lru" or store.get("duplicates"):
+    if form == "timestamped_window" or store.get("duplicates"):
         raise NotInScopeError(f"store form {form} {kind}")
     retention = store.get("retention_ms", store.get("history_retention_ms"))
     forgetting = {} if retention is None else {"retention": f"{retention}ms"}
@@ -340,6 +341,7 @@ def store_builder(op: Op) -> Any:
         caching=store.get("caching", False),
         logging=logging is not False,
         changelog=logging if isinstance(logging, dict) else {},
+        entries=store.get("size") if kind == "lru" else None,
         **forgetting,
     )
 

@@ -39,6 +39,7 @@ def deduplicate_node(
             kind=StoreKind.WINDOW,
             key_serde=scope.key_serde(of_id, place),
             value_serde=long,
+            persistent=scope.keeps_on_disk,
             # A late record looks back as far as it is late.
             retention_ms=2 * within_ms,
         )

@@ -202,7 +202,7 @@ class ForeignKeyPlan:
             kind=StoreKind.TIMESTAMPED_KEY_VALUE,
             key_serde=raw,
             value_serde=serdes.subscriptions,
-            persistent=self._store.options.kind != "memory",
+            persistent=self._scope.is_on_disk(self._store.options.kind),
         )
         write_processor(builder, names.receive, parents, make, [store])
 

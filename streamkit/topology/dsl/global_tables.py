@@ -49,7 +49,7 @@ def global_table(
     scope: Scope, topic: str, how: Consumed, choice: Materialized | None, name: str | None
 ) -> GlobalTable[K, V]:
     """Declare `app.global_table(topic)`."""
-    if choice is not None and choice.kind not in {"persistent", "memory"}:
+    if choice is not None and choice.kind == "versioned":
         raise TopologyError(f"global_table(): {choice.kind} stores cannot be global")
     plan = StorePlan(scope, choice, f"{topic}-")
     graph = scope.graph

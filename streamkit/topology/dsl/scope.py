@@ -21,6 +21,14 @@ class Scope:
     default_value: Side = UNKNOWN
     function_stores: dict[str, tuple[str, StoreBuilder]] = field(default_factory=dict)
     stores: dict[str, StoreBuilder] = field(default_factory=dict)
+    keeps_on_disk: bool = True
+    """Where operators keep what they keep, unless they are told."""
+    keeps_headers: bool = False
+    """Whether rows of tables have the headers of the record that set them."""
+
+    def is_on_disk(self, kind: str | None) -> bool:
+        """Whether a store of this kind is; None is the default."""
+        return self.keeps_on_disk if kind is None else kind in {"persistent", "versioned"}
 
     def key_serde(self, side: Side, place: Place) -> Serde[Any]:
         """The serde of keys. Raises TopologyError naming operator, topic and fix."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from streamkit.common.errors import TopologyError
 from streamkit.serdes.lookup import serde_for
 from streamkit.state.builders import StoreBuilder, StoreKind, segment_ms_of
+from streamkit.topology.dsl.storing import entries_of
 from streamkit.topology.dsl.windows import Duration, duration_ms
 from streamkit.topology.graph.names import check_name
 
@@ -30,7 +31,7 @@ def store(
     key: Any,
     value: Any,
     form: Form = "key_value",
-    kind: Literal["persistent", "memory"] = "persistent",
+    kind: Literal["persistent", "memory", "lru"] = "persistent",
     caching: bool = False,
     logging: bool = True,
     changelog: Mapping[str, str] | None = None,
@@ -38,6 +39,7 @@ def store(
     window: Duration | None = None,
     segment: Duration | None = None,
     ttl: Duration | None = None,
+    entries: int | None = None,
 ) -> StoreBuilder:
     """A store for processors, by name; `key` and `value` are types or serdes.
 
@@ -45,7 +47,8 @@ def store(
     the record's headers too; "window" and "session" keep rows by `sk.Windowed` key for the
     `retention`, "versioned" the rows' history for so long. With a `ttl`, rows of "key_value" and
     "timestamped" expire so long after their time, in stream time. `window` is the size of windows.
-    `kind` says where it is, `changelog` are topic configs of its changelog. Raises TopologyError.
+    `kind` says where it is: "lru" is in memory and holds the `entries` used most recently.
+    `changelog` are topic configs of its changelog. Raises TopologyError.
 
     >>> store("seen", key=str, value=int).name
     'seen'
@@ -58,6 +61,8 @@ def store(
         raise TopologyError(f"store {name}: ttl= is for rows by key; here say retention=")
     if ttl is not None and form == "headers":
         raise TopologyError(f"store {name}: rows with headers have no ttl=")
+    if kind == "lru" and form not in {"key_value", "timestamped"}:
+        raise TopologyError(f"store {name}: kind='lru' is for rows by key")
     retention_ms = 0 if retention is None else duration_ms(retention)
     segment_ms = 0
     if form == "versioned":
@@ -75,4 +80,5 @@ def store(
         window_ms=0 if window is None else duration_ms(window),
         segment_ms=segment_ms,
         ttl_ms=0 if ttl is None else duration_ms(ttl),
+        entries_max=entries_of(name, kind, entries),
     )

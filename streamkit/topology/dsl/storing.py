@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from streamkit.common.errors import TopologyError
+from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder, StoreKind, segment_ms_of
 from streamkit.topology.dsl.options import Materialized
@@ -20,9 +21,10 @@ class StorePlan:
     MaterializedInternal does.
     """
 
-    __slots__ = ("is_named", "name", "options")
+    __slots__ = ("entries_max", "is_named", "name", "options", "scope")
 
     def __init__(self, scope: Scope, choice: Materialized | None, prefix: str) -> None:
+        self.scope = scope
         self.options = choice or Materialized()
         self.is_named = self.options.name is not None
         if self.options.name is not None:
@@ -33,6 +35,7 @@ class StorePlan:
             raise TopologyError("a versioned store needs a name and a history")
         if not self.is_versioned and self.options.history is not None:
             raise TopologyError(f"store {self.name}: history= is for kind='versioned'")
+        self.entries_max = entries_of(self.name, self.options.kind, self.options.entries)
 
     @property
     def is_versioned(self) -> bool:
@@ -43,15 +46,17 @@ class StorePlan:
         """What a task builds the store from."""
         if self.is_versioned:
             return self._versioned(key, value)
+        keeps_headers = self.scope.keeps_headers and not self.entries_max
         return StoreBuilder(
             name=self.name,
-            kind=StoreKind.TIMESTAMPED_KEY_VALUE,
+            kind=StoreKind.HEADERS if keeps_headers else StoreKind.TIMESTAMPED_KEY_VALUE,
             key_serde=key,
             value_serde=value,
-            persistent=self.options.kind == "persistent",
+            persistent=self.scope.is_on_disk(self.options.kind),
             logging_enabled=self.options.logging,
             caching_enabled=self.options.caching,
             changelog_configs=dict(self.options.changelog),
+            entries_max=self.entries_max,
         )
 
     def _versioned(self, key: Serde[Any], value: Serde[Any]) -> StoreBuilder:
@@ -67,3 +72,44 @@ class StorePlan:
             retention_ms=history_ms,
             segment_ms=segment_ms_of(history_ms) if segment is None else duration_ms(segment),
         )
+
+
+def entries_of(name: str, kind: str | None, entries: int | None) -> int:
+    """How many rows a store holds; 0 for any number. Raises TopologyError."""
+    if kind != "lru" and entries is None:
+        return 0
+    if kind != "lru":
+        raise TopologyError(f"store {name}: entries= is for kind='lru'")
+    if entries is None or entries < 1:
+        raise TopologyError(
+            f"store {name}: kind='lru' needs entries=, the rows it holds, 1 or more"
+        )
+    return entries
+
+
+def keeps_headers(config: Mapping[str, object]) -> bool:
+    """Whether tables keep the headers of their records: `dsl.store.format`. Raises ConfigError."""
+    choice = str(config.get("dsl.store.format", "DEFAULT"))
+    if choice.upper() not in {"DEFAULT", "HEADERS"}:
+        raise ConfigError(f"dsl.store.format={choice}: use DEFAULT or HEADERS")
+    return choice.upper() == "HEADERS"
+
+
+_ON_DISK = {"rocksdb", "persistent", "rocksdbdslstoresuppliers"}
+_IN_MEMORY = {"in_memory", "memory", "inmemorydslstoresuppliers"}
+
+
+def keeps_on_disk(config: Mapping[str, object]) -> bool:
+    """Where stores are by default: `dsl.store.suppliers.class`, else `default.dsl.store`.
+
+    Raises ConfigError.
+    """
+    for key in ("dsl.store.suppliers.class", "default.dsl.store"):
+        choice = config.get(key)
+        if choice is None:
+            continue
+        name = str(choice).rsplit(".", 1)[-1].rsplit("$", 1)[-1].lower()
+        if name not in _ON_DISK | _IN_MEMORY:
+            raise ConfigError(f"{key}={choice}: use rocksDB or in_memory")
+        return name in _ON_DISK
+    return True

@@ -98,7 +98,8 @@ def stream_stream(
         def write(builder: PhysicalBuilder, above: tuple[str, ...]) -> None:
             key_serde = scope.key_serde(key, place(index))
             value_serde = scope.value_serde(values[index], place(index))
-            built = _store(store, StoreKind.JOIN_WINDOW, key_serde, value_serde, join)
+            serdes = key_serde, value_serde
+            built = _store(scope, store, StoreKind.JOIN_WINDOW, serdes, join)
             write_processor(builder, name, above, lambda _: WindowedInputNode(name, store), [built])
 
         return GraphNode(name, write)
@@ -113,7 +114,8 @@ def stream_stream(
                 scope.value_serde(values[0], place(0)), scope.value_serde(values[1], place(1))
             )
             key_serde = scope.key_serde(key, place(0))
-            built = _store(names.unmatched, StoreKind.UNMATCHED, key_serde, sided, join)
+            serdes = key_serde, sided
+            built = _store(scope, names.unmatched, StoreKind.UNMATCHED, serdes, join)
             for node in names.joins:
                 builder.add_store(built, node)
         builder.copartition(*above)
@@ -153,14 +155,18 @@ def _write_self_join(builder: PhysicalBuilder, names: _Names, join: StreamJoin) 
 
 
 def _store(
-    name: str, kind: StoreKind, key: Serde[Any], value: Serde[Any], join: StreamJoin
+    scope: Scope,
+    name: str,
+    kind: StoreKind,
+    serdes: tuple[Serde[Any], Serde[Any]],
+    join: StreamJoin,
 ) -> StoreBuilder:
     return StoreBuilder(
         name=name,
         kind=kind,
-        key_serde=key,
-        value_serde=value,
-        persistent=join.store.kind == "persistent",
+        key_serde=serdes[0],
+        value_serde=serdes[1],
+        persistent=scope.is_on_disk(join.store.kind),
         logging_enabled=join.store.logging,
         changelog_configs=dict(join.store.changelog),
         retention_ms=join.windows.retention_ms,
