@@ -1,4 +1,4 @@
-"""Reading a task's committed state from outside: by key, by range, by window; page by page.
+"""Reading a task's committed state from outside: by key, range, window, version; page by page.
 
 Bytes in, bytes out: who asks knows the serdes. What a task has written since its last commit is
 not seen, since it may yet be taken back.
@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from streamkit.common.model import Headers
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import prefix_end
 from streamkit.state.formats import decode_value, decode_with_headers
 from streamkit.state.overlay import OverlayStore
+from streamkit.state.versioned import Entry, VersionedRows
 from streamkit.state.window_keys import SEGMENT_SIZE, Keys, segment_prefix
 from streamkit.state.windows import keys_of
 
@@ -28,9 +30,10 @@ WINDOWED_KINDS: Final = (StoreKind.WINDOW, StoreKind.SESSION)
 
 @dataclass(frozen=True, slots=True)
 class KeyQuery:
-    """The row of one key."""
+    """The row of one key; in a versioned store also as of a time (KIP-960)."""
 
     key: bytes
+    as_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +48,41 @@ class RangeQuery:
 
 @dataclass(frozen=True, slots=True)
 class WindowQuery:
-    """Windows by their start, sessions by their end, both ends included; of one key or of all."""
+    """Windows by their start, sessions by their end, both ends included.
+
+    Of one key, of those from `low` to `high`, both included, or of all.
+    """
 
     key: bytes | None = None
     time_from: int = 0
     time_to: int | None = None
     reverse: bool = False
+    low: bytes | None = None
+    high: bytes | None = None
 
 
-Query = KeyQuery | RangeQuery | WindowQuery
+@dataclass(frozen=True, slots=True)
+class VersionsQuery:
+    """The versions of a key that held at any time of a range, both ends included (KIP-968)."""
+
+    key: bytes
+    time_from: int = 0
+    time_to: int | None = None
+    reverse: bool = False
+
+
+Query = KeyQuery | RangeQuery | WindowQuery | VersionsQuery
 
 
 class Row(NamedTuple):
-    """One row; `start` and `end` are those of its window."""
+    """One row; `start` and `end` are those of its window, or of the time in which it held."""
 
     key: bytes
     value: bytes
     timestamp: int
     start: int | None = None
     end: int | None = None
+    headers: Headers | None = None
 
 
 class Page(NamedTuple):
@@ -75,8 +94,15 @@ class Page(NamedTuple):
 
 def fits(builder: StoreBuilder, query: Query) -> bool:
     """Whether a store answers such a query."""
-    kinds = WINDOWED_KINDS if isinstance(query, WindowQuery) else KEY_VALUE_KINDS
-    return builder.kind in kinds
+    if isinstance(query, WindowQuery):
+        return builder.kind in WINDOWED_KINDS
+    if isinstance(query, VersionsQuery) or (
+        isinstance(query, KeyQuery) and query.as_of is not None
+    ):
+        return builder.kind is StoreKind.VERSIONED
+    if isinstance(query, KeyQuery) and builder.kind is StoreKind.VERSIONED:
+        return True
+    return builder.kind in KEY_VALUE_KINDS
 
 
 def read_page(
@@ -91,16 +117,19 @@ def read_page(
     """One page of what a query finds; `stream_time` hides the windows that have expired."""
     assert fits(builder, query), f"store {builder.name} does not answer {query}"
     found: Iterator[tuple[bytes, Row]]
+    if builder.kind is StoreKind.VERSIONED:
+        return _version_page(builder, store, query, limit, after, stream_time)
     if isinstance(query, KeyQuery):
         data = store.get(query.key)
-        row = None if data is None else _row(query.key, data)
+        row = None if data is None else _row(builder, query.key, data)
         return Page([] if row is None or _is_expired(builder, row, stream_time) else [row], None)
     if isinstance(query, RangeQuery):
         found = filter(
             lambda each: not _is_expired(builder, each[1], stream_time),
-            _range(store, query, after),
+            _range(builder, store, query, after),
         )
     else:
+        assert isinstance(query, WindowQuery), "versions were asked for above"
         found = _windows(builder, store, query, after, stream_time)
     rows: list[Row] = []
     last: bytes | None = None
@@ -125,20 +154,61 @@ def _is_expired(builder: StoreBuilder, row: Row, stream_time: int) -> bool:
     return builder.ttl_ms > 0 and row.timestamp + builder.ttl_ms <= stream_time
 
 
-def _row(key: bytes, data: bytes) -> Row:
-    value, timestamp, _ = decode_with_headers(data)
-    return Row(key, value, timestamp)
+def _row(builder: StoreBuilder, key: bytes, data: bytes) -> Row:
+    value, timestamp, headers = decode_with_headers(data)
+    told = headers if builder.kind is StoreKind.HEADERS else None
+    return Row(key, value, timestamp, headers=told)
+
+
+def _version_page(
+    builder: StoreBuilder,
+    store: OverlayStore,
+    query: Query,
+    limit: int,
+    after: bytes | None,
+    stream_time: int,
+) -> Page:
+    """One version of a key, or some; a page goes on after a start, written in 8 bytes."""
+    rows = VersionedRows(store, builder.retention_ms, builder.segment_ms)
+    rows.stream_time = max(rows.stream_time, stream_time)
+    if isinstance(query, KeyQuery):
+        at = rows.latest(query.key) if query.as_of is None else rows.at(query.key, query.as_of)
+        found = None if at is None else _version(query.key, at)
+        return Page([] if found is None else [found], None)
+    assert isinstance(query, VersionsQuery), f"store {builder.name} does not answer {query}"
+    versions = [
+        row
+        for each in rows.versions(query.key, query.time_from, query.time_to)
+        if (row := _version(query.key, each)) is not None
+    ]
+    if query.reverse:
+        versions.reverse()
+    if after is not None:
+        last = int.from_bytes(after, "big", signed=True)
+        beyond = [row for row in versions if (row.timestamp < last) is query.reverse]
+        versions = [row for row in beyond if row.timestamp != last]
+    page = versions[:limit]
+    goes_on = len(versions) > limit
+    return Page(page, page[-1].timestamp.to_bytes(8, "big", signed=True) if goes_on else None)
+
+
+def _version(key: bytes, found: Entry | tuple[bytes, int]) -> Row | None:
+    if not isinstance(found, Entry):
+        return Row(key, found[0], found[1], found[1])
+    if found.value is None:
+        return None
+    return Row(key, found.value, found.start, found.start, found.end)
 
 
 def _range(
-    store: OverlayStore, query: RangeQuery, after: bytes | None
+    builder: StoreBuilder, store: OverlayStore, query: RangeQuery, after: bytes | None
 ) -> Iterator[tuple[bytes, Row]]:
     low, high = query.low, None if query.high is None else query.high + b"\x00"
     if query.prefix is not None:
         low, high = query.prefix, prefix_end(query.prefix)
     low, high = _beyond(low, high, after, reverse=query.reverse)
     for key, data in store.scan(low, high, query.reverse):
-        yield key, _row(key, data)
+        yield key, _row(builder, key, data)
 
 
 def _windows(
@@ -155,9 +225,17 @@ def _windows(
         time = keys.time(start, end)
         if time < low_time or (query.time_to is not None and time > query.time_to):
             continue
-        if query.key is None or key == query.key:
+        if _is_meant(query, key):
             value, timestamp = decode_value(data)
             yield stored_key, Row(key, value, timestamp, start, end)
+
+
+def _is_meant(query: WindowQuery, key: bytes) -> bool:
+    if query.key is not None:
+        return key == query.key
+    if query.low is not None and key < query.low:
+        return False
+    return query.high is None or key <= query.high
 
 
 def _stored_windows(

@@ -119,6 +119,23 @@ class VersionedRows:
                 return entry
         return None
 
+    def versions(
+        self, key: bytes, time_from: int, time_to: int | None
+    ) -> list[Entry | tuple[bytes, int]]:
+        """The rows of a key that held at any time of a range, both ends included, by time."""
+        history = [
+            entry
+            for entry in self._entries(key, time_from)
+            if entry.end > max(entry.start, time_from)
+            and (time_to is None or entry.start <= time_to)
+        ]
+        history.sort(key=lambda entry: entry.start)
+        found: list[Entry | tuple[bytes, int]] = [*history]
+        latest = self.latest(key)
+        if latest is not None and (time_to is None or latest[1] <= time_to):
+            found.append(latest)
+        return found
+
     def all(self) -> Iterator[tuple[bytes, Entry | tuple[bytes, int]]]:
         """Every row that is kept, by key, then time; the latest last."""
         rows: list[tuple[bytes, int, int, Entry | tuple[bytes, int]]] = []
@@ -196,6 +213,11 @@ class VersionedStore:
         self._context = context
         self._key_serde: Serde[Any] = builder.key_serde
         self._value_serde: Serde[Any] = builder.value_serde
+
+    @property
+    def stream_time(self) -> int:
+        """The highest time put so far."""
+        return self._rows.stream_time
 
     def get(self, key: Any, as_of: int | None = None, /) -> VersionedRecord | None:
         """The row that holds now, or that held at a time in the history."""

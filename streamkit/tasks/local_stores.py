@@ -16,7 +16,8 @@ from typing import Any
 
 from streamkit.common.errors import RetriableError, UsageError
 from streamkit.common.model import Windowed
-from streamkit.state.queries import KeyQuery, Query, RangeQuery, WindowQuery
+from streamkit.state.queries import KeyQuery, Query, RangeQuery, VersionsQuery, WindowQuery
+from streamkit.state.versioned import VersionedRecord
 from streamkit.tasks.asks import Failure
 from streamkit.tasks.query_service import (
     QueryRequest,
@@ -49,25 +50,40 @@ class LocalStore:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         try:
-            _, self._builder = service.store(name)
+            part, self._builder = service.store(name)
         except UnknownStoreError as error:
             raise UsageError(str(error)) from None
+        self._is_global = service.is_global(part)
         self._service = service
         self._stale = stale
         self._loop = loop
         self._topic = service.topic_of(self._builder)
 
-    async def get(self, key: Any) -> Any:
-        """The value of a key, or None."""
+    async def get(self, key: Any, *, as_of: int | None = None) -> Any:
+        """The value of a key, or None; of a versioned store also that which held at a time."""
         data = self._bytes(key)
-        part, _ = self._service.store(self._builder.name)
-        try:
-            partition = await self._there(self._service.partition_of(part, data))
-        except UnreadyError as error:
-            raise NotHereError(str(error)) from None
-        found = await self._ask(KeyQuery(data), frozenset({partition}))
-        rows = [row for answer in found for row in answer["rows"]]
+        rows = await self._of_key(data, KeyQuery(data, as_of))
         return rows[0]["value"] if rows else None
+
+    async def versions(
+        self, key: Any, *, time_from: int = 0, time_to: int | None = None, reverse: bool = False
+    ) -> list[VersionedRecord]:
+        """The versions of a key that held at any time of a range, both ends included, by time."""
+        data = self._bytes(key)
+        rows = await self._of_key(data, VersionsQuery(data, time_from, time_to, reverse))
+        return [VersionedRecord(row["value"], row["timestamp"], row["valid_to"]) for row in rows]
+
+    async def _of_key(self, data: bytes, query: Query) -> list[dict[str, Any]]:
+        """All rows of one key, asked for where the key's partition is."""
+        partitions = None
+        if not self._is_global:
+            part, _ = self._service.store(self._builder.name)
+            try:
+                number = await self._there(self._service.partition_of(part, data))
+            except UnreadyError as error:
+                raise NotHereError(str(error)) from None
+            partitions = frozenset({number})
+        return [row async for row in self._rows(query, partitions)]
 
     async def range(
         self, low: Any = None, high: Any = None, *, reverse: bool = False
@@ -96,9 +112,10 @@ class LocalStore:
             window = row["window"]
             yield Windowed(row["key"], window["start"], window["end"]), row["value"]
 
-    async def _rows(self, query: Query) -> AsyncIterator[dict[str, Any]]:
+    async def _rows(
+        self, query: Query, partitions: frozenset[int] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
         after: dict[int, bytes] = {}
-        partitions: frozenset[int] | None = None
         while partitions is None or partitions:
             found = await self._ask(query, partitions, after)
             for answer in found:
@@ -123,7 +140,7 @@ class LocalStore:
             failure = answer.get("failure")
             if failure in {Failure.UNKNOWN_QUERY_TYPE.name, Failure.DOES_NOT_EXIST.name}:
                 raise UsageError(f"store {self._builder.name}: {Failure[failure].value}")
-            if failure is not None and partitions is not None:
+            if failure is not None and (partitions is not None or self._is_global):
                 raise NotHereError(
                     f"store {self._builder.name}, partition {answer['partition']}: "
                     f"{Failure[failure].value}"

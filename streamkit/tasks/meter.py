@@ -36,12 +36,14 @@ class Timed:
 class TaskMeter:
     """One running task."""
 
-    __slots__ = ("latency", "process")
+    __slots__ = ("latency", "lateness", "process")
 
     def __init__(self, now_ms: float) -> None:
         self.process = Timed(now_ms)
         self.latency = Sampled(now_ms)
         """From a record's time to the end of its slice, of the last record of each."""
+        self.lateness = Sampled(now_ms)
+        """How far stream time is beyond the last record of a slice."""
 
 
 class Traffic:
@@ -85,13 +87,15 @@ class Meter:
             self.tasks_closed += 1
 
     def processed(
-        self, task_id: TaskId, count: int, took_ms: float, now_ms: float, record_time: int
+        self, task_id: TaskId, count: int, took_ms: float, now_ms: float, times: tuple[int, int]
     ) -> None:
-        """One slice of a task; `record_time` is that of its last record."""
+        """One slice of a task; `times` are those of its last record and its stream time."""
+        record_time, stream_time = times
         self.process.note(took_ms, now_ms, count)
         meter = self.task(task_id)
         meter.process.note(took_ms, now_ms, count)
         meter.latency.observe(self.now_ms() - record_time, now_ms)
+        meter.lateness.observe(max(stream_time - record_time, 0), now_ms)
 
     def sent(self, topic: str, records: int, size: int) -> None:
         """One batch was handed over."""
@@ -100,6 +104,13 @@ class Meter:
             traffic = self.produced[topic] = Traffic()
         traffic.records += records
         traffic.bytes += size
+
+    def sampled(self, key: Hashable, value: float) -> Sampled:
+        """What a number is over time; look at it about once in `TICK_MS`."""
+        now_ms = self.monotonic_ms()
+        found, _ = self._rates.setdefault(key, (Sampled(now_ms), 0.0))
+        found.observe(value, now_ms)
+        return found
 
     def rate(self, key: Hashable, total: float) -> float:
         """How fast a total grows, for each second; look at it about once in `TICK_MS`."""

@@ -15,10 +15,13 @@ from streamkit.common.metrics import Family, Kind, Labels, Sample
 from streamkit.common.model import TaskId
 from streamkit.common.sampled import Sampled
 from streamkit.state.builders import StoreBuilder
+from streamkit.state.cache import CachedStore
 from streamkit.tasks.meter import Meter, Timed
 from streamkit.tasks.processor import Processor
 from streamkit.tasks.standby import StandbyTask
 from streamkit.tasks.task import StreamTask
+from streamkit.topology.operators.suppress import SuppressNode
+from streamkit.topology.operators.windowed import WindowedNode
 
 CLIENT = "kafka_streams_stream_metrics_"
 THREAD = "kafka_streams_stream_thread_metrics_"
@@ -27,6 +30,7 @@ NODE = "kafka_streams_stream_processor_node_metrics_"
 TOPIC = "kafka_streams_stream_topic_metrics_"
 STORE = "kafka_streams_stream_state_metrics_"
 UPDATER = "kafka_streams_stream_state_updater_metrics_"
+CACHE = "kafka_streams_stream_record_cache_metrics_"
 CONSUMER = "kafka_consumer_consumer_fetch_manager_metrics_"
 
 ROCKSDB_PROPERTIES = {
@@ -41,6 +45,11 @@ ROCKSDB_PROPERTIES = {
     "num_running_compactions": ("rocksdb.num-running-compactions", "Compactions under way."),
     "background_errors": ("rocksdb.background-errors", "Background errors so far."),
 }  # fmt: skip
+
+
+LAYERS = ("_table", "_rows", "_below", "_store")
+LAYERS_MAX = 4
+"""A cache lies below no more layers than these, under one of these names."""
 
 
 class Page:
@@ -144,6 +153,8 @@ class WorkerMetrics:
             text = "Share of the thread's processing that is this task's."
             page.gauge(f"{TASK}active_process_ratio", text, labels, share)
             self._latencies(page, task, meter.latency, now_ms)
+            text = "How far behind stream time a record is"
+            page.latency(f"{TASK}record_lateness", text, labels, meter.lateness, now_ms)
         dropped = task.context.dropped
         page.total(f"{TASK}dropped_records_total", "Records dropped.", labels, dropped)
         rate = self._meter.rate(("dropped", task.id), dropped)
@@ -152,10 +163,11 @@ class WorkerMetrics:
         text = "Changelog offsets to go."
         page.gauge(f"{TASK}restore_remaining_records_total", text, labels, task.remaining)
         self._inputs(page, task)
+        self._nodes(page, task)
         self._stores(page, task.id, task.subtopology.stores, task)
 
     def _latencies(self, page: Page, task: StreamTask, latency: Sampled, now_ms: float) -> None:
-        for node in task.source_names():
+        for node in (*task.source_names(), *task.sink_names()):
             labels = (*self._thread, ("task_id", str(task.id)), ("processor_node_id", node))
             name = f"{NODE}record_e2e_latency"
             page.latency(name, "From a record's time to its processing", labels, latency, now_ms)
@@ -178,6 +190,28 @@ class WorkerMetrics:
         labels = (*self._thread, ("task_id", str(task.id)))
         page.gauge(f"{TASK}active_buffer_count", "Records buffered.", labels, buffered)
 
+    def _nodes(self, page: Page, task: StreamTask) -> None:
+        meters = self._processor.meters
+        counted = {} if meters is None else meters.nodes.get(task.id, {})
+        for name, node in list(counted.items()):
+            self._rated(page, f"{NODE}process", "Records", task.id, name, node.count)
+        for each in task.nodes():
+            if isinstance(each, SuppressNode):
+                text = "Changes let go"
+                self._rated(page, f"{NODE}suppression_emit", text, task.id, each.name, each.emitted)
+            elif isinstance(each, WindowedNode) and each.emits_on_close:
+                text = "Final results"
+                name = f"{NODE}emit_final_records"
+                self._rated(page, name, text, task.id, each.name, each.emitted)
+
+    def _rated(
+        self, page: Page, name: str, text: str, task_id: TaskId, node: str, total: float
+    ) -> None:
+        labels = (*self._thread, ("task_id", str(task_id)), ("processor_node_id", node))
+        page.total(f"{name}_total", f"{text}.", labels, total)
+        rate = self._meter.rate((name, task_id, node), total)
+        page.gauge(f"{name}_rate", f"{text} in a second.", labels, rate)
+
     def _followed(self, page: Page, standby: StandbyTask) -> None:
         labels = (*self._thread, ("task_id", str(standby.id)))
         restored = standby.restored
@@ -199,13 +233,63 @@ class WorkerMetrics:
             kind = "rocksdb_state_id" if builder.persistent else "in_memory_state_id"
             labels = (*self._thread, ("task_id", str(task_id)), (kind, builder.name))
             store = task.context.stores.get(builder.name) if isinstance(task, StreamTask) else None
-            for name in ("get", "put"):
+            metered = self._metered(page, task_id, builder, labels)
+            self._held(page, (task_id, builder.name), store, labels)
+            for name in () if metered else ("get", "put"):
                 total = getattr(store, f"{name}_count", None)
                 if total is not None:
                     rate = self._meter.rate((name, task_id, builder.name), total)
                     page.gauge(f"{STORE}{name}_rate", f"Calls of {name} in a second.", labels, rate)
             for name, value in _properties(task, builder):
                 page.gauge(f"{STORE}{name}", ROCKSDB_PROPERTIES[name][1], labels, value)
+
+    def _metered(self, page: Page, task_id: TaskId, builder: StoreBuilder, labels: Labels) -> bool:
+        """Rates and latencies of a store's operations; False at the level INFO."""
+        meters = self._processor.meters
+        found = None if meters is None else meters.stores.get(task_id, {}).get(builder.name)
+        if found is None:
+            return False
+        now_ms = self._meter.monotonic_ms()
+        for name, timed in list(found.operations.items()):
+            rate = timed.work.count_rate(now_ms)
+            page.gauge(f"{STORE}{name}_rate", f"Calls of {name} in a second.", labels, rate)
+            page.latency(f"{STORE}{name}_latency", f"Time for {name}", labels, timed.each, now_ms)
+        text = "Iterators that are not at their end."
+        page.gauge(f"{STORE}num_open_iterators", text, labels, found.open_iterators)
+        text = "Time from opening an iterator to its end"
+        page.latency(f"{STORE}iterator_duration", text, labels, found.iterators.each, now_ms)
+        return True
+
+    def _held(self, page: Page, key: tuple[TaskId, str], store: object, labels: Labels) -> None:
+        """What buffers hold, and how often a cache has what is asked for."""
+        now_ms = self._meter.monotonic_ms()
+        records, size = getattr(store, "records", None), getattr(store, "size_bytes", None)
+        if records is not None and size is not None:
+            name = f"{STORE}suppression_buffer"
+            for what, value in (("count", records), ("size", size)):
+                each = self._meter.sampled((what, *key), value)
+                page.gauge(f"{name}_{what}_avg", "On average.", labels, each.average(now_ms))
+                page.gauge(f"{name}_{what}_max", "At most.", labels, each.maximum(now_ms))
+        cache = _cache_of(store)
+        if cache is not None:
+            gets = self._meter.rate(("cache gets", *key), cache.get_count)
+            misses = self._meter.rate(("cache misses", *key), cache.miss_count)
+            if gets > 0:
+                cached = (*labels[:2], ("record_cache_id", key[1]))
+                text = "Share of look-ups that the record cache answered."
+                page.gauge(f"{CACHE}hit_ratio_avg", text, cached, max(1 - misses / gets, 0.0))
+
+
+def _cache_of(store: object) -> CachedStore | None:
+    """The cache of a store, if it has one."""
+    seen = store
+    for _ in range(LAYERS_MAX):
+        if seen is None or isinstance(seen, CachedStore):
+            return seen
+        seen = next(
+            (found for name in LAYERS if (found := getattr(seen, name, None)) is not None), None
+        )
+    return None
 
 
 def _properties(task: StreamTask | StandbyTask, builder: StoreBuilder) -> Iterator[tuple[str, int]]:

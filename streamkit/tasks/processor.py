@@ -128,12 +128,13 @@ class Processor:
         self.meter = Meter(monotonic_ms, environment.now_ms)
         self.restored_total = 0
         """Changelog records restored by tasks that run by now."""
+        self.meters = environment.meters
         self._commit_began_ms = 0.0
         self._globals = globals_
         if globals_ is not None:
             globals_.begin()
         self.standbys = Standbys(topology, environment, outbox, self._look_up)
-        self.queries = Queries(topology, self.tasks, self.standbys)
+        self.queries = Queries(topology, self.tasks, self.standbys, globals_)
 
     def memory_used(self) -> dict[str, Callable[[], int]]:
         """What reads how many bytes each part of the budget takes here."""
@@ -483,7 +484,8 @@ class Processor:
         if done:
             self._adapt_slice(done, now_ms)
             took_ms = self.last_step_ms - began_ms
-            self.meter.processed(task.id, done, took_ms, self.last_step_ms, task.latest_time)
+            times = task.latest_time, task.context.stream_time
+            self.meter.processed(task.id, done, took_ms, self.last_step_ms, times)
         return done
 
     def _adapt_slice(self, done: int, began_ms: float) -> None:
@@ -564,10 +566,10 @@ class Processor:
 
     def _close_all(self) -> None:
         """Close without commit, at the end."""
+        self.queries.end()
         if self._globals is not None:
             self._globals.close()
             self._globals = None
-        self.queries.end()
         for task in self.tasks.values():
             task.close()
             self.meter.closed(task.id)

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from streamkit.common.model import TaskId, TopicPartition
-from streamkit.state.builders import StoreBuilder
+from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.queries import fits, newest_time, read_page
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.asks import Ask, Failure, PartitionAnswer
+from streamkit.tasks.global_reader import GlobalReader
 from streamkit.tasks.standby import StandbyTask
 from streamkit.tasks.standbys import Standbys
 from streamkit.tasks.task import StreamTask
@@ -28,6 +29,9 @@ WAITING_MAX: Final = 1_000
 
 LOOKUP_INTERVAL_MS: Final = 100.0
 
+ALL: Final = 0
+"""The partition that a global store answers as."""
+
 
 class Queries:
     """Answers what is asked of the tasks of one worker."""
@@ -37,10 +41,12 @@ class Queries:
         topology: Topology,
         tasks: Mapping[TaskId, StreamTask],
         standbys: Standbys,
+        globals_: GlobalReader | None = None,
     ) -> None:
         self._topology = topology
         self._tasks = tasks
         self._standbys = standbys
+        self._globals = globals_
         self._waiting: list[Ask] = []
         self._look_up_ms = 0.0
 
@@ -64,7 +70,8 @@ class Queries:
             return
         if now_ms >= self._look_up_ms:
             self._look_up_ms = now_ms + LOOKUP_INTERVAL_MS
-            self._standbys.find_positions({ask.store for ask in self._waiting})
+            of_tasks = {ask.store for ask in self._waiting if self._find_global(ask.store) is None}
+            self._standbys.find_positions(of_tasks)
         waiting, self._waiting = self._waiting, []
         for ask in waiting:
             self.ask(ask, now_ms)
@@ -79,6 +86,9 @@ class Queries:
         return any(answer.failure is Failure.NOT_UP_TO_BOUND for answer in answers)
 
     def _answers(self, ask: Ask) -> list[PartitionAnswer]:
+        of_all = self._find_global(ask.store)
+        if of_all is not None:
+            return [self._answer_of_all(ask, of_all)]
         found = self._find_store(ask.store)
         if found is None:
             return [PartitionAnswer(-1, failure=Failure.DOES_NOT_EXIST)]
@@ -100,6 +110,29 @@ class Queries:
                 if builder.name == name:
                     return part.id, builder
         return None
+
+    def _find_global(self, name: str) -> StoreBuilder | None:
+        for part in self._topology.globals:
+            for builder in part.stores:
+                if builder.name == name:
+                    return builder
+        return None
+
+    def _answer_of_all(self, ask: Ask, builder: StoreBuilder) -> PartitionAnswer:
+        """That of a global store, which is one partition, wherever it is asked for."""
+        reader = self._globals
+        if reader is None:
+            return PartitionAnswer(ALL, failure=Failure.NOT_PRESENT)
+        if not fits(builder, ask.query):
+            return PartitionAnswer(ALL, failure=Failure.UNKNOWN_QUERY_TYPE)
+        if not reader.is_ready and not ask.is_stale_welcome:
+            return PartitionAnswer(ALL, failure=Failure.NOT_ACTIVE, is_active=False)
+        position = {tp: offset - 1 for tp, offset in reader.positions.items() if offset > 0}
+        if any(position.get(tp, -1) < offset for tp, offset in ask.bound.items()):
+            return PartitionAnswer(ALL, None, Failure.NOT_UP_TO_BOUND, position)
+        rows = reader.state.committed(builder)
+        page = read_page(builder, rows, ask.query, limit=ask.limit, after=ask.after.get(ALL))
+        return PartitionAnswer(ALL, page, None, position)
 
     def _candidates(self, subtopology: int) -> Iterator[StreamTask | StandbyTask]:
         every: dict[TaskId, StreamTask | StandbyTask] = {**self._standbys.tasks, **self._tasks}
@@ -149,6 +182,7 @@ def _is_reached(
 def _stream_time(task: StreamTask | StandbyTask, builder: StoreBuilder, state: TaskState) -> int:
     store = task.context.stores.get(builder.name) if isinstance(task, StreamTask) else None
     if not builder.kind.is_windowed:
-        return getattr(store, "stream_time", -1) if builder.ttl_ms else -1
+        has_time = builder.ttl_ms > 0 or builder.kind is StoreKind.VERSIONED
+        return getattr(store, "stream_time", -1) if has_time else -1
     newest = newest_time(builder, state.committed(builder.name))
     return newest if store is None else max(newest, store.expiry.stream_time)

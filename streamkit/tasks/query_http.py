@@ -3,10 +3,12 @@
     /stores                              the stores of the program
     /hosts                               who has which partitions
     /stores/NAME/hosts?key=K             who has a key
-    /stores/NAME/key/K                   one row
+    /stores/NAME/key/K?as_of=            one row; of a versioned store as of a time
+    /stores/NAME/versions/K?from=&to=    the versions of a row that held in that time
     /stores/NAME/range?low=&high=        rows by key, both ends included
     /stores/NAME/prefix/P                rows whose key begins so
-    /stores/NAME/windows?from=&to=       windows of all keys by start, sessions by end
+    /stores/NAME/windows?from=&to=       windows of all keys by start, sessions by end;
+                                         with low= and high= of the keys between
     /stores/NAME/windows/K?from=&to=     those of one key
 
 Fields of all: `stale=true` lets standbys answer; `position=TOPIC-PARTITION:OFFSET,...` waits until
@@ -22,8 +24,9 @@ from urllib.parse import quote
 
 from streamkit.common.errors import StreamkitError
 from streamkit.common.http import Answer, Request
-from streamkit.state.queries import KeyQuery, Query, RangeQuery, WindowQuery
+from streamkit.state.queries import KeyQuery, Query, RangeQuery, VersionsQuery, WindowQuery
 from streamkit.tasks.asks import Failure
+from streamkit.tasks.queries import ALL
 from streamkit.tasks.query_service import (
     QueryRequest,
     QueryService,
@@ -79,8 +82,13 @@ class QueryHandler:
 
     def _stores(self) -> list[dict[str, Any]]:
         return [
-            {"name": builder.name, "kind": builder.kind.value, "subtopology": part.id}
-            for part in self._service.topology.subtopologies
+            {
+                "name": builder.name,
+                "kind": builder.kind.value,
+                "subtopology": part.id,
+                "global": self._service.is_global(part),
+            }
+            for part in self._service.topology.parts
             for builder in part.stores
         ]
 
@@ -98,6 +106,10 @@ class QueryHandler:
     async def _owners(self, name: str, fields: Mapping[str, str]) -> Answer:
         service = self._service
         part, builder = service.store(name)
+        if service.is_global(part):
+            everybody = [f"{each.host}:{each.port}" for each in service.hosts()]
+            told = {"partition": ALL, "active": everybody, "standby": []}
+            return _json(200, {"store": name, "partitions": [told]})
         if "key" in fields:
             key = key_bytes(builder.key_serde, service.topic_of(builder), fields["key"])
             numbers = [await service.partition_of(part, key)]
@@ -144,7 +156,10 @@ def _query_of(how: Sequence[str], fields: Mapping[str, str], key_of: Any) -> Que
     reverse = _is_true(fields, "reverse")
     match how:
         case ["key", text]:
-            return KeyQuery(key_of(text))
+            as_of = fields.get("as_of")
+            return KeyQuery(key_of(text), None if as_of is None else int(as_of))
+        case ["versions", text]:
+            return VersionsQuery(key_of(text), *_times(fields), reverse)
         case ["range"]:
             return RangeQuery(
                 key_of(fields.get("low")), key_of(fields.get("high")), reverse=reverse
@@ -152,15 +167,19 @@ def _query_of(how: Sequence[str], fields: Mapping[str, str], key_of: Any) -> Que
         case ["prefix", text]:
             return RangeQuery(prefix=key_of(text), reverse=reverse)
         case ["windows", *keys] if len(keys) < 2:
-            last = fields.get("to")
+            low, high = key_of(fields.get("low")), key_of(fields.get("high"))
             return WindowQuery(
-                key_of(keys[0] if keys else None),
-                int(fields.get("from", "0")),
-                None if last is None else int(last),
-                reverse,
+                key_of(keys[0] if keys else None), *_times(fields), reverse, low, high
             )
         case _:
-            raise ValueError("ask /key/K, /range, /prefix/P, /windows or /windows/K of a store")
+            raise ValueError(
+                "ask /key/K, /versions/K, /range, /prefix/P, /windows or /windows/K of a store"
+            )
+
+
+def _times(fields: Mapping[str, str]) -> tuple[int, int | None]:
+    last = fields.get("to")
+    return int(fields.get("from", "0")), None if last is None else int(last)
 
 
 def _merged(name: str, answers: Sequence[Mapping[str, Any]]) -> Answer:

@@ -21,7 +21,7 @@ from streamkit.common.partitioner import partition_for
 from streamkit.common.seams import Clock, Network
 from streamkit.rebalance.effects import EndpointPartitions
 from streamkit.state.builders import StoreBuilder
-from streamkit.state.queries import PAGE_ROWS_MAX, KeyQuery, Query
+from streamkit.state.queries import PAGE_ROWS_MAX, KeyQuery, Query, VersionsQuery
 from streamkit.tasks.asks import Ask, Failure, PartitionAnswer
 from streamkit.tasks.query_values import answer_json, failed_json
 from streamkit.tasks.restoration import changelog_topic
@@ -82,17 +82,24 @@ class QueryService:
 
     def store(self, name: str) -> tuple[Subtopology, StoreBuilder]:
         """A store's builder and whose it is. Raises UnknownStoreError."""
-        for part in self.topology.subtopologies:
+        for part in self.topology.parts:
             for builder in part.stores:
                 if builder.name == name:
                     return part, builder
-        names = sorted(each.name for part in self.topology.subtopologies for each in part.stores)
+        names = sorted(each.name for part in self.topology.parts for each in part.stores)
         known = ", ".join(names) or "none"
         raise UnknownStoreError(f"there is no store {name!r}; there is {known}")
 
     def topic_of(self, builder: StoreBuilder) -> str:
         """The topic that a store's serdes are told."""
+        for part in self.topology.globals:
+            if builder in part.stores:
+                return part.source_topics[0]
         return changelog_topic(self.topology.application_id, builder)
+
+    def is_global(self, part: Subtopology) -> bool:
+        """Whether every worker has all of its rows."""
+        return part in self.topology.globals
 
     async def count(self, part: Subtopology) -> int:
         """How many partitions the stores of a sub-topology have."""
@@ -122,8 +129,10 @@ class QueryService:
     async def query(self, request: QueryRequest) -> list[dict[str, Any]]:
         """The answers of all partitions that are meant, wherever they are."""
         part, _ = self.store(request.store)
+        if self.is_global(part):
+            return await self._local_until_ready(request)
         wanted = request.partitions
-        if wanted is None and isinstance(request.query, KeyQuery):
+        if wanted is None and isinstance(request.query, KeyQuery | VersionsQuery):
             wanted = frozenset({await self.partition_of(part, request.query.key)})
         elif wanted is None:
             wanted = frozenset(range(await self.count(part)))
@@ -143,6 +152,16 @@ class QueryService:
             attempt += 1
             await asyncio.sleep(RETRY_MS / 1000)
         return [answers[number] for number in sorted(answers)]
+
+    async def _local_until_ready(self, request: QueryRequest) -> list[dict[str, Any]]:
+        """Of a global store: everybody has it, once it is read."""
+        deadline_ms = self._clock.monotonic_ms() + request.timeout_ms
+        while True:
+            left_ms = max(deadline_ms - self._clock.monotonic_ms(), 0.0)
+            answers = await self.local(replace(request, partitions=None, timeout_ms=left_ms))
+            if left_ms == 0 or not any(_may_change(each) for each in answers):
+                return answers
+            await asyncio.sleep(RETRY_MS / 1000)
 
     async def _attempt(
         self,

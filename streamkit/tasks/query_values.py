@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from streamkit import serdes
 from streamkit.common.model import TopicPartition
 from streamkit.serdes import Serde
-from streamkit.state.builders import StoreBuilder
+from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.queries import Row
 from streamkit.tasks.asks import Failure, PartitionAnswer
 
@@ -69,7 +69,14 @@ def _row_json(row: Row, builder: StoreBuilder, topic: str) -> dict[str, Any]:
         "value": builder.value_serde.deserialize(topic, row.value, ()),
         "timestamp": row.timestamp,
     }
-    if row.start is not None:
+    if row.headers is not None:
+        told["headers"] = [
+            [name, None if data is None else data.decode("utf-8", "backslashreplace")]
+            for name, data in row.headers
+        ]
+    if builder.kind is StoreKind.VERSIONED:
+        told["valid_to"] = row.end
+    elif row.start is not None:
         told["window"] = {"start": row.start, "end": row.end}
     return told
 

@@ -28,6 +28,7 @@ from streamkit.tasks.idle import NEVER, OFF, TIME_NAME, IdleTime
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners, RestoreWatch, SuspendReason
 from streamkit.tasks.memory import Room
 from streamkit.tasks.messages import PrepareTask, TaskPrepared
+from streamkit.tasks.metered import Meters
 from streamkit.tasks.offset_metadata import encode_metadata
 from streamkit.tasks.partition_group import PartitionGroup, PartitionQueue
 from streamkit.tasks.resources import Resources, own_resources
@@ -43,7 +44,7 @@ from streamkit.tasks.state_directory import Release, StateDirectory
 from streamkit.topology.failures import Policies
 from streamkit.topology.operators.asynchronous import AsyncNode
 from streamkit.topology.operators.guards import GuardNode
-from streamkit.topology.operators.node import Node, SourceNode
+from streamkit.topology.operators.node import Node, SinkNode, SourceNode
 from streamkit.topology.plan import LinkedTopology, NodeKind, NodeSpec, Subtopology
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class TaskEnvironment:
     listeners: Listeners = NO_LISTENERS
     room: Room = field(default_factory=Room)
     time_idle_ms: int = OFF
+    meters: Meters | None = None
     timeout_ms: int = 0
     """How long a record is tried that cannot be read for now (`task.timeout.ms`)."""
     tracing: Tracing | None = None
@@ -142,11 +144,11 @@ class StreamTask:
         self._committed: dict[TopicPartition, int] = {}
         self._committed_metadata: dict[TopicPartition, str] = {}
         self._idle: IdleTime | None = None
-        self._topic_ids: dict[str, UUID] = {}
-        self._has_punctuated = False
         self._restoring_since_ms = 0.0
-        self._concurrency = 0
+        self._topic_ids: dict[str, UUID] = {}
         self._changelog_offsets: dict[TopicPartition, int] = {}
+        self._has_punctuated = False
+        self._concurrency = 0
 
     @property
     def has_uncommitted(self) -> bool:
@@ -183,8 +185,6 @@ class StreamTask:
         return restoration.restores if restoration is not None else {}
 
     @property
-    def committed(self) -> Mapping[TopicPartition, int]:
-    @property
     def changelog_offsets(self) -> Mapping[TopicPartition, int]:
         """How far its state is in each changelog; while it runs, that is where they end."""
         restoration = self._restoration
@@ -193,6 +193,8 @@ class StreamTask:
         # Another thread may ask while restores change places.
         return {tp: each.position for tp, each in list(restoration.restores.items())}
 
+    @property
+    def committed(self) -> Mapping[TopicPartition, int]:
         """The input positions of the last commit, which is what its database holds."""
         return self._committed
 
@@ -222,6 +224,11 @@ class StreamTask:
     def source_names(self) -> tuple[str, ...]:
         """The names of its source nodes, while it runs."""
         return tuple(dict.fromkeys(queue.source.name for queue in self.queues()))
+
+    def sink_names(self) -> tuple[str, ...]:
+        """The names of its sinks, while it runs."""
+        sinks = [node.name for node in self.nodes() if isinstance(node, SinkNode)]
+        return tuple(dict.fromkeys(sinks))
 
     @property
     def latest_time(self) -> int:
@@ -290,6 +297,8 @@ class StreamTask:
         self._topic_ids = {each.store: each.topic_id for each in restores.values()}
         listener = environment.listeners.restore
         watch = RestoreWatch(self.id, listener, environment.now_ms)
+        if environment.meters is not None:
+            self._restoring_since_ms = environment.meters.now_ms
         self._restoration = Restoration(self._state, restores, watch, environment.room)
         return self._restoration.positions()
 
@@ -310,16 +319,18 @@ class StreamTask:
     def start(self) -> dict[TopicPartition, int]:
         """Link the operators and begin; returns where to fetch the input from."""
         self._to(TaskPhase.RUNNING)
+        self._changelog_offsets = dict(self.changelog_offsets)
         self._restoration = None
         assert self._state is not None
         assert self._prepared is not None
         self._build_stores(self._state)
+        if self._environment.meters is not None:
+            self._environment.meters.restored(self.id, self._restoring_since_ms)
         self.context.connections = {spec.name: spec.stores for spec in self.subtopology.nodes}
         self._take_times(self._prepared)
         self._linked = self.subtopology.link(self.context, self._guarded)
         self._linked.init()
         self._concurrency = max(
-        self._changelog_offsets = dict(self.changelog_offsets)
             (n.concurrency for n in self._linked.nodes if isinstance(n, AsyncNode)), default=0
         )
         queues = {
@@ -531,6 +542,8 @@ class StreamTask:
                 self._committed[tp], self._committed_metadata[tp] = offsets[tp]
         # A source topic that serves as changelog is as far as it was processed.
         ends = {**written, **{tp: offset for tp, (offset, _) in offsets.items()}}
+        for tp in self._changelog_offsets:
+            self._changelog_offsets[tp] = ends.get(tp, self._changelog_offsets[tp])
         self._state.apply(
             {
                 builder.name: StoredOffset(ends[tp], self._topic_ids[builder.name])
@@ -542,8 +555,6 @@ class StreamTask:
     def give_up(self) -> KeptState | None:
         """Close the operators only, and hand over lock and state; None when it has no lock yet."""
         self._to(TaskPhase.CLOSED)
-        for tp in self._changelog_offsets:
-            self._changelog_offsets[tp] = ends.get(tp, self._changelog_offsets[tp])
         self._close_operators()
         self._suspend_restore()
         if self._state is not None:
@@ -584,13 +595,17 @@ class StreamTask:
         return context
 
     def _guarded(self, spec: NodeSpec, node: Node) -> Node:
-        failures = self.context.failures
-        if not failures.guards(spec):
-            return node
-        return GuardNode(node, failures.at_operator, spec.kind is NodeKind.SINK)
+        failures, meters = self.context.failures, self._environment.meters
+        if failures.guards(spec):
+            node = GuardNode(node, failures.at_operator, spec.kind is NodeKind.SINK)
+            if meters is not None:
+                node.init(self.context)
+        return node if meters is None else meters.node(self.id, node)
 
     def _close_operators(self) -> None:
         self.context.stage.close()
+        if self._environment.meters is not None:
+            self._environment.meters.drop(self.id)
         if self._linked is not None:
             self._linked.close()
             self._linked = None
@@ -610,10 +625,14 @@ class StreamTask:
             append = None
             if builder.logging_enabled and topic not in self.subtopology.topics:
                 append = self._environment.collector.writer(topic).append
-            self.context.stores[builder.name] = build_store(
+            store = build_store(
                 builder,
                 state.overlays[builder.name],
                 Changelog(topic, self.id.partition, append),
                 self._environment.budget,
                 self.context,
+            )
+            meters = self._environment.meters
+            self.context.stores[builder.name] = (
+                store if meters is None else meters.store(self.id, store)
             )

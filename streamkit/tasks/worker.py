@@ -45,11 +45,12 @@ from streamkit.tasks.membership import Membership
 from streamkit.tasks.memory import Room, memory_families, plan_memory
 from streamkit.tasks.messages import Command, CountPartitions, Drain, Event
 from streamkit.tasks.meter import TICK_MS
+from streamkit.tasks.metered import Meters
 from streamkit.tasks.metrics import WorkerMetrics
 from streamkit.tasks.network import COMMIT_TIMEOUT_MS, Network
 from streamkit.tasks.processor import Processor, ProcessorSettings
-from streamkit.tasks.purge import Purger
 from streamkit.tasks.progress import task_report
+from streamkit.tasks.purge import Purger
 from streamkit.tasks.query_http import QueryHandler
 from streamkit.tasks.query_service import QueryService, UnreadyError
 from streamkit.tasks.savepoint import Savepoint
@@ -253,8 +254,8 @@ class Worker:
                 lambda: processor.last_step_ms,
                 self._settings.poll_interval_max_ms,
                 lambda: _where(processor),
-            )
                 lambda: task_report(processor, self._seams.clock.monotonic_ms()),
+            )
             fetcher = Fetcher(
                 client, self._settings.consumer(), buffer_bytes_max=self._memory.fetch
             )
@@ -471,9 +472,9 @@ class Worker:
             settings.poll_interval_max_ms,
             endpoint=advertised_of(settings, self._slot),
             rack=settings.client_rack or None,
-        )
             client_tags=settings.client_tags(),
             reports_tasks=TASK_OFFSETS in extensions,
+        )
 
     def _make_processor(self, directory: StateDirectory) -> Processor:
         settings = self._settings
@@ -503,6 +504,9 @@ class Worker:
             listeners=self._listeners,
             room=Room(self._memory.input, self._memory.load),
             time_idle_ms=settings.stream_time_idle_ms,
+            meters=None
+            if settings.metrics_recording_level == "INFO"
+            else Meters(self._seams.clock.monotonic_ms),
             timeout_ms=settings.task_timeout_ms,
             tracing=settings.tracing(),
             global_stores={} if globals_ is None else globals_.stores,

@@ -75,11 +75,11 @@ def test_restored_rows_have_the_headers_of_their_records():
     assert dict(kit.store.all()) == {"b": ("2", 6_000, ()), "c": ("3", 6_600, HEADERS)}
 
 
-def test_queries_give_the_value_without_headers():
+def test_queries_give_the_value_with_its_headers():
     kit = Kit()
     kit.state.restore("rows", [(b"a", b"1", 5_000)], 44, TOPIC_ID, [HEADERS])
     page = read_page(BUILDER, kit.state.committed("rows"), RangeQuery())
-    assert page.rows == [Row(b"a", b"1", 5_000)]
+    assert page.rows == [Row(b"a", b"1", 5_000, headers=HEADERS)]
 
 
 @pytest.mark.parametrize("headers", [(), HEADERS])

@@ -15,11 +15,13 @@ from streamkit.state.queries import (
     KeyQuery,
     RangeQuery,
     Row,
+    VersionsQuery,
     WindowQuery,
     fits,
     newest_time,
     read_page,
 )
+from streamkit.state.versioned import VersionedRows
 from streamkit.state.window_keys import SessionKeys, WindowKeys, stored_key
 from streamkit.state.windows import keys_of
 
@@ -141,3 +143,69 @@ def test_windows_are_not_asked_of_tables_nor_keys_of_windows():
     assert not fits(PLAIN, WindowQuery())
     assert fits(SESSION, WindowQuery())
     assert not fits(WINDOW, KeyQuery(b"a"))
+
+
+VERSIONED = StoreBuilder(
+    "rows", StoreKind.VERSIONED, string, string, retention_ms=400_000, segment_ms=20_000
+)
+
+
+@pytest.fixture
+def versioned():
+    store = store_of({})
+    rows = VersionedRows(store, VERSIONED.retention_ms, VERSIONED.segment_ms)
+    for time, value in ((50_000, b"1"), (90_000, b"3"), (70_000, b"2"), (110_000, None)):
+        rows.put(b"k", value, time)
+    rows.put(b"k", b"5", 130_000)
+    rows.put(b"kk", b"other", 60_000)
+    return store
+
+
+def spans(page):
+    return [(row.value, row.start, row.end) for row in page.rows]
+
+
+def test_version_as_of_a_time(versioned):
+    def at(as_of):
+        return spans(read_page(VERSIONED, versioned, KeyQuery(b"k", as_of)))
+
+    assert at(None) == [(b"5", 130_000, None)]
+    assert at(130_000) == [(b"5", 130_000, None)]
+    assert at(129_999) == []  # deleted then
+    assert at(89_999) == [(b"2", 70_000, 90_000)]
+    assert at(49_999) == []
+    assert spans(read_page(VERSIONED, versioned, KeyQuery(b"none", 60_000))) == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_versions_that_held_in_a_range_of_times(versioned, limit, reverse):
+    def between(first, last):
+        query = VersionsQuery(b"k", first, last, reverse)
+        found = all_pages(VERSIONED, versioned, query, limit)
+        return [row.value for row in (reversed(found) if reverse else found)]
+
+    assert between(0, None) == [b"1", b"2", b"3", b"5"]
+    assert between(70_000, 90_000) == [b"2", b"3"]
+    assert between(69_999, 89_999) == [b"1", b"2"]
+    assert between(110_000, 129_999) == []
+    assert between(0, 49_999) == []
+
+
+def test_versioned_store_answers_no_other_query(versioned):
+    assert fits(VERSIONED, KeyQuery(b"k"))
+    assert not fits(VERSIONED, RangeQuery())
+    assert not fits(VERSIONED, WindowQuery())
+    assert not fits(PLAIN, KeyQuery(b"k", 0))
+    assert not fits(PLAIN, VersionsQuery(b"k"))
+
+
+def test_windows_of_a_range_of_keys():
+    keys = WindowKeys(5_000, 60_000)
+    rows = {
+        stored_key(keys, keys.logged(key, 70_000, 75_000)): encode_value(b"v" + key, 70_000)
+        for key in KEYS
+    }
+    query = WindowQuery(low=b"aa", high=b"b")
+    found = read_page(WINDOW, store_of(rows), query).rows
+    assert {row.key for row in found} == {b"aa", b"ab", b"b"}

@@ -207,6 +207,7 @@ class Worker:
             reads_committed=self.transactional,
             listeners=options.get("listeners", Listeners()),
             time_idle_ms=options.get("time_idle_ms", -1),
+            meters=options.get("meters"),
         )
         settings = ProcessorSettings(
             options.get("commit_ms", 100), 5, 1 << 20, options.get("uncommitted", 1 << 26),

@@ -9,6 +9,7 @@ import pytest
 
 import streamkit as sk
 from streamkit.common.errors import UsageError
+from streamkit.tasks.local_stores import NotHereError
 
 LINES = ["the cat sat", "on the mat", "the end"]
 COUNTS = dict(Counter(" ".join(LINES).split()))
@@ -93,3 +94,63 @@ async def check(worker):
         await hourly.get("the")
     with pytest.raises(UsageError, match="there is counts, hourly"):
         worker.store("nothing")
+
+
+def kept_program():
+    app = sk.App("kept")
+    store = sk.Materialized("prices", kind="versioned", history="1h")
+    prices = app.table("prices-topic", key=str, value=int, store=store)
+    app.global_table("shops-topic", key=str, value=str, name="shops")
+    prices.to_stream().to("out")
+    return app
+
+
+async def produce_kept(bootstrap):
+    async with sk.client.Admin({"bootstrap.servers": bootstrap}) as admin:
+        names = ("prices-topic", "shops-topic", "out")
+        await admin.create_topics([sk.client.NewTopic(name, 3) for name in names])
+    async with sk.client.Producer({"bootstrap.servers": bootstrap}) as producer:
+        for time, price in ((5_000, 50), (7_000, 70), (6_000, 60)):
+            value = price.to_bytes(8, "big")
+            await producer.send("prices-topic", value, key=b"pear", timestamp=time)
+        for number in range(5):
+            await producer.send("shops-topic", b"shop %d" % number, key=b"%d" % number)
+
+
+def test_versions_and_global_tables_are_read(tmp_path):
+    async def scenario():
+        async with sk.Broker() as broker:
+            await produce_kept(broker.bootstrap)
+            app, config = kept_program(), {"state.dir": str(tmp_path / "state")}
+            for _ in range(2):
+                async with app.worker(bootstrap=broker.bootstrap, config=config) as worker:
+                    await check_kept(worker)
+
+    asyncio.run(scenario())
+
+
+async def check_kept(worker):
+    prices, shops = worker.store("prices"), worker.store("shops")
+
+    async def versions():
+        try:
+            return [row.value for row in await prices.versions("pear")]
+        except NotHereError:
+            return None
+
+    await until(versions, [50, 60, 70])
+    assert await prices.get("pear") == 70
+    assert await prices.get("pear", as_of=6_999) == 60
+    assert await prices.get("pear", as_of=4_999) is None
+    found = await prices.versions("pear", time_from=6_500, time_to=7_000, reverse=True)
+    assert [(row.value, row.timestamp, row.valid_to) for row in found] == [
+        (70, 7_000, None),
+        (60, 6_000, 7_000),
+    ]
+    assert await shops.get("3") == "shop 3"
+    assert await shops.get("7") is None
+    assert len(await rows_of(shops.range())) == 5
+    with pytest.raises(UsageError, match="does not answer"):
+        await shops.get("3", as_of=5)
+    with pytest.raises(UsageError, match="does not answer"):
+        await rows_of(prices.range())

@@ -6,10 +6,12 @@ from collections import Counter
 
 import pytest
 
+import streamkit as sk
 from streamkit.common.metrics import Registry
 from streamkit.common.model import TaskId
 from streamkit.tasks import messages as m
 from streamkit.tasks.meter import Meter, Timed
+from streamkit.tasks.metered import Meters
 from streamkit.tasks.metrics import WorkerMetrics
 
 TEXT = ["the cat sat", "on the mat", "the end"] * 7
@@ -162,3 +164,101 @@ def test_latency_is_that_of_one_piece_of_work():
     assert timed.each.maximum(5_200.0) == 9.0
     assert timed.each.minimum(5_200.0) == 4.0
     assert timed.work.total_count == 11
+
+
+METERED = [("kept", "k", 5_000), ("kept", "k", 5_001), ("kept", "m", 5_002)]
+
+
+def metered_app():
+    app = sk.App("metered")
+    group = app.stream("in", key=str, value=str).group_by_key()
+    group.count(name="counts", node="counter").to_stream().to("out")
+    windows = group.windowed_by(sk.tumbling("10ms"))
+    windows.count(name="held").suppress("window_closes", name="waits").to_stream().to("final")
+    windows.emit("on_close").count(name="closing", node="closes").to_stream().to("closed")
+    return app
+
+
+@pytest.fixture
+def metered(cluster, make_worker):
+    def work(meters):
+        worker = make_worker(topology=metered_app().topology, meters=meters)
+        rows = [(key.encode(), value.encode(), time) for value, key, time in METERED]
+        cluster.produce("in", 0, *rows)
+        worker.assign("0_0")
+        worker.run()
+        scrape(metrics_of(worker))
+        worker.run(10, ms=500)
+        cluster.produce("in", 0, (b"k", b"v", 5_030))
+        worker.run(20, ms=50)
+        return scrape(metrics_of(worker))
+
+    return work
+
+
+def test_store_operations_are_timed_at_the_level_debug(metered):
+    found = metered(Meters(lambda: 7.0))
+    for operation in ("get", "put", "flush", "restore"):
+        assert found[(f"state_metrics_{operation}_rate", "0_0", "counts")] > 0
+        assert found[(f"state_metrics_{operation}_latency_avg", "0_0", "counts")] == 0
+        assert found[(f"state_metrics_{operation}_latency_max", "0_0", "counts")] == 0
+    assert found[("state_metrics_fetch_rate", "0_0", "closing")] > 0
+    assert found[("state_metrics_num_open_iterators", "0_0", "counts")] == 0
+
+
+def test_operators_count_at_the_level_debug(metered):
+    found = metered(Meters(lambda: 7.0))
+    counted = {
+        key[2]: value for key, value in found.items() if "node_metrics_process_total" in key[0]
+    }
+    assert counted["counter"] == 4
+    assert counted["closes"] == 4
+
+
+def test_level_info_times_no_store(metered):
+    found = metered(None)
+    assert ("state_metrics_put_rate", "0_0", "counts") in found
+    assert not [key for key in found if key[0].startswith("state_metrics_put_latency")]
+
+
+def test_buffers_final_results_lateness_and_caches_are_shown(metered):
+    found = metered(None)
+    assert found[("state_metrics_suppression_buffer_count_max", "0_0", "waits-store")] == 2
+    assert found[("state_metrics_suppression_buffer_size_max", "0_0", "waits-store")] > 0
+    assert found[("processor_node_metrics_suppression_emit_total", "0_0", "waits")] == 2
+    assert found[("processor_node_metrics_emit_final_records_total", "0_0", "closes")] == 2
+    assert found[("task_metrics_record_lateness_max", "0_0")] == 0
+    assert 0 < found[("record_cache_metrics_hit_ratio_avg", "0_0", "counts")] <= 1
+    sinks = {key[2] for key in found if key[0] == "processor_node_metrics_record_e2e_latency_avg"}
+    assert len(sinks) == 4
+
+
+def test_metered_store_is_the_store_it_stands_for():
+    kept = {"a": 1}
+
+    class Store:
+        name = "kept"
+        limit = 3
+
+        def get(self, key):
+            return kept.get(key)
+
+        def range(self, low, high):
+            yield from kept
+
+        __getitem__, __setitem__ = kept.__getitem__, staticmethod(kept.__setitem__)
+        __delitem__, __contains__ = kept.__delitem__, staticmethod(kept.__contains__)
+
+    meters = Meters(lambda: 7.0)
+    store = meters.store(TaskId(7, 3), Store())
+    store.limit = 5
+    assert (store.name, store.limit, store.get("a"), "a" in store) == ("kept", 5, 1, True)
+    rows = store.range(None, None)
+    meter = meters.stores[TaskId(7, 3)]["kept"]
+    assert next(rows) == "a"
+    assert meter.open_iterators == 1
+    rows.close()
+    assert meter.open_iterators == 0
+    assert meter.operations["range"].work.total_count == 1
+    meters.drop(TaskId(7, 3))
+    assert meters.stores == {}

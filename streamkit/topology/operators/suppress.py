@@ -33,6 +33,7 @@ class SuppressNode(Node):
         self._how = how
         self._buffer: Any = None
         self._stream_time = -1
+        self.emitted = 0
 
     def init(self, context: ProcessorContext) -> None:
         """Look up the buffer."""
@@ -86,4 +87,5 @@ class SuppressNode(Node):
             context.offset, context.headers = origin.offset, origin.headers
             self.forward_change(due.key, due.new, due.old, origin.timestamp, origin.headers)
             context.topic, context.partition, context.offset, context.headers = here
+            self.emitted += 1
         self._buffer.evict()

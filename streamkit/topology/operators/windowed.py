@@ -67,6 +67,7 @@ class WindowedNode(StoreNode):
         self.next_emit_ms = 0
         self.kept: Any = None
         self.name_of_store = store_name
+        self.emitted = 0
 
     def init(self, context: ProcessorContext) -> None:
         """Look up the store."""
@@ -123,6 +124,7 @@ class WindowedNode(StoreNode):
             return
         for key, row in self.kept.fetch_all(*bounds, expired_too=True):
             self.forward_change(key, row[0], None, self.time_of(key, row), headers)
+            self.emitted += 1
         self.set_emitted(close_time, self.next_emit_ms, max(bounds[1], 0))
 
     def set_emitted(self, emitted_to: int | None, next_emit_ms: int, needed_from: int) -> None:
