@@ -46,6 +46,7 @@ class LogUpkeep:
         self._in_thread = in_thread
         self._on_disk_error = on_disk_error
         self._written: Mapping[str, bytes] = {}
+        self._checkpointing = asyncio.Lock()
         now = clock.monotonic_ms()
         self._retention_due = now + settings.log_initial_task_delay_ms
         self._expiry_due = now + settings.producer_id_expiration_check_interval_ms
@@ -99,7 +100,14 @@ class LogUpkeep:
             partition.log.producers.expire(now_ms, expiration_ms)
 
     async def checkpoint(self) -> None:
-        """Write the checkpoint files that changed; an idle broker writes nothing."""
+        """Write the checkpoint files that changed; an idle broker writes nothing.
+
+        The cleaner asks for it too: one writes at a time, since a file is renamed into its place.
+        """
+        async with self._checkpointing:
+            await self._write_checkpoints()
+
+    async def _write_checkpoints(self) -> None:
         files = self._directory.checkpoint_files()
         changed = {name: data for name, data in files.items() if self._written.get(name) != data}
         if not changed:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamkit.broker.replicas import Replicas
+from streamkit.broker.settings import settings_for
+from streamkit.broker.upkeep import LogUpkeep
 from streamkit.records import scan
 
 
@@ -85,5 +88,49 @@ def test_a_compacted_topic_is_compacted_by_itself(world: Any) -> None:
             ]
             answer = await asker.fetch(topic_id, 0)
             assert scan(answer.records)[0].last_offset > 10
+
+    world.simulation.run(main())
+
+
+class Changing:
+    """A log directory whose checkpoints are never the same; it notes who writes at once."""
+
+    path = "/data"
+
+    def __init__(self) -> None:
+        self.writers = 0
+        self.most_writers = 0
+        self.count = 0
+
+    def checkpoint_files(self) -> dict[str, bytes]:
+        self.count += 1
+        return {"replication-offset-checkpoint": b"%d" % self.count}
+
+    async def write(self, work: Callable[[], Any]) -> Any:
+        self.writers += 1
+        self.most_writers = max(self.most_writers, self.writers)
+        await asyncio.sleep(0.01)
+        self.writers -= 1
+        return work()
+
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Nothing is kept."""
+
+
+def test_checkpoints_are_written_one_after_the_other(world: Any) -> None:
+    async def main() -> None:
+        directory: Any = Changing()
+        upkeep = LogUpkeep(
+            directory,
+            Replicas(),
+            settings_for("broker:9092", "data", {}),
+            lambda _: 7_000,
+            world.simulation.seams("broker", world.disk).clock,
+            directory.write,
+            lambda _: None,
+        )
+        await asyncio.gather(upkeep.checkpoint(), upkeep.checkpoint())
+        assert directory.count == 2
+        assert directory.most_writers == 1
 
     world.simulation.run(main())
