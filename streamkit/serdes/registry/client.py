@@ -31,6 +31,10 @@ class SchemaRegistry:
     `bearer.auth.*`, `ssl.*`, `timeout` in seconds, `max.retries`, `cache.capacity` and others.
     `mock://NAME` is one in memory, for tests. Raises ConfigError for an unknown key.
 
+    A schema is asked for once, when it is first used, and processing waits for the answer, while
+    heartbeats go on. A record that cannot be read since the registry is out of reach is read again
+    until `task.timeout.ms` has passed; only then is `on_deserialization_error` asked.
+
     >>> SchemaRegistry("http://localhost:8081", config={"timeout": 5}).url
     'http://localhost:8081'
     """
