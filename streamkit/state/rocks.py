@@ -6,12 +6,15 @@ machine's crash takes away is restored from the changelog, whose offset goes wit
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import rocksdict
 
 from streamkit.common.errors import StorageError
 from streamkit.state.backend import Change, Entry
+
+log = logging.getLogger(__name__)
 
 WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 MEMORY_BYTES = 64 * 1024 * 1024
@@ -140,13 +143,19 @@ class RocksBackend:
         return found
 
     def close(self) -> None:
-        """Flush to disk and close; iterators that are still open keep the database open."""
+        """Flush to disk and close; iterators that are still open keep the database open.
+
+        A disk that is full cannot take the flush. Nothing is lost by it: what was written is in the
+        log, or the changelog has it.
+        """
         self._handles.clear()
         # Each column is closed by itself: whoever still holds a reader of one would hold the lock.
-        for column in self._columns.values():
-            column.close()
+        for each in (*self._columns.values(), self._db):
+            try:
+                each.close()
+            except Exception as error:  # rocksdict raises bare Exception
+                log.warning("%s: closed without its last flush: %s", self._path, error)
         self._columns.clear()
-        self._db.close()
 
 
 def _options(memory: RocksMemory | None) -> rocksdict.Options:
