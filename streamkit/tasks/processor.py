@@ -561,8 +561,11 @@ class Processor:
 
     def _fail(self, error: StreamkitError) -> None:
         self.is_ended = True
-        self._close_all()
-        self._outbox.put(Failed(error))
+        try:
+            self._close_all()
+        finally:
+            # Whatever closing comes to: the worker ends, or it would beat on without processing.
+            self._outbox.put(Failed(error))
 
     def _close_all(self) -> None:
         """Close without commit, at the end."""
