@@ -120,9 +120,10 @@ class Changing:
 def test_checkpoints_are_written_one_after_the_other(world: Any) -> None:
     async def main() -> None:
         directory: Any = Changing()
+        no_replicas: Any = ()
         upkeep = LogUpkeep(
             directory,
-            Replicas(),
+            no_replicas,
             settings_for("broker:9092", "data", {}),
             lambda _: 7_000,
             world.simulation.seams("broker", world.disk).clock,
