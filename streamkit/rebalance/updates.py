@@ -7,6 +7,7 @@ state is dropped. New sub-topologies, new stores and new repartition sinks may c
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import blake2b
 
 from streamkit.common.errors import UsageError
 from streamkit.rebalance.description import DescribedGroup, DescribedSubtopology
@@ -32,11 +33,18 @@ def is_same(one: GroupTopology, other: GroupTopology) -> bool:
     }
 
 
+def fingerprint(topology: GroupTopology) -> str:
+    """What tells a topology from another, its epoch and the topics' configurations aside."""
+    outline = _outline(0, sorted(topology.subtopologies, key=lambda each: each.id))
+    return blake2b(repr(outline).encode(), digest_size=8).hexdigest()
+
+
 def next_epoch(described: DescribedGroup | None, wanted: GroupTopology) -> int:
     """The epoch with which a worker of the topology `wanted` joins a group.
 
     The group's own when the topology is its topology, the next when it may follow on, the one
-    before when the group is ahead: this worker is an old one in a rolling upgrade. Raises
+    before when the group is ahead: this worker is an old one in a rolling upgrade, or of a program
+    that lost something; the coordinator, which knows what the group had, tells them apart. Raises
     UsageError when neither can follow on the other.
     """
     if described is None or described.topology_epoch is None:

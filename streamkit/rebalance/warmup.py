@@ -62,8 +62,11 @@ def hold_back(
 ) -> HeldBack:
     """Keep the tasks that have to wait where they are, `replicas` of them warming up elsewhere.
 
-    Within a process nothing waits: its members share the state on disk.
+    Within a process nothing waits: its members share the state on disk. Without a place to warm up
+    nothing waits either.
     """
+    if replicas == 0:
+        return HeldBack(final)
     process_of = {each.member_id: each.process_id for each in members}
     owners = {task: each.member_id for each in members for task in each.previous.active}
     warming = {(task, each.member_id) for each in members for task in each.previous.warmup}

@@ -139,7 +139,8 @@ class Membership:
     def _apply(self, effect: Effect) -> None:
         match effect:
             case Assign(revoke, active, standby, warmup):
-                log.info("assigned %s", ", ".join(map(str, sorted(active))) or "nothing")
+                epoch, names = self.member.member_epoch, ", ".join(map(str, sorted(active)))
+                log.info("epoch %d: assigned %s", epoch, names or "nothing")
                 if standby or warmup:
                     log.info("standbys %s", ", ".join(map(str, sorted(standby | warmup))))
                 self._inbox.put(Assigned(revoke, active, standby, warmup))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from kio.schema.errors import ErrorCode
@@ -24,6 +25,7 @@ from streamkit.rebalance.effects import (
     TasksLost,
 )
 from streamkit.rebalance.member import StreamsMember
+from streamkit.rebalance.report import TaskReport, read_report
 from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
 from streamkit.rebalance.wire import tasks_of, timedelta_ms, topology_message
 
@@ -570,3 +572,65 @@ def test_refused_topology_update_says_what_to_do() -> None:
     (effect,) = member.on_failure(ErrorCode.invalid_request, 12, refused)
     assert isinstance(effect, MemberFatal)
     assert f"{refused} The program's topology is not the group's: reset" in str(effect.error)
+
+
+REPORT = TaskReport({("1", 2): 40}, {("1", 2): 900}, {("0", 3): 250}, {("0", 3): 7_000})
+
+
+def reporting() -> StreamsMember:
+    """A stable member that has the warm-up 1_2, told to report every 700 ms."""
+    member = StreamsMember("g-1", "m-1", "p-1", TOPOLOGY, 300_000, reports_tasks=True)
+    joining = member.poll(5)
+    assert joining is not None
+    assert (joining.task_offsets, joining.task_end_offsets) == ((), ())
+    member.on_response(asked({"epoch": "3", "active": "0_3", "warmup": "1_2"}), 6)
+    member.reconciled(task_ids("0_3"), (), task_ids("1_2"))
+    return member
+
+
+def asked(options: dict[str, str]) -> rs.StreamsGroupHeartbeatResponse:
+    answer = response({"interval": "500", **options})
+    return replace(answer, acceptable_recovery_lag=i32(100), task_offset_interval=timedelta_ms(700))
+
+
+def test_report_goes_with_a_heartbeat_when_it_is_due_and_news() -> None:
+    member = reporting()
+    member.note_report(REPORT)
+    first = member.poll(10)
+    assert first is not None
+    assert read_report(first.task_offsets or (), first.task_end_offsets or ()) == REPORT
+    sent = []
+    for now in (600, 1_200, 1_800):
+        member.on_response(asked({"epoch": "3"}), now - 90)
+        ahead = replace(REPORT, offsets={("1", 2): 40 + now // 100})
+        member.note_report(ahead if now < 1_800 else replace(REPORT, offsets={("1", 2): 52}))
+        request = member.poll(now)
+        assert request is not None
+        sent.append(request.task_offsets is not None)
+    assert sent == [False, True, False], "too soon; due; nothing new"
+
+
+def test_warmup_that_has_caught_up_is_told_at_once() -> None:
+    member = reporting()
+    member.note_report(REPORT)
+    member.poll(10)
+    member.on_response(asked({"epoch": "3"}), 12)
+    assert member.poll(13) is None
+    warm = replace(REPORT, offsets={("1", 2): 800})
+    member.note_report(warm)
+    request = member.poll(14)
+    assert request is not None
+    assert read_report(request.task_offsets or (), request.task_end_offsets or ()) == warm
+    member.on_response(asked({"epoch": "3"}), 16)
+    member.note_report(replace(REPORT, offsets={("1", 2): 801}))
+    assert member.poll(17) is None, "told once"
+
+
+def test_report_that_may_be_lost_is_sent_again() -> None:
+    member = reporting()
+    member.note_report(REPORT)
+    member.poll(10)
+    member.on_failure(None, 20)
+    request = member.poll(2_000)
+    assert request is not None
+    assert read_report(request.task_offsets or (), request.task_end_offsets or ()) == REPORT

@@ -49,6 +49,12 @@ def test_moves_beyond_the_places_wait_and_those_under_way_go_first() -> None:
     assert held.queued == (Move(T1, "a", "b"),)
 
 
+def test_without_places_nothing_waits() -> None:
+    final = {"a": tasks(T0), "b": tasks(T1)}
+    held = hold_back(final, [member("a", T0, T1), member("b")], always, 0)
+    assert (held.target, held.queued) == (final, ())
+
+
 def test_within_a_process_nothing_waits() -> None:
     members = [member("a", T0, process="p"), member("b", process="p")]
     final = {"a": tasks(), "b": tasks(T0)}

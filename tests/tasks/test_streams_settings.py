@@ -97,3 +97,25 @@ def test_what_streams_sets_itself_is_refused():
 def test_poll_interval_may_be_a_consumers_setting():
     settings = StreamsSettings.from_mapping({"consumer.max.poll.interval.ms": "1234"})
     assert settings.poll_interval_max_ms == 1234
+
+
+def test_client_tags_go_to_the_member():
+    settings = of(
+        client_tag_zone="z-7", client_tag_cluster="k8s", rack_aware_assignment_tags="zone"
+    )
+    assert settings.client_tags() == (("cluster", "k8s"), ("zone", "z-7"))
+    assert settings.rack_aware_assignment_tags == ("zone",)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"rack_aware_assignment_tags": "zone"}, "client.tag.zone is not set"),
+        ({"client_tag_zone": "z" * 31}, "a value 1 to 30"),
+        ({"client_tag_" + "z" * 21: "7"}, "1 to 20 characters"),
+        ({f"client_tag_t{n}": "7" for n in range(6)}, "at most 5 tags"),
+    ],
+)
+def test_client_tags_have_kafka_streams_limits(values, why):
+    with pytest.raises(ConfigError, match=why):
+        of(**values)

@@ -513,6 +513,27 @@ def test_topology_that_drops_a_subtopology_is_refused_with_the_ways_on() -> None
     )
 
 
+def test_program_that_lost_a_part_is_no_older_worker() -> None:
+    scenario = Scenario(UPDATING)
+    scenario.topics.counts["more"] = 2
+    for line in textwrap.dedent(SETTLED).splitlines():
+        if line and not line.startswith(" "):
+            scenario.step(line)
+    scenario.step("3000 b 0 topology=more")
+    refused = (
+        "    invalid_request: The topology is none that the group had before its epoch 6: "
+        "sub-topology 1 is gone; sub-topology 2 is gone. Reset the application, or give it "
+        "another id.\n"
+    )
+    assert scenario.step("3100 c 0 topology=other") == refused
+    assert "0 The member's topology epoch 5 is behind" in scenario.step("3200 c 0")
+    topologies = [each for each in scenario.records if rec.KEY_TYPES[type(each.key)] == 23]
+    stored = rec.decode(rec.encode_key(topologies[-1].key), rec.encode_value(topologies[-1]))
+    assert stored == topologies[-1]
+    scenario.shard.replay(stored, 9, -1)
+    assert scenario.step("3300 d 0 topology=other") == refused
+
+
 @pytest.mark.parametrize(
     ("topology", "answer"),
     [

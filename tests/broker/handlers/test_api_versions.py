@@ -47,6 +47,21 @@ def test_old_version_hides_features_with_minimum_zero(world: Any) -> None:
     assert all(each.min_version > 0 for each in world.run(scenario).supported_features)
 
 
+@pytest.mark.parametrize("version", [3, 4])
+def test_extensions_of_ours_are_advertised_but_not_finalized(world: Any, version: int) -> None:
+    async def scenario(asker: Any) -> Any:
+        return await asker.ask(ApiKey.API_VERSIONS, version, **SOFTWARE)
+
+    answer = world.run(scenario)
+    ours = {each.name for each in answer.supported_features if each.name.startswith("streamkit.")}
+    assert ours == {
+        "streamkit.group.configs",
+        "streamkit.task.offsets",
+        "streamkit.topology.updates",
+    }
+    assert not any(each.name.startswith("streamkit.") for each in answer.finalized_features)
+
+
 @pytest.mark.parametrize("name", ["", "-kit", "stream kit", "kit."])
 def test_malformed_software_name_is_refused_in_the_asked_version(world: Any, name: str) -> None:
     async def scenario(asker: Any) -> Any:

@@ -31,7 +31,7 @@ from streamkit.broker.coordinators.group.requests import (
 )
 from streamkit.broker.coordinators.group.state import GroupShard
 from streamkit.broker.coordinators.group.streams.config import StreamsConfig, streams_config
-from streamkit.broker.coordinators.group.streams.describe import describe, described_error
+from streamkit.broker.coordinators.group.streams.describe import Silence, describe, described_error
 from streamkit.broker.coordinators.group.streams.fencing import rebalance_timer, session_timer
 from streamkit.broker.coordinators.group.streams.heartbeat import (
     CreateTopics,
@@ -329,9 +329,14 @@ class GroupCoordinator:
 
     def _describe(self, group_id: str) -> Any:
         count = self._topics.partition_count
+        config = self._streams_config(group_id)
+        silence = Silence(
+            self._clock.now_ms(), 2 * config.heartbeat_interval_ms, config.session_timeout_ms
+        )
         try:
             return self._runtime.read(
-                self.partition_for(group_id), lambda shard: describe(shard, group_id, count)
+                self.partition_for(group_id),
+                lambda shard: describe(shard, group_id, count, silence),
             )
         except ApiError as error:
             return described_error(group_id, error.code, error.message)

@@ -52,6 +52,10 @@ class Record:
     value: Any | None
 
 
+OUR_TAG = 10_000
+"""Tags of ours begin here; Kafka passes over those that it does not know."""
+
+
 def _as(
     kafka_type: str, *, since: int = 0, until: int | None = None, tag: int | None = None
 ) -> Mapping[str, Any]:
@@ -501,6 +505,8 @@ class StreamsGroupTopologyValue:
 
     epoch: int = field(metadata=_as("int32"))
     subtopologies: tuple[Subtopology, ...]
+    former: tuple[str, ...] = field(metadata=_as("string", tag=OUR_TAG), default=())
+    """Ours: fingerprints of the topologies that the group had before, the last first."""
 
 
 def encode_key(key: Any) -> bytes:

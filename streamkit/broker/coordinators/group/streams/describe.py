@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
@@ -30,7 +31,21 @@ NO_OPERATIONS = i32(-2147483648)
 QUEUED_SHOWN_MAX = 8
 
 
-def describe(shard: GroupShard, group_id: str, partitions_of: PartitionsOf) -> rs.DescribedGroup:
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Who is not heard of: members whose last heartbeat is older than `longest_ms` at `now_ms`."""
+
+    now_ms: int
+    longest_ms: int
+    session_timeout_ms: int
+
+
+def describe(
+    shard: GroupShard,
+    group_id: str,
+    partitions_of: PartitionsOf,
+    silence: Silence | None = None,
+) -> rs.DescribedGroup:
     """The group, or GROUP_ID_NOT_FOUND in its place."""
     group = shard.streams.get(group_id)
     if group is None:
@@ -38,7 +53,7 @@ def describe(shard: GroupShard, group_id: str, partitions_of: PartitionsOf) -> r
         return described_error(group_id, ErrorCode.group_id_not_found, message)
     return rs.DescribedGroup(
         error_code=ErrorCode.none,
-        error_message=_note(group),
+        error_message=_note(group, silence),
         group_id=GroupId(group_id),
         group_state=group.state.value,
         group_epoch=i32(group.epoch),
@@ -49,17 +64,39 @@ def describe(shard: GroupShard, group_id: str, partitions_of: PartitionsOf) -> r
     )
 
 
-def _note(group: StreamsGroup) -> str | None:
-    """What goes beside error code 0: the last rebalances, and the moves that wait for a place."""
-    history = group.soft.history.text()
-    queued = group.soft.progress.queued
-    if history is None or not queued or not group.members:
-        return history
-    listed = ", ".join(f"{m.task[0]}_{m.task[1]} to {m.heir}" for m in queued[:QUEUED_SHOWN_MAX])
-    more = f" and {len(queued) - QUEUED_SHOWN_MAX} more" if len(queued) > QUEUED_SHOWN_MAX else ""
-    return (
-        f"{history} Waiting for a place to warm up (streams.num.warmup.replicas): {listed}{more}."
-    )
+def _note(group: StreamsGroup, silence: Silence | None) -> str | None:
+    """What goes beside error code 0: what the group waits for, and why it was rebalanced."""
+    if not group.soft.history.is_told:
+        return None
+    told = [*_stalls(group, silence), group.soft.history.text()]
+    return " ".join(text for text in told if text) or None
+
+
+def _stalls(group: StreamsGroup, silence: Silence | None) -> Iterator[str]:
+    soft = group.soft
+    if not group.members:
+        return
+    if soft.shutdown_member_id is not None:
+        yield f"Member {soft.shutdown_member_id} asked all members to stop."
+    problem = None if soft.configured is None else soft.configured.problem
+    if problem is not None:
+        failed = "".join(f" {name}: {text}." for name, (text, _) in soft.creation_errors.items())
+        yield f"Not ready: {problem.detail.rstrip('.')}.{failed}"
+    if silence is not None:
+        for member_id, heard_ms in sorted(soft.heard_ms.items()):
+            if silence.now_ms - heard_ms > silence.longest_ms:
+                yield (
+                    f"Member {member_id} has not been heard of for {silence.now_ms - heard_ms} ms; "
+                    f"its tasks go to others after {silence.session_timeout_ms} ms."
+                )
+    queued = soft.progress.queued
+    if queued:
+        listed = ", ".join(
+            f"{m.task[0]}_{m.task[1]} to {m.heir}" for m in queued[:QUEUED_SHOWN_MAX]
+        )
+        left = len(queued) - QUEUED_SHOWN_MAX
+        more = f" and {left} more" if left > 0 else ""
+        yield f"Waiting for a place to warm up (streams.num.warmup.replicas): {listed}{more}."
 
 
 def described_error(group_id: str, code: ErrorCode, message: str) -> rs.DescribedGroup:

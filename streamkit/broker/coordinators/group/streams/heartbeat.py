@@ -66,13 +66,15 @@ from streamkit.rebalance.rules import (
     StatusCode,
     configure,
 )
-from streamkit.rebalance.updates import differences
+from streamkit.rebalance.updates import differences, fingerprint
 from streamkit.rebalance.updates import is_same as is_same_topology
 
 if TYPE_CHECKING:
     from streamkit.broker.coordinators.group.state import GroupShard
 
 NOT_VALIDATED = -1
+FORMER_MAX = 16
+"""Topologies that a group remembers; older workers than that are long gone."""
 _PASSING = (StatusCode.MISSING_INTERNAL_TOPICS, StatusCode.ASSIGNMENT_DELAYED)
 
 
@@ -195,6 +197,7 @@ class _Round:
         return member
 
     def _note_report(self) -> None:
+        self.soft.heard_ms[self.before.member_id] = self.context.now_ms
         report = reported(self.request)
         if report is not None:
             self.soft.progress.note(self.before.member_id, report)
@@ -223,8 +226,12 @@ class _Round:
                 return sent
             if sent.epoch > known.epoch and self.context.config.takes_topology_updates:
                 self._check_update(known, sent)
+                former = (fingerprint(known), *self.group.former_topologies)[:FORMER_MAX]
+                value = replace(value, former=former)
                 self.records.append(translate.topology_record(self.group.group_id, value))
                 return sent
+            if sent.epoch < known.epoch:
+                self._check_former(known, sent)
             is_same = sent.epoch == known.epoch and is_same_topology(sent, known)
             if sent.epoch >= known.epoch and not is_same:
                 raise ApiError(ErrorCode.invalid_request, "Topology updates are not supported yet.")
@@ -248,6 +255,17 @@ class _Round:
                 f"{'; '.join(found)}. Reset the application, or give it another id.",
             )
         self.causes.append(f"topology epoch {sent.epoch} follows on {known.epoch}")
+
+    def _check_former(self, known: GroupTopology, sent: GroupTopology) -> None:
+        """Raises ApiError when a topology that is said to be old is none that the group had."""
+        former = self.group.former_topologies
+        if former and fingerprint(sent) not in former and not is_same_topology(sent, known):
+            found = differences(known, sent) or ["it is another one"]
+            raise ApiError(
+                ErrorCode.invalid_request,
+                f"The topology is none that the group had before its epoch {known.epoch}: "
+                f"{'; '.join(found)}. Reset the application, or give it another id.",
+            )
 
     def _configure(self, topology: GroupTopology) -> tuple[ConfiguredTopology, int]:
         """The topology with counts, computed again when its topics may have changed."""

@@ -177,6 +177,8 @@ class SoftState:
     """Why internal topics could not be created, and until when (ms) that is news."""
     history: RebalanceHistory = field(default_factory=RebalanceHistory)
     progress: Progress = field(default_factory=Progress)
+    heard_ms: dict[str, int] = field(default_factory=dict)
+    """When each member's last heartbeat came."""
 
 
 class StreamsGroup:
@@ -189,6 +191,8 @@ class StreamsGroup:
         self.validated_topology_epoch = -1
         self.assignment_configs: Mapping[str, str] = {}
         self.topology: GroupTopology | None = None
+        self.former_topologies: tuple[str, ...] = ()
+        """Fingerprints of those before it, the last first."""
         self.members: dict[str, Member] = {}
         self.targets: dict[str, Tasks] = {}
         self.assignment_epoch = NEW_GROUP_EPOCH
@@ -236,6 +240,7 @@ class StreamsGroup:
         if value is None:
             self._put(member_id, None)
             self.soft.progress.forget(member_id)
+            self.soft.heard_ms.pop(member_id, None)
         else:
             self._put(member_id, replace(self._known(member_id), metadata=value))
         if not self.members:
@@ -273,6 +278,7 @@ class StreamsGroup:
 
     def replay_topology(self, value: rec.StreamsGroupTopologyValue | None) -> None:
         self.topology = None if value is None else topology_of_value(value)
+        self.former_topologies = () if value is None else value.former
 
     def _known(self, member_id: str) -> Member:
         return self.members.get(member_id) or Member(member_id)
