@@ -205,6 +205,7 @@ OTHER_CONFIGS = re.compile(
     r"min\.insync\.replicas="  # set by the feature ELR
     r"|local\.retention\."  # their broker configs belong to tiered storage
     r"|share\."  # share groups come later
+    r"|streams\.(acceptable|balance|num\.warmup|rack|task|warmup)\."  # extensions of ours
 )
 
 
