@@ -15,6 +15,7 @@ from typing import Any
 from streamkit.client.client import Client, CoordinatorKind
 from streamkit.client.connections import Channel
 from streamkit.common.errors import FatalError, RetriableError, StreamkitError
+from streamkit.common.sampled import Sampled
 from streamkit.rebalance.effects import (
     Assign,
     Effect,
@@ -31,6 +32,7 @@ from streamkit.rebalance.report import EMPTY_REPORT, TaskReport
 from streamkit.rebalance.rules import StatusCode
 from streamkit.tasks.mailbox import Inbox
 from streamkit.tasks.messages import Assigned, Drain, Event, Reconciled, TasksLost
+from streamkit.tasks.rebalances import Reason, Rebalances, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,9 @@ class Membership:
     ) -> None:
         self.member = member
         self.is_ready = False
+        self.rebalances = Rebalances(client.seams.clock.monotonic_ms())
+        self.heartbeats = Sampled(client.seams.clock.monotonic_ms())
+        """Milliseconds that the answers took."""
         self.endpoints: tuple[EndpointPartitions, ...] = ()
         """Who answers interactive queries of what, as the coordinator last said."""
         self._client = client
@@ -87,8 +92,28 @@ class Membership:
 
     def on_reconciled(self, reconciled: Reconciled) -> None:
         """Processing has the tasks that it was told to have."""
+        ended = self.rebalances.end(self.now_ms())
+        if ended is not None:
+            reason, took_ms = ended
+            log.info(
+                "rebalance of member %s, epoch %d: %s, %d ms",
+                self.member.member_id, self.member.member_epoch, reason.value, took_ms,
+            )  # fmt: skip
         self.member.reconciled(reconciled.active, reconciled.standby, reconciled.warmup)
         self._poke.set()
+
+    def now_ms(self) -> float:
+        """The clock that its rebalances are timed with."""
+        return self._clock.monotonic_ms()
+
+    def stuck_ms(self, now_ms: float) -> float:
+        """How long ago processing began its last step."""
+        return now_ms - self._stuck_since_ms()
+
+    def rejoin(self) -> None:
+        """The producer was fenced: give up all tasks and join again."""
+        self.rebalances.fail(Reason.PRODUCER_FENCED)
+        self.member.rejoin()
 
     async def shut_down_application(self) -> None:
         """Have every member of the group stop, without insisting on an answer."""
@@ -115,13 +140,16 @@ class Membership:
             log.info("leaving the group without an answer: %s", error)
 
     async def _exchange(self, request: Any) -> None:
+        began_ms = self.now_ms()
         try:
             response = await self._send(request)
         except RetriableError as error:
             log.info("heartbeat: %s", error)
             effects = self.member.on_failure(None, self._clock.monotonic_ms())
         else:
-            effects = self.member.on_response(response, self._clock.monotonic_ms())
+            now_ms = self.now_ms()
+            self.heartbeats.observe(now_ms - began_ms, now_ms)
+            effects = self.member.on_response(response, now_ms)
         for effect in effects:
             self._apply(effect)
 
@@ -143,8 +171,11 @@ class Membership:
                 log.info("epoch %d: assigned %s", epoch, names or "nothing")
                 if standby or warmup:
                     log.info("standbys %s", ", ".join(map(str, sorted(standby | warmup))))
+                self.rebalances.begin(reason_of(self.member, effect), self.now_ms())
                 self._inbox.put(Assigned(revoke, active, standby, warmup))
             case MemberLost():
+                log.warning("member %s was fenced; it joins again", self.member.member_id)
+                self.rebalances.fail(Reason.FENCED)
                 self._inbox.put(TasksLost())
             case FindCoordinator():
                 self._client.forget_coordinator(CoordinatorKind.GROUP, self.member.group_id)
@@ -185,7 +216,7 @@ class Membership:
             raise FatalError(f"{detail.rstrip('.')}; make them, then start the worker again")
 
     def _watch_processing(self, now_ms: float) -> None:
-        stuck_ms = now_ms - self._stuck_since_ms()
+        stuck_ms = self.stuck_ms(now_ms)
         if stuck_ms < self._poll_interval_max_ms:
             return
         for effect in self.member.poll_timeout_expired(now_ms):
@@ -195,6 +226,7 @@ class Membership:
                 "leaving the group until it returns",
                 stuck_ms, self._poll_interval_max_ms, self._where(),
             )  # fmt: skip
+            self.rebalances.fail(Reason.STUCK)
             self._inbox.put(TasksLost("processing was stuck for too long"))
 
     async def _wait(self, now_ms: float) -> None:

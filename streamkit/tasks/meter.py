@@ -67,6 +67,8 @@ class Meter:
         self.process = Timed(began)
         self.commit = Timed(began)
         self.punctuate = Timed(began)
+        self.stalls = Sampled(began)
+        """Milliseconds of the steps that took too long."""
         self.tasks_created = 0
         self.tasks_closed = 0
         self.tasks: dict[TaskId, TaskMeter] = {}

@@ -236,7 +236,7 @@ class Network:
             return
         self._writer.begin_roll_back()
         if command.is_fenced:
-            self._membership.member.rejoin()
+            self._membership.rejoin()
         group.create_task(self._roll_back(self._writer, command), name="roll back")
 
     async def _let_go(self, command: RollBack) -> None:
@@ -247,7 +247,7 @@ class Network:
     async def _roll_back(self, writer: TransactionalWriter, command: RollBack) -> None:
         error = await writer.roll_back(is_fenced=command.is_fenced)
         if isinstance(error, RejoinError):
-            self._membership.member.rejoin()
+            self._membership.rejoin()
         self._inbox.put(RolledBack(command.number, error))
 
     async def _commit(self, command: CommitOffsets) -> None:

@@ -167,6 +167,13 @@ class Processor:
         self._inbox.on_put = None
         return self._inbox.take_all()
 
+    def place(self) -> str:
+        """What it works on, or did last."""
+        if self.current is None:
+            return "no task"
+        at = self.current.context
+        return f"task {self.current.id}, record {at.topic}-{at.partition} offset {at.offset}"
+
     def step(self, events: list[Event], now_ms: float) -> float:
         """Do one round of everything; returns how many ms may pass before the next."""
         self.last_step_ms = now_ms
@@ -190,8 +197,11 @@ class Processor:
         self.standbys.advance(now_ms, is_busy=self._did_process)
         self.queries.advance(now_ms)
         did_work = self._did_process = self._commit.is_idle and self._process_slice(now_ms)
-        if self._monotonic_ms() - now_ms > LONG_STEP_MS:
+        took_ms = self._monotonic_ms() - now_ms
+        if took_ms > LONG_STEP_MS:
             # The tasks may have been lost meanwhile: hear that before anything more is written.
+            self.meter.stalls.observe(took_ms, now_ms)
+            log.warning("processing stood for %d ms in %s", took_ms, self.place())
             return 0.0
         if self._commit.is_idle and self._is_commit_due(now_ms):
             self._begin_commit(now_ms)

@@ -53,6 +53,7 @@ from streamkit.tasks.progress import task_report
 from streamkit.tasks.purge import Purger
 from streamkit.tasks.query_http import QueryHandler
 from streamkit.tasks.query_service import QueryService, UnreadyError
+from streamkit.tasks.rebalance_metrics import MembershipMetrics
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
@@ -253,7 +254,7 @@ class Worker:
                 self._inbox,
                 lambda: processor.last_step_ms,
                 self._settings.poll_interval_max_ms,
-                lambda: _where(processor),
+                processor.place,
                 lambda: task_report(processor, self._seams.clock.monotonic_ms()),
             )
             fetcher = Fetcher(
@@ -267,6 +268,8 @@ class Worker:
                 channel=Channel.RESTORE,
             )
             stack.callback(restorer.close)
+            shown = MembershipMetrics(self._membership, processor.meter.stalls, thread_id)
+            self.registry.add_collector(shown.collect)
             self._show_memory(processor, fetcher, restorer)
             network = self._make_network(client, fetcher, restorer, self._membership, process_id)
             log.info("worker %s: member %s", directory.path, member.member_id)
@@ -290,7 +293,7 @@ class Worker:
         stuck_ms = self._seams.clock.monotonic_ms() - processor.last_step_ms
         if stuck_ms < self._settings.poll_interval_max_ms:
             return None
-        return f"processing has been stuck for {stuck_ms:.0f} ms in {_where(processor)}"
+        return f"processing has been stuck for {stuck_ms:.0f} ms in {processor.place()}"
 
     def _unready(self) -> str | None:
         """Why the worker does not do its whole work yet."""
@@ -585,14 +588,6 @@ def _report_failure(error: BaseException) -> int:
     else:
         log.error("the worker failed", exc_info=error)
     return 1
-
-
-def _where(processor: Processor) -> str:
-    task = processor.current
-    if task is None:
-        return "no task"
-    context = task.context
-    return f"task {task.id}, record {context.topic}-{context.partition} offset {context.offset}"
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -18,6 +18,7 @@ from streamkit.rebalance.wire import HeartbeatResponse, rs, timedelta_ms
 from streamkit.tasks.mailbox import Inbox
 from streamkit.tasks.membership import Membership
 from streamkit.tasks.messages import Assigned, Drain, Reconciled, TasksLost
+from streamkit.tasks.rebalances import Reason
 
 TASK = TaskId(3, 7)
 POLL_INTERVAL_MS = 50_000
@@ -130,6 +131,26 @@ def test_fenced_member_loses_its_tasks_and_joins_again():
         shell.membership.on_reconciled(Reconciled(frozenset(), frozenset()))
         await shell.turns()
         assert shell.client.asked[-1].member_epoch == 0
+
+    asyncio.run(scenario())
+
+
+def test_rebalances_and_their_failures_are_counted_with_their_reasons(caplog):
+    caplog.set_level("INFO")
+
+    async def scenario():
+        shell = Shell(answer(8, [TASK]), answer(0, error=ErrorCode.fenced_member_epoch))
+        await shell.turns()
+        shell.client.clock.now += 130
+        shell.membership.on_reconciled(Reconciled(frozenset({TASK}), frozenset()))
+        await shell.turns()
+        shell.membership.on_reconciled(Reconciled(frozenset(), frozenset()))
+        shell.membership.rejoin()
+        seen = shell.membership.rebalances
+        assert seen.ended == {Reason.FIRST: 1}
+        assert seen.failed == {Reason.FENCED: 1, Reason.PRODUCER_FENCED: 1}
+        assert shell.membership.heartbeats.total_count == 2
+        assert "rebalance of member m, epoch 8: first tasks, 130 ms" in caplog.text
 
     asyncio.run(scenario())
 

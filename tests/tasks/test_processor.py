@@ -229,6 +229,19 @@ def test_full_partition_is_paused_and_resumed(cluster, make_worker):
     assert cluster.table("output") == {"word": 300}
 
 
+def test_step_that_takes_too_long_is_counted_and_said(cluster, make_worker, caplog):
+    feed(cluster)
+    worker = running(make_worker)
+    taken = iter(range(1_000))
+    worker.processor._monotonic_ms = lambda: worker.now + 700 * next(taken)
+    worker.run(10)
+    stalls = worker.processor.meter.stalls
+    assert stalls.total_count > 0
+    assert stalls.maximum(worker.now) > 1_000
+    assert "processing stood for" in caplog.text
+    assert ", record wc-counts-repartition-0 offset" in caplog.text
+
+
 def test_task_waits_for_its_folder(cluster, make_worker):
     first = running(make_worker)
     second = make_worker()
