@@ -3,7 +3,8 @@
 One worker, then three more; one is killed (-9) and started again at once; then each is stopped in
 order and started again, one after the other. Each input partition is one task and one output
 partition, so the longest gap between two committed records of an output partition is the pause of
-its task. For every event: gaps of partitions that stay where they are, and of those that move.
+its task. For every event: gaps of partitions that stay, whose member was neither killed nor stopped
+nor had to give them away, and of those that moved.
 
     python -m benchmarks.scale_out [streamkit] [java-streams] [java-classic]
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,9 +22,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -33,13 +36,16 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from benchmarks.machine import ORACLE, ROOT, about, broker
 from streamkit.broker.child import EMBEDDED_DEFAULTS
 from streamkit.client.admin import Admin
+from streamkit.common.errors import StreamkitError
 from streamkit.common.partitioner import partition_for
 
 PARTITIONS = 8
 WORKERS = 4
 RECORDS_PER_S = 1_600
+NO_COMPILED_FILES = "PYTHONDONTWRITEBYTECODE"
 SETTLE_S = 6.0
-START_S = 15.0
+SETTLE_MAX_S = 90.0
+LOOK_S = 0.25
 JAVA_TOPOLOGY = [
     {"id": "s", "op": "stream", "topic": "events", "key": "string", "value": "string"},
     {"id": "g", "op": "group_by_key", "of": "s", "key": "string", "value": "string"},
@@ -145,7 +151,11 @@ class Fleet:
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
-                env={"ORACLE_HEAP": "160m", **os.environ},
+                env={
+                    "ORACLE_HEAP": "160m",
+                    **{key: text for key, text in os.environ.items() if key != NO_COMPILED_FILES},
+                    "PYTHONPYCACHEPREFIX": str(self.directory / "compiled"),
+                },
             )
 
     def kill(self, number: int) -> None:
@@ -155,6 +165,12 @@ class Fleet:
     def stop(self, number: int) -> None:
         self.running[number].send_signal(signal.SIGTERM)
         self.running.pop(number).wait(60)
+
+    def held(self, number: int, owners: Mapping[int, str]) -> set[int]:
+        """The partitions of a worker of ours, whose member id outlives it."""
+        log = (self.directory / f"{number}.log").read_text()
+        members = re.findall(r": member (\S+)", log)
+        return {each for each, owner in owners.items() if members and owner == members[-1]}
 
     def _argv(self, number: int) -> list[str]:
         state = str(self.directory / f"state-{number}")
@@ -172,23 +188,62 @@ class Fleet:
         return [str(ORACLE), "run", str(self.directory / "topology.json"), *pairs]
 
 
-def owners(bootstrap: str, group: str) -> dict[int, str]:
-    """The member that runs each partition's task; empty for a classic group."""
+class Owners:
+    """Which member runs each partition's task, looked up again and again in a thread of its own."""
 
-    async def ask() -> dict[int, str]:
-        async with Admin({"bootstrap.servers": bootstrap}) as admin:
-            listed = await admin.groups.list(types=["streams"])
-            if group not in {each.group_id for each in listed}:
-                return {}
-            described = await admin.describe_streams_group(group)
-            return {
-                int(partition): member.process_id
-                for member in described.members
-                for tasks in member.assignment.active_tasks
-                for partition in tasks.partitions
-            }
+    def __init__(self, bootstrap: str, group: str, protocol: str) -> None:
+        self.seen: list[tuple[float, dict[int, str]]] = []
+        """What was found, and when."""
+        self._bootstrap = bootstrap
+        self._group = group
+        self._ask = self._ask_classic if protocol == "classic" else self._ask_streams
+        self._is_ended = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
 
-    return asyncio.run(ask())
+    def end(self) -> None:
+        self._is_ended.set()
+        self._thread.join()
+
+    def now(self) -> dict[int, str]:
+        return self.seen[-1][1] if self.seen else {}
+
+    def moved(self, begin: float, end: float) -> set[int]:
+        """The partitions that had another owner, or none, at some time within these."""
+        before = max((at for at, _ in self.seen if at <= begin), default=begin)
+        inside = [found for at, found in self.seen if before <= at <= end]
+        return {
+            each for each in range(PARTITIONS) if len({found.get(each) for found in inside}) != 1
+        }
+
+    async def _run(self) -> None:
+        async with Admin({"bootstrap.servers": self._bootstrap}) as admin:
+            while not self._is_ended.is_set():
+                try:
+                    self.seen.append((time.monotonic(), await self._ask(admin)))
+                except StreamkitError:  # the group is not there yet
+                    self.seen.append((time.monotonic(), {}))
+                await asyncio.sleep(LOOK_S)
+
+    async def _ask_streams(self, admin: Admin) -> dict[int, str]:
+        described = await admin.describe_streams_group(self._group)
+        return {
+            int(partition): member.member_id
+            for member in described.members
+            for tasks in member.assignment.active_tasks
+            for partition in tasks.partitions
+        }
+
+    async def _ask_classic(self, _admin: Admin) -> dict[int, str]:
+        admin = AdminClient({"bootstrap.servers": self._bootstrap})
+        asked = admin.describe_consumer_groups([self._group])[self._group]
+        described = await asyncio.to_thread(asked.result, 10)
+        return {
+            tp.partition: member.member_id
+            for member in described.members
+            for tp in member.assignment.topic_partitions
+            if tp.topic == "events"
+        }
 
 
 def run(kind: str) -> dict[str, dict[str, float]]:
@@ -204,63 +259,91 @@ def run(kind: str) -> dict[str, dict[str, float]]:
             future.result(30)
         fleet = Fleet(kind, server.bootstrap, directory)
         load, arrivals = Load(server.bootstrap), Arrivals(server.bootstrap, topic)
+        protocol = JAVA_PROTOCOL.get(kind, {}).get("group.protocol", "streams")
+        owners = Owners(server.bootstrap, f"scale-out-{kind}", protocol)
         try:
-            return _events(fleet, arrivals, f"scale-out-{kind}")
+            return _events(fleet, arrivals, owners)
         finally:
             load.end()
             arrivals.end()
+            owners.end()
             for process in fleet.running.values():
                 process.kill()
                 process.wait()
 
 
-def _events(fleet: Fleet, arrivals: Arrivals, group: str) -> dict[str, dict[str, float]]:
-    fleet.start(0)
-    time.sleep(START_S)
-    found = {}
+@dataclass(slots=True)
+class Gaps:
+    """The longest gap of each partition, by whether it moved."""
 
-    def event(name: str, seconds: float) -> None:
-        nonlocal before
-        time.sleep(seconds)
-        now = owners(fleet.bootstrap, group)
+    stayed: list[float] = field(default_factory=list)
+    moved: list[float] = field(default_factory=list)
+
+    def add(self, arrivals: Arrivals, moved: set[int], begin: float, end: float) -> None:
+        for each in range(PARTITIONS):
+            gaps = self.moved if each in moved else self.stayed
+            gaps.append(arrivals.gap_s(each, begin, end))
+
+    def summary(self) -> dict[str, float]:
+        shown: dict[str, float] = {"moved": len(self.moved)}
+        if self.stayed:
+            shown["stayed_gap_s_max"] = round(max(self.stayed), 2)
+        if self.moved:
+            shown["moved_gap_s_median"] = round(median(self.moved), 2)
+            shown["moved_gap_s_max"] = round(max(self.moved), 2)
+        return shown
+
+
+def _events(fleet: Fleet, arrivals: Arrivals, owners: Owners) -> dict[str, dict[str, float]]:
+    found: dict[str, Gaps] = {}
+
+    def event(name: str, what: Callable[[], set[int]]) -> None:
+        began = time.monotonic()
+        taken = what()
+        _settle(arrivals, owners, len(fleet.running))
         end = time.monotonic()
-        gaps = {each: arrivals.gap_s(each, began, end) for each in range(PARTITIONS)}
-        moved = {each for each in gaps if before.get(each) != now.get(each)}
-        found[name] = _summary(gaps, moved, has_owners=bool(now))
-        before = now
+        moved = taken | owners.moved(began, end)
+        found.setdefault(name, Gaps()).add(arrivals, moved, began, end)
 
-    before, began = owners(fleet.bootstrap, group), time.monotonic()
-    event("quiet", SETTLE_S)
-    began = time.monotonic()
-    for number in range(1, WORKERS):
-        fleet.start(number)
-    event("1 to 4", START_S)
-    began = time.monotonic()
-    fleet.kill(1)
-    fleet.start(1)
-    event("kill -9, started again", START_S)
-    began = time.monotonic()
-    for number in range(WORKERS):
+    def start_others() -> set[int]:
+        for number in range(1, WORKERS):
+            fleet.start(number)
+        return set()
+
+    def kill() -> set[int]:
+        held = fleet.held(1, owners.now())
+        fleet.kill(1)
+        fleet.start(1)
+        return held
+
+    def restart(number: int) -> set[int]:
+        held = fleet.held(number, owners.now())
         fleet.stop(number)
         fleet.start(number)
-        time.sleep(SETTLE_S)
-    event("rolling restart", SETTLE_S)
-    return found
+        return held
+
+    fleet.start(0)
+    _settle(arrivals, owners, 1)
+    event("quiet", set)
+    event("1 to 4", start_others)
+    event("kill -9, started again", kill)
+    for number in range(WORKERS):
+        event("rolling restart", partial(restart, number))
+    return {name: gaps.summary() for name, gaps in found.items()}
 
 
-def _summary(gaps: Mapping[int, float], moved: set[int], *, has_owners: bool) -> dict[str, float]:
-    stayed = [gap for each, gap in gaps.items() if each not in moved]
-    went = [gap for each, gap in gaps.items() if each in moved]
-    if not has_owners:
-        every = list(gaps.values())
-        return {"gap_s_median": round(median(every), 2), "gap_s_max": round(max(every), 2)}
-    shown: dict[str, float] = {"moved": len(went)}
-    if stayed:
-        shown["stayed_gap_s_max"] = round(max(stayed), 2)
-    if went:
-        shown["moved_gap_s_median"] = round(median(went), 2)
-        shown["moved_gap_s_max"] = round(max(went), 2)
-    return shown
+def _settle(arrivals: Arrivals, owners: Owners, members: int) -> None:
+    """Wait for a while, then until all members have tasks and every partition gives records."""
+    began = time.monotonic()
+    time.sleep(SETTLE_S)
+    while True:
+        now = time.monotonic()
+        is_steady = all(arrivals.gap_s(each, now - 1.0, now) < 1.0 for each in range(PARTITIONS))
+        if is_steady and len(set(owners.now().values())) == members:
+            return
+        if now - began > SETTLE_MAX_S:
+            return
+        time.sleep(LOOK_S)
 
 
 @contextmanager
