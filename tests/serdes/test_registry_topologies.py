@@ -17,7 +17,10 @@ import streamkit as sk
 from streamkit import serdes
 from streamkit.common.errors import DeserializationError, RetriableSerializationError
 from streamkit.common.model import TaskId
+from streamkit.state.cache import CacheBudget
+from streamkit.tasks.collector import Collector
 from streamkit.tasks.failures import Failures, TaskFailedError
+from streamkit.tasks.savepoint import Savepoint
 from streamkit.topology.failures import Policies
 from streamkit.topology.operators.node import Node, ProcessorContext, SourceNode
 from tests.schema_registry import RegistryServer
@@ -148,6 +151,14 @@ def test_record_that_went_on_waits_only_where_it_can_be_undone() -> None:
     context = Context(Node("map"))
     with pytest.raises(TaskFailedError, match="cannot be reached"):
         Failures(context, Policies(), None, timeout_ms=60_000).on_record(UNREACHABLE, 5.0)
+    collector = Collector(1 << 14, 0, lambda count: 0)
+    undone: list[int] = []
+    savepoint = Savepoint(collector, CacheBudget(0))
+    savepoint.begin()
+    savepoint.journal.append((undone.append, (7,)))
+    failures = Failures(context, Policies(), savepoint, timeout_ms=60_000)
+    assert not failures.on_record(UNREACHABLE, 5.0)
+    assert (undone, failures.due_ms) == ([7], 105.0)
 
 
 def test_worker_waits_for_the_registry_and_loses_nothing(tmp_path: Any) -> None:
