@@ -2,7 +2,8 @@
 
 Back-pressure: a partition that holds `partition_bytes_max` is not fetched, nor is any while the
 partitions that can be taken hold `buffer_bytes_max`. Paused partitions keep what they hold, count
-only against their own limit, and are not fetched.
+only against their own limit, and are not fetched. Where the partitions are many, each has an equal
+share of the buffer, so that they all together hold little more when they all are paused.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ FetchEvent = Fetched | FetchFailed
 
 BACKLOG_RECENT_MS: Final = 1_000
 """So long after a full partition was left out, fetches wait only briefly for new records."""
+
+SHARE_BYTES_MIN: Final = 128 * 1024
+"""A partition may hold so much, however many they are."""
 
 NO_LEADER: Final = -1
 
@@ -100,6 +104,15 @@ class FetchState:
         """Bytes that could be taken now; those of paused partitions are not counted."""
         return sum(p.held_bytes for p in self._partitions.values() if not p.is_paused)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of all partitions, paused or not; from any thread."""
+        return sum(p.held_bytes for p in list(self._partitions.values()))
+
+    @property
+    def _share(self) -> int:
+        return max(self._limits.buffer_bytes_max // len(self._partitions), SHARE_BYTES_MIN)
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Add partitions, or move those that are there; what they held is dropped."""
         for tp, position in positions.items():
@@ -156,12 +169,13 @@ class FetchState:
         targets: dict[TopicPartition, FetchTarget] = {}
         retry_at_ms: float | None = None
         has_backlog = False
+        held_max = min(self._limits.partition_bytes_max, self._share) if self._partitions else 0
         for state in self._partitions.values():
             if state.has_failed or self._node_of(state, view, now_ms) != node_id:
                 continue
             if state.retry_at_ms > now_ms:
                 retry_at_ms = min(retry_at_ms or state.retry_at_ms, state.retry_at_ms)
-            elif state.is_paused or state.held_bytes >= self._limits.partition_bytes_max:
+            elif state.is_paused or state.held_bytes >= held_max:
                 state.left_out_ms = state.left_out_ms or now_ms
                 has_backlog = has_backlog or now_ms - state.left_out_ms < BACKLOG_RECENT_MS
             elif self._check_topic(state, view):
@@ -275,7 +289,7 @@ class FetchState:
     def _target(self, state: PartitionState, view: ClusterView) -> FetchTarget:
         partition = view.partition(state.tp)
         epoch = partition.leader_epoch if partition is not None else -1
-        limit = self._limits.partition_fetch_bytes_max
+        limit = min(self._limits.partition_fetch_bytes_max, self._share)
         return FetchTarget(view.topic_id(state.tp.topic), state.position, epoch, limit)
 
     def _node_of(self, state: PartitionState, view: ClusterView, now_ms: float) -> int:

@@ -108,8 +108,8 @@ class Fetcher:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that wait for `take`, without those of paused partitions."""
-        return self._state.held_bytes
+        """Bytes that wait for `take`, those of paused partitions too; from any thread."""
+        return self._state.kept_bytes
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Fetch these partitions too, each from its offset; one that is assigned moves there."""

@@ -51,6 +51,9 @@ class BulkLoad:
         timestamps: Sequence[int],
     ) -> None:
         """Gather changes, in the changelog's order."""
+        stored_key = self._stored_key
+        if stored_key is not None:
+            keys = [None if key is None else stored_key(key) for key in keys]
         self._gathered.update(zip(keys, encode_values(values, timestamps), strict=True))
         self.size_bytes += ENTRY_OVERHEAD_BYTES * len(keys)
         self.size_bytes += sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
@@ -61,10 +64,5 @@ class BulkLoad:
         self.size_bytes = 0
         gathered.pop(None, None)
         if gathered:
-            self._load_all(cast(dict[bytes, bytes | None], gathered))
-
-    def _load_all(self, gathered: dict[bytes, bytes | None]) -> None:
-        stored_key = self._stored_key
-        if stored_key is not None:
-            gathered = {stored_key(key): data for key, data in gathered.items()}
-        self._load(sorted(gathered), gathered)
+            entries = cast(dict[bytes, bytes | None], gathered)
+            self._load(sorted(entries), entries)

@@ -45,7 +45,7 @@ class MemoryPlan:
 
         Only one store at a time gathers, and no task has records meanwhile.
         """
-        return BYTES_MAX if self.uncommitted < 0 else min(BYTES_MAX, self.uncommitted // 2)
+        return BYTES_MAX if self.uncommitted < 0 else min(BYTES_MAX, self.uncommitted // 4)
 
     def parts(self) -> dict[str, int]:
         """The parts by name."""
@@ -63,15 +63,30 @@ class MemoryPlan:
 class Room:
     """What fetched data that waits to be processed may take, shared by the partitions.
 
-    And `load_bytes`, what may be gathered to load a store in bulk.
+    And `load_bytes`, what may be gathered to load a store in bulk: by one store at a time.
     """
 
-    __slots__ = ("load_bytes", "partitions", "size_bytes")
+    __slots__ = ("_loader", "load_bytes", "partitions", "size_bytes")
 
     def __init__(self, size_bytes: int = INPUT_BYTES, load_bytes: int = BYTES_MAX) -> None:
         self.size_bytes = size_bytes
         self.load_bytes = load_bytes
         self.partitions = 0
+        self._loader: object | None = None
+
+    def may_load(self, who: object) -> bool:
+        """False while somebody else gathers."""
+        return self._loader is None or self._loader is who
+
+    def begin_load(self, who: object) -> None:
+        """Be the one that gathers, until `end_load`."""
+        assert self.may_load(who), "another store is loaded"
+        self._loader = who
+
+    def end_load(self, who: object) -> None:
+        """Let others gather."""
+        if self._loader is who:
+            self._loader = None
 
     @property
     def share(self) -> int:

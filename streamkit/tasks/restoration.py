@@ -58,6 +58,7 @@ class Restore:
     is_paused: bool = False
     load: BulkLoad | None = None
     held_bytes: int = 0
+    open_bytes: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -80,6 +81,12 @@ class Restore:
         """Offsets between here and the end that is known."""
         end = self.log_end if self.stop is None else min(self.stop, self.log_end)
         return max(end - self.position, 0)
+
+    def drop_fetched(self) -> None:
+        """What was fetched beyond its end is not needed."""
+        self.batch = self.batches = None
+        self.fetched.clear()
+        self.held_bytes = self.open_bytes = 0
 
 
 def changelogs_of(
@@ -179,6 +186,7 @@ class Restoration:
         old = self._restores[tp]
         if old.load is not None:
             self._state.end_bulk_load(old.store)
+        self._room.end_load(old)
         self._state.wipe(old.store)
         self._restores[tp] = Restore(
             tp,
@@ -204,8 +212,8 @@ class Restoration:
 
     @property
     def has_work(self) -> bool:
-        """Whether something fetched waits to be written."""
-        return any(each.has_work for each in self._restores.values())
+        """Whether something fetched waits to be written, and may be."""
+        return any(each.has_work and self._may_go_on(each) for each in self._restores.values())
 
     def add(self, tp: TopicPartition, fetched: Fetched) -> bool:
         """Buffer what was fetched; True when the changelog should pause now."""
@@ -240,18 +248,27 @@ class Restoration:
         self._is_busy = is_busy
         for tp in self._turns:
             restore = self._restores[tp]
-            if restore.has_work:
+            if restore.has_work and self._may_go_on(restore):
                 self._run_slice(restore)
                 if not restore.is_done:
-                    if restore.load is None:
-                        # The next slice is another store's; but only one at a time gathers much.
+                    if restore.load is None and restore.batches is None:
+                        # Only one store at a time has records in memory, as objects.
                         self._turns.remove(tp)
                         self._turns.append(tp)
                     return []
+                restore.drop_fetched()
                 if self._watch is not None:
                     self._watch.ended(restore)
                 return [tp]
         return []
+
+    def _may_go_on(self, restore: Restore) -> bool:
+        """False for one that would gather records while another does, in whichever task."""
+        return not self._is_for_load(restore) or self._room.may_load(restore)
+
+    def _is_for_load(self, restore: Restore) -> bool:
+        is_far = not self._is_busy and restore.lag >= BULK_LAG_MIN
+        return is_far and self._state.can_bulk_load(restore.store)
 
     def _run_slice(self, restore: Restore) -> None:
         while restore.batch is None:
@@ -270,7 +287,7 @@ class Restoration:
 
     def _begin_fetched(self, restore: Restore, fetched: Fetched) -> None:
         restore.fetched_end = fetched.next_offset
-        restore.held_bytes -= fetched.size
+        restore.open_bytes = fetched.size
         restore.batches = decode_fetched(fetched, restore.position)
 
     def _write_slice(self, restore: Restore, batch: DecodedBatch) -> None:
@@ -290,6 +307,8 @@ class Restoration:
 
     def _note_position(self, restore: Restore) -> None:
         """The fetched data may end in control batches, which have offsets but no records."""
+        restore.held_bytes -= restore.open_bytes
+        restore.open_bytes = 0
         end = restore.fetched_end
         if restore.stop is not None:
             end = min(end, restore.stop)
@@ -311,8 +330,9 @@ class Restoration:
         timestamps = [] if batch is None else batch.timestamps[start:stop]
         headers = [] if batch is None else batch.headers[start:stop]
         restore.restored += count
-        is_far = not self._is_busy and restore.lag >= BULK_LAG_MIN
-        if restore.load is None and is_far and self._state.can_bulk_load(restore.store):
+        is_far = self._is_for_load(restore)
+        if restore.load is None and is_far:
+            self._room.begin_load(restore)
             restore.load = self._state.bulk_load(restore.store, self._room.load_bytes)
         if restore.load is not None:
             restore.load.add(keys, values, timestamps)
@@ -336,3 +356,4 @@ class Restoration:
         if load is not None:
             self._flush(restore, load)
             self._state.end_bulk_load(restore.store)
+        self._room.end_load(restore)

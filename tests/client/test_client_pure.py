@@ -23,7 +23,7 @@ from streamkit.client.errors import (
     error_for,
 )
 from streamkit.client.fetch_session import FetchSession, FetchTarget
-from streamkit.client.fetch_state import FetchLimits, FetchState
+from streamkit.client.fetch_state import SHARE_BYTES_MIN, FetchLimits, FetchState
 from streamkit.client.jaas import credentials_of
 from streamkit.client.metadata import (
     BrokerView,
@@ -339,6 +339,26 @@ def test_fetches_are_granted_what_is_left_of_the_buffer() -> None:
     assert wanted.has_backlog
     assert 0 < wanted.bytes_max < 100
     assert not state.wanted(4, LEADERS, 5_000.0).has_backlog
+
+
+def test_many_partitions_share_the_buffer_even_when_they_all_are_paused() -> None:
+    state = fetch_state()
+    state._limits.partition_fetch_bytes_max = state._limits.partition_bytes_max = 1_000_000
+    state._limits.fetch_bytes_max = 10_000_000
+    state._limits.buffer_bytes_max = 2 * SHARE_BYTES_MIN * 3
+    partitions = {TopicPartition("orders", i): 40 for i in range(3)}
+    state.assign(partitions)
+    wanted = state.wanted(4, LEADERS, 1_000.0)
+    state.on_done(4)
+    assert {each.bytes_max for each in wanted.targets.values()} == {2 * SHARE_BYTES_MIN}
+    for tp in partitions:
+        records = some(40, "x" * 2 * SHARE_BYTES_MIN)
+        answer = answer_of(records=records, partition_index=tp.partition)
+        state.on_partition(tp, state.partitions[tp].generation, answer, 4, 1_000.0)
+    assert state.wanted(4, LEADERS, 1_000.0).targets == {}
+    state.pause(partitions, paused=True)
+    assert state.held_bytes == 0
+    assert state.kept_bytes > 6 * SHARE_BYTES_MIN
 
 
 def builder(*values: str) -> BatchBuilder:

@@ -12,7 +12,9 @@ from streamkit.state.backend import MemoryBackend
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.formats import decode_value
 from streamkit.state.task_state import TaskState
-from streamkit.tasks.restoration import SLICE_RECORDS, Restoration, Restore
+from streamkit.tasks.listeners import SuspendReason
+from streamkit.tasks.memory import Room
+from streamkit.tasks.restoration import BULK_LAG_MIN, SLICE_RECORDS, Restoration, Restore
 
 TOPIC_ID = UUID(int=4_711)
 NAMES = ("ash", "beech", "cedar")
@@ -40,13 +42,13 @@ def fetched(tp, records, base=500):
     return Fetched(tp, data, headers, base, end, end, end, 0)
 
 
-def begun(state, count=COUNT):
+def begun(state, count=COUNT, room=None):
     """A restoration whose stores all wait to be written."""
     restores = {
         changelog(name): Restore(changelog(name), name, TOPIC_ID, 500, 500 + count, 500 + count)
         for name in NAMES
     }
-    restoration = Restoration(state, restores)
+    restoration = Restoration(state, restores, room=room)
     rows = [(b"%05d" % number, b"v%d" % number) for number in range(count)]
     for tp in restores:
         restoration.add(tp, fetched(tp, rows))
@@ -77,3 +79,42 @@ def test_turns_do_not_disturb_who_counts_meanwhile():
     assert seen == list(NAMES)
     assert restoration.remaining == 3 * COUNT - SLICE_RECORDS
     assert restoration.restored == SLICE_RECORDS
+
+
+def test_one_store_in_the_process_gathers_at_a_time():
+    room, count = Room(), BULK_LAG_MIN + 3 * SLICE_RECORDS
+    one, two = begun(a_state(), count, room), begun(a_state(), count, room)
+    one.run(is_busy=False)
+    assert two.run(is_busy=False) == []
+    assert (one.restored, two.restored) == (SLICE_RECORDS, 0)
+    assert not two.has_work
+    # What tasks that run leave of the time goes to all: they write record by record.
+    two.run(is_busy=True)
+    assert two.restored == SLICE_RECORDS
+    while not one.is_done:
+        one.run(is_busy=False)
+    two.run(is_busy=False)
+    assert two.has_work
+    assert two.restored == 2 * SLICE_RECORDS
+
+
+def test_load_that_is_given_up_lets_others_load():
+    room, count = Room(), BULK_LAG_MIN + 3 * SLICE_RECORDS
+    one, two = begun(a_state(), count, room), begun(a_state(), count, room)
+    one.run(is_busy=False)
+    one.suspend(SuspendReason.MIGRATED)
+    two.run(is_busy=False)
+    assert two.restored == SLICE_RECORDS
+
+
+def test_one_store_after_the_other_has_its_fetched_data_open():
+    restoration = begun(a_state())
+    for _ in range(COUNT // SLICE_RECORDS):
+        restoration.run()
+    held = [each.held_bytes > 0 for each in restoration.restores.values()]
+    written = [each.restored for each in restoration.restores.values()]
+    assert written == [COUNT // SLICE_RECORDS * SLICE_RECORDS, 0, 0]
+    assert held == [True, True, True]
+    while not restoration.restores[changelog(NAMES[1])].restored:
+        restoration.run()
+    assert restoration.restores[changelog(NAMES[0])].held_bytes == 0
