@@ -7,6 +7,7 @@ measures the broker; `librdkafka` is what applications use. Then the latency of 
 a fixed rate, memory, start, and the longest stall of our event loop.
 
     python -m benchmarks.produce_fetch --megabytes 50 --rounds 3
+    python -m benchmarks.produce_fetch --clients raw --record-bytes 1024 --rates
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import os
 import statistics
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from uuid import UUID
 
@@ -47,6 +49,10 @@ PARTITIONS = (1, 6)
 FETCH_BYTES = 1_048_576
 CLIENTS = ("raw", "librdkafka")
 STALL = "streamkit_eventloop_stall_ms_max"
+WARM_UPS = 6
+SETTLE_S, SETTLE_LOOKS_MAX = 0.05, 40
+IDLE_SHARE = 0.1
+"""Of a core: a broker that takes less is idle."""
 
 
 @dataclass(frozen=True)
@@ -180,29 +186,41 @@ class Bench:
             count, each,
         )  # fmt: skip
         work = Work(load.batches, load.batches * count, load.megabytes)
-        cpu = live_cpu_s(self.server.pid)
-        yield "produce", raw_client.produce(load), live_cpu_s(self.server.pid) - cpu, work
-        cpu = live_cpu_s(self.server.pid)
+        yield "produce", *self._timed(lambda: raw_client.produce(load)), work
         # What a consumer asks for; and one batch at a time, to see what a request costs.
-        seconds = raw_client.fetch(load, FETCH_BYTES)
-        yield "fetch", seconds, live_cpu_s(self.server.pid) - cpu, work
+        yield "fetch", *self._timed(lambda: raw_client.fetch(load, FETCH_BYTES)), work
         if batch < FETCH_BYTES // 2:
-            cpu = live_cpu_s(self.server.pid)
-            seconds = raw_client.fetch(load, len(encoded))
-            yield "fetch one", seconds, live_cpu_s(self.server.pid) - cpu, work
+            yield "fetch one", *self._timed(lambda: raw_client.fetch(load, len(encoded))), work
 
     def _run_librdkafka(
         self, topic: str, size: int, batch: int, partitions: int, megabytes: float
     ) -> Iterator[tuple[str, float, float, Work]]:
         records = int(megabytes * 1e6 / size)
-        cpu = live_cpu_s(self.server.pid)
-        seconds = produce(self.server, topic, size, batch, records, partitions)
-        used = live_cpu_s(self.server.pid) - cpu
+        produced = self._timed(
+            lambda: produce(self.server, topic, size, batch, records, partitions)
+        )
         work = Work(stored_batches(self.server, topic), records, records * size / 1e6)
-        yield "produce", seconds, used, work
+        yield "produce", *produced, work
+        yield "fetch", *self._timed(lambda: fetch(self.server, topic, records, partitions)), work
+
+    def _timed(self, run: Callable[[], float]) -> tuple[float, float]:
+        """The seconds that `run` says, and the broker's CPU until it is idle again.
+
+        A JVM compiles and collects for a while after the work that made it: that is its CPU, and
+        must not fall into the time of the broker that is measured next.
+        """
+        cpu = self._settled_cpu_s()
+        seconds = run()
+        return seconds, self._settled_cpu_s() - cpu
+
+    def _settled_cpu_s(self) -> float:
         cpu = live_cpu_s(self.server.pid)
-        seconds = fetch(self.server, topic, records, partitions)
-        yield "fetch", seconds, live_cpu_s(self.server.pid) - cpu, work
+        for _ in range(SETTLE_LOOKS_MAX):
+            time.sleep(SETTLE_S)
+            before, cpu = cpu, live_cpu_s(self.server.pid)
+            if cpu - before < SETTLE_S * IDLE_SHARE:
+                break
+        return cpu
 
     def note_stall(self) -> None:
         """Keep the worst stall of our event loop; the endpoint tells that of the last minute."""
@@ -296,7 +314,7 @@ def table(rates: list[Rate]) -> str:
     return "\n".join(lines)
 
 
-def start(stack: ExitStack, kind: str) -> Bench:
+def start(stack: ExitStack, kind: str, clients: Sequence[str] = CLIENTS) -> Bench:
     """Start a broker and warm it up."""
     config = {"log.segment.delete.delay.ms": "1000"}
     port = None
@@ -305,8 +323,8 @@ def start(stack: ExitStack, kind: str) -> Bench:
         config["metrics.listener"] = f"127.0.0.1:{port}"
     bench = Bench(stack.enter_context(broker(kind, config)), port)
     # The JVM compiles what runs often: it gets its time before anything is measured.
-    for client in CLIENTS:
-        for _ in range(3):
+    for client in clients:
+        for _ in range(WARM_UPS):
             for _rate in bench.run_case(client, 1024, 16_384, 2, 40):
                 pass
     return bench
@@ -318,22 +336,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--brokers", nargs="+", default=["streamkit", "kafka"])
     parser.add_argument("--clients", nargs="+", default=list(CLIENTS))
+    parser.add_argument("--record-bytes", nargs="+", type=int, default=[100, 1024])
+    parser.add_argument("--batch-bytes", nargs="+", type=int, default=[16_384, 1_000_000])
+    parser.add_argument("--partitions", nargs="+", type=int, default=list(PARTITIONS))
+    parser.add_argument("--rates", nargs="*", type=int, default=[1_000, 10_000])
     parser.add_argument("--latency-s", type=float, default=10)
     options = parser.parse_args()
     os.sched_setaffinity(0, {CLIENT_CORE})
     rates: list[Rate] = []
     latencies = []
     with ExitStack() as stack:
-        benches = [start(stack, kind) for kind in options.brokers]
+        benches = [start(stack, kind, options.clients) for kind in options.brokers]
         for client in options.clients:
-            for size, batch in CASES:
-                for partitions in PARTITIONS:
+            for size, batch in product(options.record_bytes, options.batch_bytes):
+                for partitions in options.partitions:
                     for _ in range(options.rounds):
                         for bench in benches:
                             rates += bench.run_case(
                                 client, size, batch, partitions, options.megabytes
                             )
-        for rate_per_s in (1_000, 10_000):
+        for rate_per_s in options.rates:
             for bench in benches:
                 topic = create_topic(bench.admin, f"latency-{rate_per_s}")
                 latencies.append(

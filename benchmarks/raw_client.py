@@ -27,6 +27,7 @@ IN_FLIGHT = 5
 CONNECTIONS = 4
 WAIT = timedelta(seconds=30)
 SIZE = struct.Struct(">i")
+RECEIVE_TIMEOUT = struct.pack("ll", 60, 0)
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,9 @@ class _Wire:
         host, _, port = bootstrap.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The kernel waits for all of an answer: this thread wakes up once.
+        self._socket.settimeout(None)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, RECEIVE_TIMEOUT)
         self._buffer = bytearray(1 << 21)
 
     def __enter__(self) -> _Wire:
@@ -203,7 +207,7 @@ class _Wire:
         view = memoryview(self._buffer)[:size]
         done = 0
         while done < size:
-            got = self._socket.recv_into(view[done:])
+            got = self._socket.recv_into(view[done:], size - done, socket.MSG_WAITALL)
             if not got:
                 raise ConnectionError("the broker closed the connection")
             done += got
