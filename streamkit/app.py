@@ -22,7 +22,12 @@ from streamkit.topology.dsl.processor import Processor
 from streamkit.topology.dsl.resources import resource_of
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import Side, said
-from streamkit.topology.dsl.sources import TimestampChoice, consumed, write_source
+from streamkit.topology.dsl.sources import (
+    TimestampChoice,
+    consumed,
+    default_extractor,
+    write_source,
+)
 from streamkit.topology.dsl.storing import keeps_headers, keeps_on_disk
 from streamkit.topology.dsl.stream import Stream
 from streamkit.topology.dsl.table import Table
@@ -36,8 +41,9 @@ from streamkit.topology.failures import (
     uncaught_of,
 )
 from streamkit.topology.graph.logical import GraphNode, StreamSource
-from streamkit.topology.graph.names import check_name
+from streamkit.topology.graph.names import check_all_named, check_name
 from streamkit.topology.graph.optimize import optimizations_of
+from streamkit.topology.graph.physical import WINDOW_CHANGELOG_EXTRA_MS
 from streamkit.topology.operators.asynchronous import CONCURRENCY
 from streamkit.topology.plan import Topology
 
@@ -103,6 +109,8 @@ class App:
         self.config: dict[str, object] = {}
         self._scope = Scope()
         self._optimizations: frozenset[str] = frozenset()
+        self._needs_names = False
+        self._window_extra_ms = WINDOW_CHANGELOG_EXTRA_MS
         self._topology = topology
         self._on_restore = on_restore
         self._on_standby_update = on_standby_update
@@ -131,8 +139,11 @@ class App:
                 "{'processing.guarantee': 'at_least_once'}"
             )
         merged = {**self.config, **config}
-        StreamsSettings.from_mapping({**merged, "application.id": self.id})
+        settings = StreamsSettings.from_mapping({**merged, "application.id": self.id})
+        self._needs_names = settings.ensure_explicit_internal_resource_naming
+        self._window_extra_ms = settings.windowstore_changelog_additional_retention_ms
         self._optimizations = optimizations_of(str(merged.get("topology.optimization", "none")))
+        self._scope.default_extractor = default_extractor(merged)
         self._scope.keeps_on_disk = keeps_on_disk(merged)
         self._scope.keeps_headers = keeps_headers(merged)
         self._scope.default_key = default_serde(merged, "default.key.serde")
@@ -457,8 +468,14 @@ class App:
         version = self._scope.graph.version + len(low_level)
         if self._compiled is None or self._compiled[0] != version:
             built = self._scope.graph.build(
-                self.id, self._topic_configs(), low_level, self._optimizations
+                self.id,
+                self._topic_configs(),
+                low_level,
+                self._optimizations,
+                self._window_extra_ms,
             )
+            if self._needs_names:
+                check_all_named(built)
             policies = replace(self._policies, by_operator=built.policies.by_operator)
             self._compiled = (version, replace(built, policies=policies))
         return self._compiled[1]

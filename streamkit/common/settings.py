@@ -122,6 +122,13 @@ _ELSEWHERE = {
         "one worker is one thread; for more cores start worker processes: "
         "`streamkit worker PROGRAM --processes N`"
     ),
+    "rocksdb.config.setter": "memory.max.bytes bounds RocksDB, in all stores of a worker together",
+    "enable.transactional.statestores": "state is written after its commit in any case",
+    "task.assignor.class": "the broker assigns tasks",
+    "metric.reporters": "metrics are at web.listener, under /metrics",
+    "metadata.cluster.check.enable": "leave it out: it has no counterpart",
+    "upgrade.from": "leave it out: there is no older format",
+    "built.in.metrics.version": "leave it out: there is one version",
 }
 """Keys of Kafka Streams that stand for something else here, and for what."""
 

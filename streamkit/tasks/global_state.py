@@ -9,7 +9,9 @@ below the position, are deleted.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +26,8 @@ from streamkit.state.overlay import OverlayStore
 from streamkit.state.restore import ChangelogBounds, plan_restore
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
-from streamkit.tasks.context import TaskContext
+from streamkit.tasks.context import NO_POLICIES, TaskContext
+from streamkit.topology.failures import Action, ErrorPolicy, Policies
 from streamkit.topology.operators.node import SourceNode
 from streamkit.topology.plan import Subtopology
 
@@ -45,9 +48,12 @@ class GlobalState:
         parts: Sequence[Subtopology],
         open_database: OpenGlobal,
         now_ms: Callable[[], int],
+        policies: Policies = NO_POLICIES,
     ) -> None:
+        self._policies = policies
         self.stores: dict[str, Any] = {}
         self._contexts: list[TaskContext] = []
+        self._contexts_of: dict[str, TaskContext] = {}
         self._sources: dict[str, SourceNode] = {}
         self._stores: dict[str, str] = {}
         self._topic_ids: dict[TopicPartition, UUID] = {}
@@ -71,10 +77,19 @@ class GlobalState:
         return self._sources.get(topic)
 
     def process(self, tp: TopicPartition, batch: DecodedBatch, start: int, stop: int) -> None:
-        """Take the records [start, stop) of a decoded batch."""
+        """Take the records [start, stop) of a decoded batch. Raises FatalError by policy."""
         source = self._sources[tp.topic]
-        source.context.partition = tp.partition
-        source.run(batch, start, stop)
+        context = self._contexts_of[tp.topic]
+        context.partition = tp.partition
+        while start < stop:
+            try:
+                source.run(batch, start, stop)
+            except Exception as error:  # the edge: a serde or a processor may be the user's
+                failed = bisect_left(batch.offsets, context.offset, start, stop - 1)
+                start = failed + context.failures.on_record(error, 0.0)
+            else:
+                context.failures.settle()
+                return
 
     def store_of(self, tp: TopicPartition) -> str:
         """The store that a topic fills."""
@@ -121,6 +136,7 @@ class GlobalState:
             Collector(0, 0, lambda count: 0),
             now_ms,
             lambda topic: 0,
+            self._policies,
         )
         for builder in part.stores:
             store = build_store(
@@ -136,3 +152,23 @@ class GlobalState:
         linked.init()
         self._sources.update(linked.sources)
         self._contexts.append(context)
+        self._contexts_of.update(dict.fromkeys(linked.sources, context))
+
+
+def global_policies(policies: Policies, *, handles_processing: bool) -> Policies:
+    """What is done about records of global topics that fail.
+
+    As in Kafka Streams they have no dead-letter topic: what would go there is skipped. Processing
+    is handled by choice (KIP-1270).
+    """
+    return Policies(
+        deserialization=_without_topic(policies.deserialization),
+        processing=_without_topic(policies.processing) if handles_processing else None,
+    )
+
+
+def _without_topic(policy: ErrorPolicy | None) -> ErrorPolicy | None:
+    if policy is None:
+        return None
+    action = Action.SKIP if policy.action is Action.DEAD_LETTER else policy.action
+    return replace(policy, action=action, topic=None, at_operator=False, backoff_ms=0)

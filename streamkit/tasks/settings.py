@@ -56,6 +56,14 @@ CLIENT_TAG_VALUE_MAX = 30
 """Kafka Streams' limits (StreamsConfig)."""
 
 
+RENAMED = {
+    "cache.max.bytes.buffering": "statestore.cache.max.bytes",
+    "default.deserialization.exception.handler": "deserialization.exception.handler",
+    "default.production.exception.handler": "production.exception.handler",
+}
+"""Keys that Kafka Streams still takes under older names."""
+
+
 class StreamsSettings(ClientSettings):
     """What a worker needs; `from_mapping` refuses unknown keys by name."""
 
@@ -93,6 +101,11 @@ class StreamsSettings(ClientSettings):
     dsl_store_format: str = "DEFAULT"
     metrics_recording_level: Literal["INFO", "DEBUG", "TRACE"] = "INFO"
     default_dsl_store: str | None = None
+    default_timestamp_extractor: Any = None
+    ensure_explicit_internal_resource_naming: bool = False
+    windowstore_changelog_additional_retention_ms: int = Field(default=86_400_000, ge=0)
+    processing_exception_handler_global_enabled: bool = False
+    group_protocol: Literal["streams"] = "streams"
     default_key_serde: Any = None
     default_value_serde: Any = None
     deserialization_exception_handler: Any = None
@@ -103,6 +116,8 @@ class StreamsSettings(ClientSettings):
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
         """Check `values` and fill in the defaults. Raises ConfigError naming the key."""
+        renamed = {RENAMED[key]: value for key, value in values.items() if key in RENAMED}
+        values = renamed | {key: value for key, value in values.items() if key not in RENAMED}
         settings = super().from_mapping(values, where=where)
         if not settings.is_exactly_once and "commit_interval_ms" not in settings.model_fields_set:
             return cls.from_mapping(

@@ -36,7 +36,7 @@ from streamkit.state.rocks import RocksBackend, RocksMemory
 from streamkit.tasks.collector import Collector
 from streamkit.tasks.endpoint import WorkerEndpoint, advertised_of, listener_of
 from streamkit.tasks.global_reader import GlobalReader
-from streamkit.tasks.global_state import GlobalState
+from streamkit.tasks.global_state import GlobalState, global_policies
 from streamkit.tasks.group_config import configure_group
 from streamkit.tasks.group_topology import group_topology
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners
@@ -541,6 +541,10 @@ class Worker:
             self._topology.globals,
             lambda families: self._open_database(path, list(families)),
             self._seams.clock.now_ms,
+            global_policies(
+                self._settings.policies(self._topology.policies),
+                handles_processing=self._settings.processing_exception_handler_global_enabled,
+            ),
         )
 
     def _partition_count(self, topic: str) -> int:

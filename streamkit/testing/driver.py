@@ -30,7 +30,7 @@ from streamkit.state.cache import CacheBudget, CachedStore, TimestampedStore
 from streamkit.state.plain import PlainStore
 from streamkit.state.restore import ChangelogBounds
 from streamkit.tasks.collector import Collector, TopicWriter
-from streamkit.tasks.global_state import GlobalState
+from streamkit.tasks.global_state import GlobalState, global_policies
 from streamkit.tasks.messages import StartPosition, TaskPrepared
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
@@ -82,11 +82,18 @@ class TopologyTestDriver:
         self._now_ms = now_ms
         self._partitions = partitions
         self._collector = RecordingCollector(self)
+        policies = settings.policies(topology.policies)
         self._globals = GlobalState(
-            topology.application_id, topology.globals, MemoryBackend, lambda: self._now_ms
+            topology.application_id,
+            topology.globals,
+            MemoryBackend,
+            lambda: self._now_ms,
+            global_policies(
+                policies,
+                handles_processing=settings.processing_exception_handler_global_enabled,
+            ),
         )
         budget = CacheBudget(settings.statestore_cache_max_bytes)
-        policies = settings.policies(topology.policies)
         savepoint = Savepoint(self._collector, budget) if policies.needs_savepoint else None
         self._environment = TaskEnvironment(
             topology.application_id,

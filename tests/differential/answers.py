@@ -22,6 +22,7 @@ from streamkit.testing import TopologyTestDriver
 from streamkit.testing.driver import Written
 from tests.topology.expressions import FunctionError, json_text, plain
 from tests.topology.oracle_cases import (
+    PROGRAM_SETTINGS,
     Case,
     NotInScopeError,
     Op,
@@ -49,7 +50,7 @@ _ERRORS = {
 }
 """What Kafka Streams' exceptions in dead-letter headers are called here."""
 
-_IGNORED_SETTINGS = {"application.id", "commit.interval.ms", "topology.optimization"}
+_IGNORED_SETTINGS = {"application.id", "commit.interval.ms", *PROGRAM_SETTINGS}
 _SOURCES = {"stream", "table", "global_table", "add_source", "add_global_store"}
 
 

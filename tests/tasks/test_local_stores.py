@@ -96,8 +96,8 @@ async def check(worker):
         worker.store("nothing")
 
 
-def kept_program():
-    app = sk.App("kept")
+def kept_program(told=None):
+    app = sk.App("kept", on_restore=told)
     store = sk.Materialized("prices", kind="versioned", history="1h")
     prices = app.table("prices-topic", key=str, value=int, store=store)
     app.global_table("shops-topic", key=str, value=str, name="shops")

@@ -83,6 +83,13 @@ class Program:
     """By topic, the serdes of the first sink that names it; None for those with a function."""
 
 
+PROGRAM_SETTINGS = (
+    "topology.optimization", "ensure.explicit.internal.resource.naming",
+    "default.timestamp.extractor", "windowstore.changelog.additional.retention.ms",
+)  # fmt: skip
+"""Settings that say what a program is."""
+
+
 def app_of(case: Case) -> sk.App:
     """The case's program. Raises TopologyError where Kafka Streams refuses, NotInScopeError."""
     return program_of(case).app
@@ -95,7 +102,7 @@ def program_of(case: Case) -> Program:
         "default.value.serde": type_of(case.get("default_value")),
     }
     settings = case.get("config", {})
-    config["topology.optimization"] = settings.get("topology.optimization")
+    config |= {key: settings.get(key) for key in PROGRAM_SETTINGS}
     given = {key: value for key, value in config.items() if value is not None}
     is_low = any(op["op"] in LOW_LEVEL for op in case["topology"])
     low = sk.Topology() if is_low else None

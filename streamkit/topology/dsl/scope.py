@@ -23,6 +23,8 @@ class Scope:
     stores: dict[str, StoreBuilder] = field(default_factory=dict)
     keeps_on_disk: bool = True
     """Where operators keep what they keep, unless they are told."""
+    default_extractor: Any = None
+    """What gives the times of records whose source says nothing; None takes their own."""
     keeps_headers: bool = False
     """Whether rows of tables have the headers of the record that set them."""
 

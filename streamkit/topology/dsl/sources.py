@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamkit.common.errors import TopologyError
+from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.common.model import Record
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.scope import Place, Scope
@@ -36,6 +36,7 @@ class Consumed:
     key: Side
     value: Side
     extractor: Extractor | None
+    says_time: bool
     offset_reset: str | None
     line: str
 
@@ -57,7 +58,8 @@ def consumed(
         raise TopologyError(
             f"offset_reset={offset_reset!r}: use earliest, latest, none or by_duration:PT1H"
         )
-    return Consumed(key_side, value_side, _extractor(timestamp), offset_reset, call_site())
+    extractor, says_time = extractor_of(timestamp), timestamp is not None
+    return Consumed(key_side, value_side, extractor, says_time, offset_reset, call_site())
 
 
 def source_spec(
@@ -67,7 +69,7 @@ def source_spec(
     place = Place("stream()", name, "topic " + ", ".join(topics or (str(pattern),)), how.line)
     key = scope.key_serde(how.key, place)
     value = scope.value_serde(how.value, place)
-    extractor = how.extractor
+    extractor: Extractor | None = how.extractor if how.says_time else scope.default_extractor
 
     def make(topic: str) -> SourceNode:
         return SourceNode(name, topic, key, value, extractor, Record)
@@ -94,7 +96,30 @@ def _agreed(have: Side, of_topic: Side, what: str) -> Side:
     return have
 
 
-def _extractor(choice: TimestampChoice) -> Extractor | None:
+def default_extractor(config: Mapping[str, object]) -> Extractor | None:
+    """That of `default.timestamp.extractor`: ours or Kafka's name, or a function.
+
+    Raises ConfigError.
+    """
+    choice: Any = config.get("default.timestamp.extractor")
+    if isinstance(choice, str):
+        choice = _EXTRACTORS.get(choice.rsplit(".", 1)[-1], choice)
+    try:
+        return extractor_of(choice)
+    except TopologyError as error:
+        raise ConfigError(f"default.timestamp.extractor: {error}") from None
+
+
+_EXTRACTORS = {
+    "FailOnInvalidTimestamp": "record",
+    "LogAndSkipOnInvalidTimestamp": "log_and_skip",
+    "UsePartitionTimeOnInvalidTimestamp": "use_partition_time",
+    "WallclockTimestampExtractor": "wall",
+}
+
+
+def extractor_of(choice: TimestampChoice) -> Extractor | None:
+    """What gives a record's time; None takes its own. Raises TopologyError."""
     if choice is None or choice == "record":
         return None
     if choice == "log_and_skip":

@@ -22,7 +22,11 @@ from streamkit.topology.graph.optimize import (
     merge_repartitions,
     rewrite_self_joins,
 )
-from streamkit.topology.graph.physical import PhysicalBuilder, Write
+from streamkit.topology.graph.physical import (
+    WINDOW_CHANGELOG_EXTRA_MS,
+    PhysicalBuilder,
+    Write,
+)
 from streamkit.topology.plan import Topology
 
 
@@ -121,9 +125,10 @@ class Graph:
         topic_configs: Mapping[str, str],
         more: Sequence[Writer] = (),
         optimizations: frozenset[str] = frozenset(),
+        window_extra_ms: int = WINDOW_CHANGELOG_EXTRA_MS,
     ) -> Topology:
         """Compile what was declared. Raises TopologyError."""
-        builder = PhysicalBuilder(application_id, topic_configs)
+        builder = PhysicalBuilder(application_id, topic_configs, window_extra_ms)
         root = self._optimized(builder, optimizations)
         builder.null_keys_pass = keeps_null_keys_below(root)
         builder.versioned = versioned_below(root)

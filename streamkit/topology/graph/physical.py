@@ -50,8 +50,14 @@ Write = Callable[["PhysicalBuilder", tuple[str, ...]], None]
 class PhysicalBuilder:
     """Collects nodes, stores and internal topics, then cuts them."""
 
-    def __init__(self, application_id: str, topic_configs: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        application_id: str,
+        topic_configs: Mapping[str, str],
+        window_extra_ms: int = WINDOW_CHANGELOG_EXTRA_MS,
+    ) -> None:
         self._application_id = application_id
+        self._window_extra_ms = window_extra_ms
         self._topic_configs = dict(topic_configs)
         self._nodes: dict[str, NodeSpec] = {}
         self._groups = Groups()
@@ -220,7 +226,8 @@ class PhysicalBuilder:
 
     def _changelog(self, store: StoreBuilder) -> InternalTopicSpec:
         name = f"{self._application_id}-{store.name}-changelog"
-        configs = {**changelog_configs(store), **self._topic_configs, **store.changelog_configs}
+        own = changelog_configs(store, self._window_extra_ms)
+        configs = {**own, **self._topic_configs, **store.changelog_configs}
         return InternalTopicSpec(name, None, configs, store.changelog_configs)
 
     def _add(self, spec: NodeSpec) -> None:
@@ -263,14 +270,16 @@ def refuse_early_stores(nodes: Sequence[NodeSpec]) -> None:
             )
 
 
-def changelog_configs(store: StoreBuilder) -> dict[str, str]:
+def changelog_configs(
+    store: StoreBuilder, window_extra_ms: int = WINDOW_CHANGELOG_EXTRA_MS
+) -> dict[str, str]:
     """The configs of a changelog by the kind of its store."""
     if store.kind is StoreKind.VERSIONED:
-        lag_ms = min(store.retention_ms + WINDOW_CHANGELOG_EXTRA_MS, LONG_MAX)
+        lag_ms = min(store.retention_ms + window_extra_ms, LONG_MAX)
         return {**CHANGELOG_CONFIGS, "min.compaction.lag.ms": str(lag_ms)}
     if not store.kind.is_windowed:
         return CHANGELOG_CONFIGS
-    retention_ms = min(store.retention_ms + WINDOW_CHANGELOG_EXTRA_MS, LONG_MAX)
+    retention_ms = min(store.retention_ms + window_extra_ms, LONG_MAX)
     return {
         **CHANGELOG_CONFIGS,
         # Where equal keys are all kept, compaction would lose some.
