@@ -57,6 +57,7 @@ class Restore:
     fetched_end: int = 0
     is_paused: bool = False
     load: BulkLoad | None = None
+    was_loaded: bool = False
     held_bytes: int = 0
     open_bytes: int = 0
 
@@ -184,9 +185,8 @@ class Restoration:
     def reset(self, tp: TopicPartition, start: int, end: int, topic_id: UUID | None) -> None:
         """The log was cut, or made anew, while it was read: wipe the store, begin at `start`."""
         old = self._restores[tp]
-        if old.load is not None:
-            self._state.end_bulk_load(old.store)
-        self._room.end_load(old)
+        old.load = None
+        self._end_load(old)
         self._state.wipe(old.store)
         self._restores[tp] = Restore(
             tp,
@@ -333,16 +333,19 @@ class Restoration:
         is_far = self._is_for_load(restore)
         if restore.load is None and is_far:
             self._room.begin_load(restore)
+            restore.was_loaded = True
             restore.load = self._state.bulk_load(restore.store, self._room.load_bytes)
         if restore.load is not None:
             restore.load.add(keys, values, timestamps)
             if not is_far:
-                self._end_load(restore)
+                self._pause_load(restore)
             elif restore.load.is_full:
                 self._flush(restore, restore.load)
         else:
             records = list(zip(keys, values, timestamps, strict=True))
             self._state.restore(restore.store, records, restore.position, restore.topic_id, headers)
+        if restore.was_loaded and restore.lag < BULK_LAG_MIN:
+            self._end_load(restore)
         if count and self._watch is not None:
             self._watch.loaded(restore, count)
 
@@ -351,9 +354,15 @@ class Restoration:
         load.flush()
         self._state.note_offset(restore.store, restore.position, restore.topic_id)
 
-    def _end_load(self, restore: Restore) -> None:
+    def _pause_load(self, restore: Restore) -> None:
+        """Write record by record, for now or for good; others may load."""
         load, restore.load = restore.load, None
         if load is not None:
             self._flush(restore, load)
-            self._state.end_bulk_load(restore.store)
         self._room.end_load(restore)
+
+    def _end_load(self, restore: Restore) -> None:
+        self._pause_load(restore)
+        if restore.was_loaded:
+            restore.was_loaded = False
+            self._state.end_bulk_load(restore.store)

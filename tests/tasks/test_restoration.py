@@ -118,3 +118,41 @@ def test_one_store_after_the_other_has_its_fetched_data_open():
     while not restoration.restores[changelog(NAMES[1])].restored:
         restoration.run()
     assert restoration.restores[changelog(NAMES[0])].held_bytes == 0
+
+
+class Loads(MemoryBackend):
+    """Remembers what was loaded and when that was over."""
+
+    def __init__(self, families):
+        super().__init__(families)
+        self.calls = []
+
+    def load(self, family, keys, entries):
+        self.calls.append(len(keys))
+        super().load(family, keys, entries)
+
+    def end_load(self, family):
+        self.calls.append("end")
+
+
+def test_load_that_makes_room_for_tasks_that_run_is_one_load():
+    """RocksDB is told of a load's beginning and end: not each time that records come between."""
+    builder = StoreBuilder(NAMES[0], StoreKind.TIMESTAMPED_KEY_VALUE, string, string)
+    backends = []
+
+    def open_backend(families):
+        backends.append(Loads(families))
+        return backends[0]
+
+    state = TaskState([builder], open_backend)
+    tp, count = changelog(NAMES[0]), BULK_LAG_MIN + 6 * SLICE_RECORDS
+    restore = Restore(tp, NAMES[0], TOPIC_ID, 500, 500 + count, 500 + count)
+    restoration = Restoration(state, {tp: restore})
+    restoration.add(tp, fetched(tp, [(b"%05d" % each, b"v") for each in range(count)]))
+    for is_busy in (False, False, True, False, False):
+        restoration.run(is_busy=is_busy)
+    assert backends[0].calls == [3 * SLICE_RECORDS]
+    while not restoration.is_done:
+        restoration.run(is_busy=False)
+    assert backends[0].calls == [3 * SLICE_RECORDS, 4 * SLICE_RECORDS, "end"]
+    assert len(list(state.overlays[NAMES[0]].scan(None, None))) == count
