@@ -371,7 +371,7 @@ def test_misspelt_config_is_told_where_it_stands() -> None:
         serdes.SchemaRegistry("h:8081")
     with pytest.raises(UsageError, match=r"subject='topics': use one of topic"):
         serdes.avro(AVRO, registry="mock://x", subject="topics")  # type: ignore[call-overload]
-    with pytest.raises(UsageError, match="is no Avro schema"):
+    with pytest.raises(UsageError, match="is no schema"):
         serdes.avro("{", registry="mock://x")
     with pytest.raises(UsageError, match="registry=7: give an address"):
         serdes.avro(AVRO, registry=7)  # type: ignore[call-overload]  # what is refused

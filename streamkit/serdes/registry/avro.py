@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from streamkit.common.errors import UsageError
 from streamkit.serdes.registry.client import SchemaRegistry, registry_of, require
-from streamkit.serdes.registry.options import RegistryOptions, SubjectName
+from streamkit.serdes.registry.options import RegistryOptions, SubjectName, schema_text
 from streamkit.serdes.registry.serde import Half, RegisteredSerde
 from streamkit.serdes.serde import Serde
 
@@ -109,27 +108,13 @@ def avro(
     """
     require("avro", "fastavro")
     options = RegistryOptions(subject, auto_register, use_latest, normalize, id_in_header)
-    text = _text(schema)
+    text = None if schema is None else schema_text(schema, "serdes.avro()")
     typed = None
     if model is not None:
         from streamkit.serdes.models import Typed
 
         typed = Typed(model)
     return RegisteredSerde(AvroFormat(text, typed), registry_of(registry), options)
-
-
-def _text(schema: str | Mapping[str, Any] | None) -> str | None:
-    """The schema as text, if it is one. Raises UsageError."""
-    import orjson
-
-    if schema is None:
-        return None
-    try:
-        text = schema if isinstance(schema, str) else orjson.dumps(dict(schema)).decode()
-        orjson.loads(text)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"serdes.avro(): {schema!r:.80} is no Avro schema: {error}") from None
-    return text
 
 
 def _without_enums(value: Any) -> Any:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import orjson
 
-from streamkit.common.errors import UsageError
 from streamkit.serdes.registry.client import SchemaRegistry, registry_of, require
-from streamkit.serdes.registry.options import RegistryOptions, SubjectName
+from streamkit.serdes.registry.options import RegistryOptions, SubjectName, schema_text
 from streamkit.serdes.registry.serde import Half, RegisteredSerde
 from streamkit.serdes.serde import Serde
 
@@ -137,20 +136,10 @@ def json_schema(
     if isinstance(schema, type):
         declared = schema
     else:
-        text = _text(schema)
+        text = schema_text(schema, "serdes.json_schema()")
     typed = None
     if declared is not None:
         from streamkit.serdes.models import Typed
 
         typed = Typed(declared)
     return RegisteredSerde(JsonSchemaFormat(text, typed), registry_of(registry), options)
-
-
-def _text(schema: str | Mapping[str, Any]) -> str:
-    """The schema as text. Raises UsageError."""
-    try:
-        text = schema if isinstance(schema, str) else orjson.dumps(dict(schema)).decode()
-        orjson.loads(text)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"serdes.json_schema(): {schema!r:.80} is no schema: {error}") from None
-    return text

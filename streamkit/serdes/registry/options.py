@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import orjson
 
 from streamkit.common.errors import UsageError
 
@@ -55,3 +57,13 @@ class RegistryOptions:
         else:
             named = {"subject.name.strategy.type": self.subject.upper()}
         return {"use.latest.version": self.use_latest, **named}
+
+
+def schema_text(schema: str | Mapping[str, Any], what: str) -> str:
+    """A schema in JSON as text. Raises UsageError, which begins with `what`."""
+    try:
+        text = schema if isinstance(schema, str) else orjson.dumps(dict(schema)).decode()
+        orjson.loads(text)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{what}: {schema!r:.80} is no schema: {error}") from None
+    return text
