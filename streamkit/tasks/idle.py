@@ -13,17 +13,25 @@ from typing import Final
 OFF: Final = -1
 NEVER: Final = 2**63 - 1
 STEP_MS: Final = 1_000
-"""How often time goes on while there is no input."""
+STEP_MAX_MS: Final = 60_000
+STEP_SHARE: Final = 20
+"""Time goes on in steps, each of which is committed: by a twentieth of the time without input."""
 
 TIME_NAME: Final = "streamkit.stream-time"
 """Under this name the time is committed."""
 
 
 class IdleTime:
-    """One task's; times are in milliseconds, `restored` is what was committed, -1 for nothing."""
+    """One task's; times are in milliseconds, `restored` is what was committed, -1 for nothing.
 
-    def __init__(self, idle_ms: int, now_ms: int, restored: int = -1) -> None:
+    With a `step_ms` of 0 time goes on whenever it is looked at.
+    """
+
+    def __init__(
+        self, idle_ms: int, now_ms: int, restored: int = -1, step_ms: int = STEP_MS
+    ) -> None:
         self._idle_ms = idle_ms
+        self._step_ms = step_ms
         self._heard_ms = now_ms
         self._next_ms = now_ms if restored >= 0 else now_ms + idle_ms
         self._heard_time: int | None = None
@@ -53,5 +61,8 @@ class IdleTime:
             return None
         if self._heard_time is None:
             self._heard_time = stream_time
-        self._next_ms = now_ms + STEP_MS
-        return self._heard_time + max(now_ms - self._heard_ms, 0)
+        waited_ms = max(now_ms - self._heard_ms, 0)
+        if self._step_ms:
+            step_ms = min(max(self._step_ms, waited_ms // STEP_SHARE), STEP_MAX_MS)
+            self._next_ms = now_ms + step_ms
+        return self._heard_time + waited_ms

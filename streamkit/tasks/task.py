@@ -24,7 +24,7 @@ from streamkit.state.formats import StoredOffset
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
 from streamkit.tasks.context import NO_POLICIES, TaskContext
-from streamkit.tasks.idle import NEVER, OFF, TIME_NAME, IdleTime
+from streamkit.tasks.idle import NEVER, OFF, STEP_MS, TIME_NAME, IdleTime
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners, RestoreWatch, SuspendReason
 from streamkit.tasks.memory import Room
 from streamkit.tasks.messages import PrepareTask, TaskPrepared
@@ -91,6 +91,7 @@ class TaskEnvironment:
     listeners: Listeners = NO_LISTENERS
     room: Room = field(default_factory=Room)
     time_idle_ms: int = OFF
+    time_step_ms: int = STEP_MS
     meters: Meters | None = None
     timeout_ms: int = 0
     """How long a record is tried that cannot be read for now (`task.timeout.ms`)."""
@@ -358,7 +359,9 @@ class StreamTask:
                 times[name] = max(times.get(name, time), time)
         if environment.time_idle_ms != OFF:
             restored = times.get(TIME_NAME, -1)
-            self._idle = IdleTime(environment.time_idle_ms, environment.now_ms(), restored)
+            self._idle = IdleTime(
+                environment.time_idle_ms, environment.now_ms(), restored, environment.time_step_ms
+            )
 
     def _traced(self, source: SourceNode) -> Run | None:
         tracing = self._environment.tracing

@@ -109,6 +109,7 @@ class TopologyTestDriver:
             savepoint=savepoint,
             global_stores=self._globals.stores,
             time_idle_ms=settings.stream_time_idle_ms,
+            time_step_ms=0,
             tracing=settings.tracing(),
         )
         self._waiting: dict[TopicPartition, deque[Written]] = {}

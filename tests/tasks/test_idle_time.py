@@ -153,6 +153,26 @@ def test_idle_time_begins_when_the_input_ends() -> None:
     assert idle.next_time(6_077, 304_000) is None
 
 
+def test_long_idle_time_goes_on_in_longer_steps() -> None:
+    idle = IdleTime(5_000, 0)
+    idle.heard(0)
+    assert idle.next_time(77, 100_000) == 100_077
+    assert idle.next_time(77, 104_999) is None
+    assert idle.next_time(77, 105_000) == 105_077
+    assert idle.next_time(77, 9_000_000) == 9_000_077
+    assert idle.next_time(77, 9_059_999) is None
+    assert idle.next_time(77, 9_060_000) == 9_060_077
+
+
+def test_test_driver_sees_every_millisecond() -> None:
+    with closing("emit").test(config=IDLE) as t:
+        t.pipe("in", "k", "v", at=50_004)
+        t.advance(ms=11_995)
+        assert values(t) == []
+        t.advance(ms=1)
+        assert len(values(t)) == 1
+
+
 def test_clock_that_is_set_back_takes_no_time_back() -> None:
     idle = IdleTime(5_000, 100_000)
     idle.heard(200_000)
