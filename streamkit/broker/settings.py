@@ -160,6 +160,8 @@ class BrokerSettings(Settings):
     """How many changelog offsets a task's new owner may be behind when it takes it over."""
     group_streams_warmup_timeout_ms: int = Field(600000, ge=1)
     """Ours: a warm-up that came no nearer for so long is waited for no more."""
+    group_streams_promotion_in_place: bool = True
+    """Ours: who reports keeps its copy of a task until it is given the task."""
     group_streams_task_weights: str = ""
     """Ours: by what active tasks are spread: `0=1,2=7.5` by sub-topology, or `measured`."""
     group_streams_balance_by_lag: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
@@ -16,6 +16,11 @@ from streamkit.cli.worker import settings_of
 from streamkit.client.admin import Admin
 from streamkit.common.errors import StreamkitError, UsageError
 from streamkit.common.system import system_seams
+from streamkit.rebalance.description import DescribedGroup, described_group
+from streamkit.rebalance.extensions import TOPOLOGY_UPDATES
+from streamkit.rebalance.rules import GroupTopology
+from streamkit.rebalance.updates import update_problems
+from streamkit.tasks.group_topology import group_topology
 from streamkit.topology.compare import (
     Change,
     Outline,
@@ -72,8 +77,9 @@ def check(
 ) -> int:
     """Say what deploying PROGRAM would orphan: stores, internal topics, input.
 
-    Compares it with a former topology in a file, or with what runs on the cluster. Exit status 1
-    when something would be lost.
+    Compares it with a former topology in a file, or with what runs on the cluster; then it says
+    also whether the running group can take PROGRAM over. Exit status 1 when something would be
+    lost.
     """
     seams = system_seams()
     given = read_settings(seams.disk, assignments, config)
@@ -81,19 +87,28 @@ def check(
         given["bootstrap.servers"] = bootstrap
     app = programs.load(program)
     settings = settings_of(app, given)
+    update = None
     if against is not None:
         before = _read(against)
     elif settings.bootstrap_servers:
-        before = run_admin(settings.client(), seams, lambda admin: _deployed(admin, app.id))
+        wanted = group_topology(app.topology, settings)
+        before, update = run_admin(
+            settings.client(), seams, lambda admin: _deployed(admin, app.id, wanted)
+        )
     else:
         raise UsageError("compared with what? give --against FILE or --bootstrap HOST:PORT")
     after = outline_of(app.topology)
     found = changes(before, after)
     if as_json:
         rows = [dataclasses.asdict(change) for change in found]
-        click.echo(orjson.dumps({"changes": rows, "generated": generated(after)}).decode())
+        shown = {"changes": rows, "generated": generated(after)}
+        if update is not None:
+            shown["update"] = dataclasses.asdict(update)
+        click.echo(orjson.dumps(shown).decode())
     else:
         _print(found, generated(after))
+        if update is not None:
+            click.echo(update.text)
     return int(any(change.is_loss for change in found))
 
 
@@ -106,15 +121,43 @@ def _read(path: Path) -> Outline:
         ) from None
 
 
-async def _deployed(admin: Admin, application_id: str) -> Outline:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Update:
+    """Whether the group that runs can go on with another topology, and how."""
+
+    is_possible: bool
+    text: str
+
+
+async def _deployed(
+    admin: Admin, application_id: str, wanted: GroupTopology
+) -> tuple[Outline, Update | None]:
     """The group's topology, or what its internal topics say when there is no group."""
     try:
         group = await admin.describe_streams_group(application_id)
     except StreamkitError:
         group = None
-    if group is not None and group.topology is not None:
-        return outline_of_group(group.topology.subtopologies or ())
-    return outline_of_topics(application_id, await admin.list_topics())
+    if group is None or group.topology is None:
+        return outline_of_topics(application_id, await admin.list_topics()), None
+    extensions = await admin.supported_features()
+    update = update_of(described_group(group), wanted, extensions)
+    return outline_of_group(group.topology.subtopologies or ()), update
+
+
+def update_of(
+    group: DescribedGroup, wanted: GroupTopology, extensions: Collection[str]
+) -> Update | None:
+    """What becomes of the group's topology; None when it is the program's."""
+    problems = update_problems(group, wanted)
+    if problems is None:
+        return None
+    ways = "reset the application (streamkit reset PROGRAM), or give it another id"
+    if problems:
+        return Update(False, f"the group cannot go on with it: {'; '.join(problems)}; {ways}")
+    if TOPOLOGY_UPDATES not in extensions:
+        return Update(False, f"the cluster takes no changed topology for a group: {ways}")
+    epoch = (group.topology_epoch or 0) + 1
+    return Update(True, f"the group takes it over while it runs, as topology epoch {epoch}")
 
 
 def _print(found: Sequence[Change], unstable: Sequence[str]) -> None:

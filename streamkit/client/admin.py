@@ -137,6 +137,10 @@ class Admin:
         if self._owns_client:
             await self._client.__aexit__(kind, error, trace)
 
+    async def supported_features(self) -> frozenset[str]:
+        """The features that the cluster advertises, extensions of ours among them."""
+        return frozenset(await self._client.retrying(self._client.supported_features))
+
     async def create_topics(
         self, topics: Iterable[NewTopic], *, exist_ok: bool = False, validate_only: bool = False
     ) -> dict[str, UUID | None]:

@@ -33,6 +33,13 @@ def is_same(one: GroupTopology, other: GroupTopology) -> bool:
     }
 
 
+def update_problems(described: DescribedGroup, wanted: GroupTopology) -> list[str] | None:
+    """Why a group cannot go on with `wanted`; empty: it can, None: that is what it has."""
+    known = _outline(0, described.subtopologies)
+    own = _outline(0, wanted.subtopologies)
+    return None if is_same(known, own) else differences(known, own)
+
+
 def fingerprint(topology: GroupTopology) -> str:
     """What tells a topology from another, its epoch and the topics' configurations aside."""
     outline = _outline(0, sorted(topology.subtopologies, key=lambda each: each.id))

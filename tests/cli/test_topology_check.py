@@ -10,7 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 import streamkit as sk
-from streamkit.cli.topology import command
+from streamkit.cli.topology import command, update_of
+from streamkit.rebalance.description import DescribedGroup, DescribedSubtopology
+from streamkit.rebalance.extensions import TOPOLOGY_UPDATES
+from streamkit.tasks.group_topology import group_topology
+from streamkit.tasks.settings import StreamsSettings
 from streamkit.topology.compare import changes, outline_of, outline_of_group, outline_of_topics
 
 FORMER = """
@@ -131,3 +135,57 @@ def test_internal_topics_alone_show_what_is_left_behind() -> None:
         ("shop-old-changelog", True),
         ("shop-counts-repartition", False),
     ]
+
+
+def grouped(app: sk.App, epoch: int) -> DescribedGroup:
+    wanted = group_topology(app.topology, StreamsSettings())
+    return DescribedGroup(
+        "shop",
+        "Stable",
+        7,
+        7,
+        epoch,
+        tuple(
+            DescribedSubtopology(
+                each.id,
+                each.source_topics,
+                each.repartition_sinks,
+                each.repartition_sources,
+                each.changelogs,
+            )
+            for each in wanted.subtopologies
+        ),
+        (),
+    )
+
+
+@pytest.mark.parametrize(
+    ("extensions", "text"),
+    [
+        ([TOPOLOGY_UPDATES], "the group takes it over while it runs, as topology epoch 4"),
+        ([], "the cluster takes no changed topology for a group: reset the application"),
+    ],
+)
+def test_running_group_takes_additions_over_where_that_is_served(
+    extensions: list[str], text: str
+) -> None:
+    later = counting()
+    later.stream("returns", key=str, value=str).to("returned")
+    wanted = group_topology(later.topology, StreamsSettings())
+    update = update_of(grouped(counting(), 3), wanted, extensions)
+    assert update is not None
+    assert update.text.startswith(text)
+    assert update.is_possible == bool(extensions)
+
+
+def test_running_group_cannot_lose_a_part() -> None:
+    later = counting()
+    later.stream("returns", key=str, value=str).to("returned")
+    wanted = group_topology(counting().topology, StreamsSettings())
+    update = update_of(grouped(later, 3), wanted, [TOPOLOGY_UPDATES])
+    assert update is not None
+    assert update.text.startswith("the group cannot go on with it: sub-topology 2 is gone; reset")
+    assert not update.is_possible
+    assert (
+        update_of(grouped(later, 3), group_topology(later.topology, StreamsSettings()), []) is None
+    )

@@ -39,7 +39,12 @@ TIMERS = {
     "group.streams.assignment.interval.ms": "0",
     "group.streams.num.standby.replicas": "1",
 }
-OURS = {"group.streams.unsettled.heartbeat.interval.ms": "0"}
+OURS = {
+    "group.streams.unsettled.heartbeat.interval.ms": "0",
+    "group.streams.promotion.in.place": "false",
+}
+"""What of our extensions changes epochs or counts here."""
+
 LOADING = (
     ErrorCode.not_coordinator,
     ErrorCode.coordinator_not_available,

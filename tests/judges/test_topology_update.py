@@ -40,6 +40,17 @@ NEW = (
 )
 """
 )
+LESS = (
+    OLD
+    + """
+(
+    app.stream(app.topic("orders", key=str, value=str))
+    .map_values(lambda order: len(order), value=int)
+    .to(app.topic("order-counts", key=str, value=int))
+)
+"""
+)
+"""What the new program has but for a part of it, so that it could be an older one."""
 
 
 def described(bootstrap: str) -> dict[str, Any]:
@@ -89,7 +100,22 @@ def test_our_group_goes_on_with_the_new_topology_while_the_old_one_runs(tmp_path
                 wait_for(lambda: counts(at, "counts")["one"] == 16, 30, "the old part goes on")
                 assert first.stop() == 0
                 wait_for(lambda: described(at)["reasons"] == [], 30, "no old worker")
+                check = streamkit("topology", "check", str(less(tmp_path)), "--bootstrap", at)
+                assert "the group cannot go on with it: sub-topology 3 is gone" in check.stdout
+                with worker(less(tmp_path), at, tmp_path / "third") as third:
+                    assert third.process.wait(60) != 0
+                    refused = "none that the group had before its epoch 1: sub-topology 3 is gone"
+                    assert refused in third.output()
+                with worker(old, at, tmp_path / "fourth") as fourth:
+                    wait_for(lambda: len(described(at)["members"]) == 2, 30, "an older worker")
+                    assert fourth.stop() == 0
                 assert second.stop() == 0
+
+
+def less(directory: Path) -> Path:
+    program = directory / "less.py"
+    program.write_text(LESS)
+    return program
 
 
 def test_apache_kafka_refuses_and_the_worker_says_so(tmp_path: Path) -> None:

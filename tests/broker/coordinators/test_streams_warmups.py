@@ -269,8 +269,19 @@ def test_standby_is_promoted_in_place_for_those_who_report() -> None:
     scenario.step("700 b 3 owned=0_2,0_3,1_2,1_3 copies=1_0,1_1 offsets=1_2:9000,1_3:9000")
     scenario.step("750 a 3 owned=0_0,0_1,1_0,1_1 copies=1_2,1_3")
     scenario.step("800 b -1")
-    # A member that does not report has to give its standbys back first.
     assert scenario.step("900 a 3") == f"    epoch=4 active={FULL} [21 20 22]\n"
+
+
+def test_without_the_switch_a_standby_is_given_back_first() -> None:
+    config = replace(WARMING, standby_replicas=1, warmup_replicas=0, promotes_in_place=False)
+    scenario = settled(config=config)
+    scenario.step("300 b 0 offsets=")
+    scenario.step("400 a 2")
+    scenario.step(f"500 a 2 owned={HALF}")
+    scenario.step("600 b 3")
+    scenario.step("750 a 3 owned=0_0,0_1,1_0,1_1 copies=1_2,1_3")
+    scenario.step("800 b -1")
+    assert scenario.step("900 a 3") == f"    epoch=3 active={HALF} [21 20 22]\n"
 
 
 def test_silent_member_is_told_before_its_session_ends() -> None:

@@ -40,6 +40,8 @@ class StreamsConfig:
     warmup_replicas: int = 0
     recovery_lag_max: int = 10_000
     warmup_timeout_ms: int = 600_000
+    promotes_in_place: bool = True
+    """Whether those who report keep their copies of tasks until they are given them."""
     task_weights: str = ""
     """`0=1,2=7.5` by sub-topology, or `measured`; empty: all alike."""
     is_balanced_by_lag: bool = False
@@ -129,6 +131,7 @@ def _with_extensions(
             "acceptable.recovery.lag", settings.group_streams_acceptable_recovery_lag
         ),
         warmup_timeout_ms=value("warmup.timeout.ms", settings.group_streams_warmup_timeout_ms, 1),
+        promotes_in_place=settings.group_streams_promotion_in_place,
         task_weights=own.get("streams.task.weights", settings.group_streams_task_weights),
         is_balanced_by_lag=by_lag.lower() == "true",
         balance_interval_ms=value(

@@ -383,7 +383,7 @@ class _Round:
             assignment_epoch,
             target,
             group.holders,
-            keeps_copies=self._is_reporting,
+            keeps_copies=self._is_reporting and self.context.config.promotes_in_place,
         )
         if moved == member and member.member_id in group.members:
             return member
