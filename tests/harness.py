@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,11 +40,12 @@ class WorkerProcess:
         processes: int | None = None,
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / "worker.log"
         argv = [sys.executable, "-m", "streamkit", "worker", str(program)]
-        argv += ["--bootstrap", bootstrap]
+        argv += ["--bootstrap", bootstrap, *options]
         if processes is not None:
             argv += ["--processes", str(processes)]
         for key, value in {"state.dir": str(directory / "state"), **(settings or {})}.items():

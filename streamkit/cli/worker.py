@@ -39,6 +39,11 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 @click.option(
     "--web", metavar="[HOST:]PORT", help="Serve metrics, health and queries; web.listener."
 )
+@click.option(
+    "--remain-in-group",
+    is_flag=True,
+    help="A stop keeps the membership, for a restart within the session timeout.",
+)
 @settings_options
 @log_options("info")
 @click.option("--slot", type=int, hidden=True, help="Which of the supervisor's children this is.")
@@ -48,6 +53,7 @@ def command(
     bootstrap: str | None,
     processes: int | None,
     web: str | None,
+    remain_in_group: bool,
     assignments: Sequence[str],
     config: str | None,
     log_format: str,
@@ -57,7 +63,8 @@ def command(
 ) -> int:
     """Run the workers of PROGRAM until SIGTERM or Ctrl-C.
 
-    A stop drains: work in hand is finished and committed, then the group is left.
+    A stop drains: work in hand is finished and committed, then the group is left, unless
+    --remain-in-group has the tasks wait for the restart instead of moving twice.
     """
     end_with_parent()
     log_to_stderr(log_format, log_level)
@@ -74,13 +81,22 @@ def command(
     if not app.topology.subtopologies:  # and what is wrong in it is said before connecting
         raise UsageError(f"{program} reads no topic: declare a stream, a table or a processor")
     if processes is None or slot is not None:
-        return run_worker(app, settings, seams, slot=slot or 0, process_id=process_id)
+        return run_worker(
+            app,
+            settings,
+            seams,
+            slot=slot or 0,
+            process_id=process_id,
+            remains_in_group=remain_in_group,
+        )
     options = as_options(assignments, config)
     options += ["--log-format", log_format, "--log-level", log_level]
     if bootstrap is not None:
         options += ["--bootstrap", bootstrap]
     if web is not None:
         options += ["--web", web]
+    if remain_in_group:
+        options += ["--remain-in-group"]
     return supervise(app, settings, seams, WorkerCommand(program, tuple(options)), processes)
 
 
@@ -116,6 +132,7 @@ def run_worker(
     slot: int = 0,
     process_id: UUID | None = None,
     listener: Listener | None = None,
+    remains_in_group: bool = False,
 ) -> int:
     """One worker in this process, until it is told to stop; its exit status."""
     warn_if_interpreted()
@@ -130,6 +147,7 @@ def run_worker(
             process_id=process_id,
             listener=listener,
             listeners=app.listeners,
+            remains_in_group=remains_in_group,
         )
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:

@@ -127,6 +127,13 @@ class Membership:
         except (TimeoutError, StreamkitError) as error:
             log.info("asking all members to stop went without an answer: %s", error)
 
+    def remain(self) -> None:
+        """Say no more, but stay: the tasks wait for this member until its session times out."""
+        log.info(
+            "member %s stays in group %s: its tasks wait for it until the session times out",
+            self.member.member_id, self.member.group_id,
+        )  # fmt: skip
+
     async def leave(self) -> None:
         """Leave the group, without insisting on an answer."""
         self.member.leave(self._clock.monotonic_ms())

@@ -103,7 +103,9 @@ class Worker:
 
     `slot` tells the workers of one host apart; with `process_id` the caller owns the state
     directory (the supervisor), without it this worker takes its lock. With `in_loop` processing
-    is stepped by the event loop instead of a thread, as a simulation needs it.
+    is stepped by the event loop instead of a thread, as a simulation needs it. With
+    `remains_in_group` a requested stop does not leave the group: the tasks wait for the restart
+    (`CloseOptions.GroupMembershipOperation.REMAIN_IN_GROUP` in Kafka Streams).
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Worker:
         drain_deadline_ms: int = DRAIN_DEADLINE_MS,
         in_loop: bool = False,
         listeners: Listeners = NO_LISTENERS,
+        remains_in_group: bool = False,
     ) -> None:
         self._topology = topology
         self._settings = settings
@@ -129,6 +132,7 @@ class Worker:
         self._listeners = listeners
         self._drain_deadline_ms = drain_deadline_ms
         self._in_loop = in_loop
+        self._remains_in_group = remains_in_group
         self._inbox: Inbox[Event] = Inbox()
         self._outbox: Outbox[Command] = Outbox()
         self._memory = plan_memory(settings)
@@ -384,7 +388,10 @@ class Worker:
             assert self._membership is not None
             await network.end()
             await self._maybe_stop_all()
-            await self._membership.leave()
+            if self._remains_in_group and self._stop_requested and status == 0:
+                self._membership.remain()
+            else:
+                await self._membership.leave()
             if thread is not None:
                 thread.join(JOIN_TIMEOUT_S)
             if self._listener is not None:

@@ -155,6 +155,18 @@ def test_rebalances_and_their_failures_are_counted_with_their_reasons(caplog):
     asyncio.run(scenario())
 
 
+def test_member_that_remains_sends_nothing_more():
+    async def scenario():
+        shell = Shell(answer(8, [TASK]), answer(-1))
+        await shell.turns(3)
+        shell.membership.remain()
+        assert [each.member_epoch for each in shell.client.asked] == [0]
+        await shell.membership.leave()
+        assert [each.member_epoch for each in shell.client.asked] == [0, -1]
+
+    asyncio.run(scenario())
+
+
 def test_lost_coordinator_is_looked_up_again():
     async def scenario():
         shell = Shell(RetriableError("connection lost"))
