@@ -35,7 +35,7 @@ KAFKA_TIMERS = {"group.streams.initial.rebalance.delay.ms": "0"}
 PROGRAM = "benchmarks/start_program.py"
 STAGES = {
     "connected": r"INFO worker .*: member ",
-    "assigned": r"INFO assigned .*0_0",
+    "assigned": r"INFO .*assigned .*0_0",
     "running": r"INFO task \d_\d: running",
 }
 TIMEOUT_S = 60.0
