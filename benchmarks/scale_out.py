@@ -6,7 +6,9 @@ partition, so the longest gap between two committed records of an output partiti
 its task. For every event: gaps of partitions that stay, whose member was neither killed nor stopped
 nor had to give them away, and of those that moved.
 
-    python -m benchmarks.scale_out [streamkit] [java-streams] [java-classic]
+`streamkit-remaining` are workers that keep their membership when they are stopped.
+
+    python -m benchmarks.scale_out [streamkit] [streamkit-remaining] [java-streams] [java-classic]
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from streamkit.common.partitioner import partition_for
 PARTITIONS = 8
 WORKERS = 4
 RECORDS_PER_S = 1_600
+REMAINING = "-remaining"
 NO_COMPILED_FILES = "PYTHONDONTWRITEBYTECODE"
 SETTLE_S = 6.0
 SETTLE_MAX_S = 90.0
@@ -174,8 +177,10 @@ class Fleet:
 
     def _argv(self, number: int) -> list[str]:
         state = str(self.directory / f"state-{number}")
-        if self.kind == "streamkit":
+        if not self.kind.startswith("java"):
             argv = [sys.executable, "-m", "streamkit", "worker", "benchmarks/scale_out_program.py"]
+            if self.kind.endswith(REMAINING):
+                argv.append("--remain-in-group")
             return [*argv, "--bootstrap", self.bootstrap, "--set", f"state.dir={state}"]
         settings = {
             "application.id": f"scale-out-{self.kind}",
@@ -249,7 +254,8 @@ class Owners:
 def run(kind: str) -> dict[str, dict[str, float]]:
     """All events with one contender; seconds by event."""
     with broker("streamkit", EMBEDDED_DEFAULTS) as server, _directory() as directory:
-        topic = f"out-{kind}"
+        name = kind.removesuffix(REMAINING)
+        topic = f"out-{name}"
         sink = {"op": "to", "of": "o", "topic": topic, "key": "string", "value": "long"}
         spec = {"topology": [*JAVA_TOPOLOGY, sink]}
         (directory / "topology.json").write_text(json.dumps(spec))
@@ -260,7 +266,7 @@ def run(kind: str) -> dict[str, dict[str, float]]:
         fleet = Fleet(kind, server.bootstrap, directory)
         load, arrivals = Load(server.bootstrap), Arrivals(server.bootstrap, topic)
         protocol = JAVA_PROTOCOL.get(kind, {}).get("group.protocol", "streams")
-        owners = Owners(server.bootstrap, f"scale-out-{kind}", protocol)
+        owners = Owners(server.bootstrap, f"scale-out-{name}", protocol)
         try:
             return _events(fleet, arrivals, owners)
         finally:
@@ -356,7 +362,7 @@ def _directory() -> Iterator[Path]:
 
 
 def main() -> None:
-    kinds = sys.argv[1:] or ["streamkit", *JAVA_PROTOCOL]
+    kinds = sys.argv[1:] or ["streamkit", f"streamkit{REMAINING}", *JAVA_PROTOCOL]
     result = {kind: run(kind) for kind in kinds}
     print(json.dumps({"about": about(), "load_records_s": RECORDS_PER_S, **result}, indent=1))
 
