@@ -12,7 +12,7 @@ from streamkit.common.metrics import Family, Labels
 from streamkit.common.sampled import Sampled
 from streamkit.tasks.membership import Membership
 from streamkit.tasks.metrics import Page
-from streamkit.tasks.rebalances import Reason
+from streamkit.tasks.rebalances import LOSSES, Reason
 
 COORDINATOR = "kafka_consumer_consumer_coordinator_metrics_"
 CONSUMER = "kafka_consumer_consumer_metrics_"
@@ -66,10 +66,12 @@ class MembershipMetrics:
         page.gauge(f"{COORDINATOR}last_rebalance_seconds_ago", text, labels, ago_s)
         for reason in Reason:
             why = (*labels, ("reason", reason.value))
-            text = "Rebalances that ended, by why they were."
-            page.total(f"{OWN}rebalances_total", text, why, seen.ended.get(reason, 0))
-            text = "Times that all tasks were lost, by why."
-            page.total(f"{OWN}failed_rebalances_total", text, why, seen.failed.get(reason, 0))
+            if reason in LOSSES:
+                text = "Times that all tasks were lost, by why."
+                page.total(f"{OWN}failed_rebalances_total", text, why, seen.failed.get(reason, 0))
+            else:
+                text = "Rebalances that ended, by why they were."
+                page.total(f"{OWN}rebalances_total", text, why, seen.ended.get(reason, 0))
 
     def _heartbeats(self, page: Page, now_ms: float) -> None:
         beats, labels = self._membership.heartbeats, self._thread

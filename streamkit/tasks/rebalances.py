@@ -27,6 +27,10 @@ class Reason(Enum):
     STUCK = "processing stuck"
 
 
+LOSSES = (Reason.FENCED, Reason.PRODUCER_FENCED, Reason.STUCK)
+"""The reasons for which all tasks are lost; the others are those of rebalances."""
+
+
 def reason_of(member: StreamsMember, told: Assign) -> Reason:
     """Why the member is told this; before it takes the tasks over."""
     if member.owned.is_empty:
@@ -76,5 +80,6 @@ class Rebalances:
 
     def fail(self, reason: Reason) -> None:
         """All tasks are lost."""
+        assert reason in LOSSES, f"tasks are not lost because of {reason.value}"
         self._under_way = None
         self.failed[reason] = self.failed.get(reason, 0) + 1
