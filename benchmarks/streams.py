@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,7 @@ class Outcome:
     warm_cpu_us_per_unit: float
     warm_broker_cpu_us_per_unit: float
     resident_mb: float
+    heartbeat_delay_max_ms: int | None
     first_commit_s: float
     answer_right: bool
 
@@ -158,9 +160,24 @@ def start_contender(
         BENCH_OUTPUT=output,
         BENCH_PROGRAM=contest.program.name,
     )
-    return subprocess.Popen(
-        pinned(CLIENT_CORE, argv), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
-    )
+    with Path(f"{state}.log").open("wb") as log:
+        return subprocess.Popen(
+            pinned(CLIENT_CORE, argv),
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=log if contender == "streamkit" else None,
+        )
+
+
+def take_heartbeat_delay(state: str) -> int | None:
+    """What the worker said of its heartbeats at its end; the rest of its log is shown."""
+    path = Path(f"{state}.log")
+    text = path.read_text()
+    path.unlink()
+    sys.stderr.write(text)
+    found = re.search(r"heartbeats were at most (\d+) ms late", text)
+    return None if found is None else int(found[1])
 
 
 class Progress:
@@ -225,7 +242,11 @@ def samples(process: int, server: RunningBroker, progress: Progress) -> Iterator
 
 
 def run_contender(
-    contender: str, server: RunningBroker, contest: Contest, counts: Mapping[str, int]
+    contender: str,
+    server: RunningBroker,
+    contest: Contest,
+    counts: Mapping[str, int],
+    expected: Answer,
 ) -> Outcome:
     state = tempfile.mkdtemp(prefix=f"bench-{contender}-state-")
     process = start_contender(contender, server.bootstrap, state, contest)
@@ -237,18 +258,25 @@ def run_contender(
         process.terminate()
         process.wait(60)
         shutil.rmtree(state, ignore_errors=True)
-    expected = contest.program.answer(contest.megabytes)
+        delay_ms = take_heartbeat_delay(state)
     right = read_answer(server.bootstrap, f"out-{contender}", expected) == expected
-    return outcome(contender, contest, seen, resident, right)
+    return outcome(contender, contest, seen, resident, delay_ms, right)
 
 
 def outcome(
-    contender: str, contest: Contest, seen: Sequence[Sample], resident: float, right: bool
+    contender: str,
+    contest: Contest,
+    seen: Sequence[Sample],
+    resident: float,
+    heartbeat_delay_ms: int | None,
+    right: bool,
 ) -> Outcome:
     """The rates between the samples."""
     units = contest.program.units_in(contest.megabytes)
-    warm = [each for each in seen if each.done >= WARM_FROM and each.at_s >= contest.warm_up_s]
-    begin, end = (warm or seen)[0], seen[-1]
+    warm = [each for each in seen if each.done >= WARM_FROM]
+    late = [each for each in warm if each.at_s >= contest.warm_up_s]
+    # Who is through before its warm-up is over is measured over the last part of its work.
+    begin, end = (late if len(late) > 1 else warm or seen)[0], seen[-1]
     warm_units = (end.done - begin.done) * units
     seconds = end.at_s - begin.at_s
 
@@ -264,6 +292,7 @@ def outcome(
         us(end.cpu_s - begin.cpu_s, warm_units),
         us(end.broker_cpu_s - begin.broker_cpu_s, warm_units),
         round(resident),
+        heartbeat_delay_ms,
         round(seen[0].at_s, 2),
         right,
     )
@@ -312,7 +341,8 @@ def main() -> None:
     contenders = [options.only] if options.only else ["streamkit", "kafka-streams"]
     with broker(options.broker, TIMERS) as server:
         counts = load(server.bootstrap, contest)
-        outcomes = [run_contender(name, server, contest, counts) for name in contenders]
+        expected = contest.program.answer(contest.megabytes)
+        outcomes = [run_contender(name, server, contest, counts, expected) for name in contenders]
     result = {"about": about(), **vars(options), "unit": contest.program.units}
     print(json.dumps({**result, "outcomes": [asdict(o) for o in outcomes]}, indent=1))
     if len(outcomes) == 2 and all(each.warm_cpu_us_per_unit for each in outcomes):

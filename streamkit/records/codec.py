@@ -475,16 +475,6 @@ class BatchBuilder:
     A record that does not fit is refused by `append`; the first always fits.
     """
 
-    count = cython.declare(cython.longlong, visibility="readonly")
-    max_timestamp = cython.declare(cython.longlong, visibility="readonly")
-    base_timestamp = cython.declare(cython.longlong, visibility="readonly")
-    size_max = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    compression = cython.declare(cython.int, visibility="readonly")
-    data = cython.declare(bytearray)
-    position = cython.declare(cython.Py_ssize_t)
-    room = cython.declare(cython.Py_ssize_t)
-    out = cython.declare(cython.p_uchar)
-
     def __init__(self, size_max, compression=0):
         self.size_max = size_max
         self.compression = compression
@@ -559,7 +549,6 @@ class BatchBuilder:
         self.point()
 
     @cython.cfunc
-    @cython.inline
     @cython.exceptval(check=False)
     def put_varint(self, value: cython.ulonglong) -> cython.void:
         while value >= 0x80:
@@ -570,14 +559,12 @@ class BatchBuilder:
         self.position += 1
 
     @cython.cfunc
-    @cython.inline
     def put_nullable(self, data: bytes | None, size: cython.Py_ssize_t):
         self.put_varint(_zigzag(size))
         if size > 0:
             self.put_raw(data, size)
 
     @cython.cfunc
-    @cython.inline
     def put_raw(self, data: bytes, size: cython.Py_ssize_t):
         if cython.compiled:
             memcpy(self.out + self.position, cython.cast(cython.p_char, data), size)

@@ -41,6 +41,9 @@ class Backend(Protocol):
     def clear(self, family: str) -> None:
         """Delete all entries of a family."""
 
+    def drop_below(self, family: str, end: bytes) -> None:
+        """Delete the entries of a family whose keys come before another."""
+
     def close(self) -> None: ...
 
 
@@ -82,6 +85,13 @@ class MemoryBackend:
     def clear(self, family: str) -> None:
         self._values[family].clear()
         self._keys[family].clear()
+
+    def drop_below(self, family: str, end: bytes) -> None:
+        keys, values = self._keys[family], self._values[family]
+        stop = bisect_left(keys, end)
+        for key in keys[:stop]:
+            del values[key]
+        del keys[:stop]
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -18,8 +18,12 @@ import cython
 
 from streamkit import serdes
 from streamkit.common.errors import FatalError
-from streamkit.state.formats import decode_value, encode_value
+from streamkit.state.formats import VALUE_PREFIX_SIZE, decode_value, encode_value
 from streamkit.state.overlay import merge
+
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+    from cython.cimports.libc.string import memcpy
 
 if TYPE_CHECKING:
     from streamkit.common.model import Headers
@@ -37,6 +41,7 @@ FLUSH_ROUNDS_MAX = 100
 
 _LONG_MIN = -(2**63)
 _LONG_MAX = 2**63 - 1
+_PREFIX = cython.declare(cython.Py_ssize_t, VALUE_PREFIX_SIZE)
 
 _PLAIN_TYPES = (
     (serdes.string, str),
@@ -46,13 +51,11 @@ _PLAIN_TYPES = (
 )
 
 
+@cython.no_gc
 @cython.freelist(1024)
 @cython.cclass
 class ValueAndTimestamp:
     """A value with the time of the record that made it; see the interface of that name."""
-
-    value = cython.declare(object, visibility="readonly")
-    timestamp = cython.declare(object, visibility="readonly")
 
     def __init__(self, value: Any, timestamp: int) -> None:
         self.value = value
@@ -82,18 +85,6 @@ class ValueAndTimestamp:
 class TimestampedStore:
     """User objects over the bytes of one store; every put goes to the changelog."""
 
-    name = cython.declare(object, visibility="readonly")
-    get_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    put_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    _bytes: Any
-    _log: Any
-    _partition: Any
-    _topic: Any
-    _key_to_bytes: Any
-    _key_from_bytes: Any
-    _value_to_bytes: Any
-    _value_from_bytes: Any
-
     def __init__(
         self,
         name: str,
@@ -115,6 +106,8 @@ class TimestampedStore:
         self._key_from_bytes = key_serde.deserialize
         self._value_to_bytes = value_serde.serialize
         self._value_from_bytes = value_serde.deserialize
+        self._has_long_values = value_serde is serdes.long
+        self._takes_bytes = False
 
     def get(self, key: Any) -> ValueAndTimestamp | None:
         """The value and its timestamp, or None."""
@@ -155,16 +148,22 @@ class TimestampedStore:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def key_bytes(self, key: Any) -> bytes:
+    @cython.ccall
+    def key_bytes(self, key: Any) -> object:
         return self._key_to_bytes(self._topic, key, ())
 
-    def key_object(self, data: bytes) -> object:
+    @cython.ccall
+    def key_object(self, data: Any) -> object:
         return self._key_from_bytes(self._topic, data, ())
 
-    def value_bytes(self, value: Any) -> bytes:
+    @cython.ccall
+    def value_bytes(self, value: Any) -> object:
+        if self._has_long_values and type(value) is int and _LONG_MIN <= value <= _LONG_MAX:
+            return long_bytes(value)
         return self._value_to_bytes(self._topic, value, ())
 
-    def value_object(self, data: bytes) -> object:
+    @cython.ccall
+    def value_object(self, data: Any) -> object:
         return self._value_from_bytes(self._topic, data, ())
 
     def low_bytes(self, low: Any | None) -> bytes | None:
@@ -173,17 +172,23 @@ class TimestampedStore:
     def high_bytes(self, high: Any | None) -> bytes | None:
         return None if high is None else self.key_bytes(high) + b"\x00"
 
-    def read(self, key: bytes) -> ValueAndTimestamp | None:
+    @cython.ccall
+    def read(self, key: Any) -> object:
         """Look up by the key's bytes."""
         data = self._bytes.get(key)
         if data is None:
             return None
+        if cython.compiled and self._has_long_values:
+            found = _stored_long(data)
+            if found is not None:
+                return found
         value, timestamp = decode_value(data)
         return ValueAndTimestamp(self.value_object(value), timestamp)
 
-    def write(self, key: bytes, value: bytes | None, timestamp: int) -> None:
+    @cython.ccall
+    def write(self, key: Any, value: Any, timestamp: Any) -> object:
         """Set by bytes, in the store and in the changelog."""
-        self._bytes.put(key, None if value is None else encode_value(value, timestamp))
+        self._bytes.put(key, None if value is None else stored_bytes(value, timestamp))
         if self._log is not None:
             self._log(key, value, timestamp, (), self._partition)
 
@@ -206,11 +211,6 @@ class CacheBudget:
     `waiting` is over the limit.
     """
 
-    limit = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    used = cython.declare(cython.Py_ssize_t, visibility="public")
-    journal = cython.declare(object, visibility="public")
-    waiting = cython.declare(object, visibility="public")
-
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
@@ -218,21 +218,11 @@ class CacheBudget:
         self.waiting = None
 
 
+@cython.no_gc
 @cython.freelist(1024)
 @cython.cclass
 class _Node:
     """One cached entry, in the list of uses and, while dirty, in the list of puts."""
-
-    key: Any
-    current: Any
-    timestamp: Any
-    headers: Any
-    size: cython.Py_ssize_t
-    is_dirty: cython.bint
-    older: _Node | None
-    newer: _Node | None
-    put_before: _Node | None
-    put_after: _Node | None
 
     def __init__(self, key: Any) -> None:
         self.key = key
@@ -250,23 +240,6 @@ class _Node:
 @cython.cclass
 class CachedStore:
     """The record cache over a `TimestampedStore`, with the same face."""
-
-    name = cython.declare(object, visibility="readonly")
-    get_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    put_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    miss_count = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    _below: TimestampedStore
-    _budget: CacheBudget
-    _nodes: dict
-    _key_type: Any
-    _value_type: Any
-    _listener: Any
-    _sends_old_values: cython.bint
-    _is_flushing: cython.bint
-    _oldest: _Node | None
-    _newest: _Node | None
-    _first_put: _Node | None
-    _last_put: _Node | None
 
     def __init__(
         self,
@@ -286,6 +259,7 @@ class CachedStore:
         key_type = _plain_type(key_serde)
         self._key_type = None if key_type is float else key_type
         self._value_type = _plain_type(value_serde)
+        self._takes_bytes = below._takes_bytes
         self._listener = None
         self._sends_old_values = False
         self._is_flushing = False
@@ -294,7 +268,8 @@ class CachedStore:
         self._first_put = None
         self._last_put = None
 
-    def get(self, key: Any) -> ValueAndTimestamp | None:
+    @cython.ccall
+    def get(self, key: Any) -> object:
         """The value and its timestamp, or None."""
         self.get_count += 1
         if type(key) is not self._key_type:
@@ -312,7 +287,8 @@ class CachedStore:
         held: ValueAndTimestamp = node.current
         return ValueAndTimestamp(self._below.value_object(held.value), held.timestamp)
 
-    def put(self, key: Any, value: Any, timestamp: int, headers: Headers = ()) -> None:
+    @cython.ccall
+    def put(self, key: Any, value: Any, timestamp: Any, headers: Any = ()) -> object:
         """Set or, with None, delete; passed on later."""
         self.put_count += 1
         if type(key) is not self._key_type:
@@ -402,7 +378,8 @@ class CachedStore:
             if node is last:
                 return
 
-    def _pass_on(self, node: _Node) -> None:
+    @cython.cfunc
+    def _pass_on(self, node: _Node) -> object:
         below: TimestampedStore = self._below
         current: ValueAndTimestamp | None = node.current
         key_bytes = node.key if self._key_type is None else below.key_bytes(node.key)
@@ -499,6 +476,7 @@ class CachedStore:
         del self._nodes[node.key]
         self._budget.used -= node.size
 
+    @cython.cfunc
     def _load(self, key: Any) -> _Node | None:
         self.miss_count += 1
         below: TimestampedStore = self._below
@@ -520,8 +498,11 @@ class CachedStore:
             self._make_room()
         return node
 
+    @cython.cfunc
     def _cache_key(self, key: Any) -> object:
         """A key as the cache has it: its bytes, or the plain object that its bytes stand for."""
+        if self._takes_bytes and type(key) is bytes:
+            return key
         data = self._below.key_bytes(key)
         return data if self._key_type is None else self._below.key_object(data)
 
@@ -553,7 +534,7 @@ class CachedStore:
         value = current.value
         if self._value_type is not None:
             value = self._below.value_bytes(value)
-        return encode_value(value, current.timestamp)
+        return stored_bytes(value, current.timestamp)
 
     @cython.cfunc
     def _link_use(self, node: _Node) -> cython.void:
@@ -605,6 +586,40 @@ class CachedStore:
         node.put_before = None
         node.put_after = None
         node.is_dirty = False
+
+
+@cython.ccall
+def stored_bytes(value: bytes, timestamp: cython.longlong) -> object:
+    """A value and its timestamp as the store keeps them: `encode_value`, in C when there is a C."""
+    if cython.compiled:
+        size: cython.Py_ssize_t = len(value)
+        data = PyBytes_FromStringAndSize(cython.NULL, _PREFIX + size)
+        out = cython.cast(cython.p_uchar, PyBytes_AS_STRING(data))
+        out[0] = 1
+        out[1] = 1
+        put_long(out + 2, timestamp)  # noqa: F821 - C's own, from the pxd
+        memcpy(out + _PREFIX, PyBytes_AS_STRING(value), size)
+        return data
+    return encode_value(value, timestamp)
+
+
+@cython.cfunc
+def _stored_long(data: bytes) -> object:
+    """A stored long in the format of today; None for anything else."""
+    raw = cython.cast(cython.p_uchar, PyBytes_AS_STRING(data))
+    if len(data) != 18 or raw[0] != 1 or raw[1] != 1:
+        return None
+    return ValueAndTimestamp(get_long(raw + 10), get_long(raw + 2))  # noqa: F821
+
+
+@cython.ccall
+def long_bytes(value: cython.longlong) -> bytes:
+    """A long, big-endian."""
+    if cython.compiled:
+        data = PyBytes_FromStringAndSize(cython.NULL, 8)
+        put_long(cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)), value)  # noqa: F821
+        return data
+    return value.to_bytes(8, "big", signed=True)
 
 
 def prefix_end(prefix: bytes) -> bytes | None:

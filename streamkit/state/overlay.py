@@ -2,8 +2,10 @@
 
 A dictionary with sorted keys on demand. Reads see the overlay first and the backend below;
 scans merge both, deletes included, as they are when the scan is opened. `take_changes` hands the
-changes to a commit; `discard` forgets them. With a `journal` each put can be undone. Compiled by
-Cython; runs the same uncompiled. Its types for mypy stand in `overlay.pyi`.
+changes to a commit; `discard` forgets them. With a `journal` each put can be undone. Where keys
+rise with time (`is_rising`), what lies behind the backend's last key is not looked up there. Nobody
+else writes to the backend between a `get` and the next `discard`. Compiled by Cython; runs the same
+uncompiled. Its types for mypy stand in `overlay.pyi`.
 """
 
 from __future__ import annotations
@@ -27,44 +29,52 @@ _MISSING = object()
 class OverlayStore:
     """The bytes of one store as its task sees them, uncommitted changes included."""
 
-    family = cython.declare(object, visibility="readonly")
-    size_bytes = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    journal = cython.declare(object, visibility="public")
-    _backend: Any
-    _read: Any
-    _changes: dict
-    _sorted: list
-    _unsorted: list
-
     def __init__(self, backend: Backend, family: str) -> None:
         self.family = family
         self.size_bytes = 0
         self.journal = None
+        self.is_rising = False
+        self.dropped_to = None
+        self._backend_end = None
         self._backend = backend
         self._read = backend.reader(family)
         self._changes = {}
         self._sorted = []
         self._unsorted = []
 
-    def get(self, key: bytes) -> bytes | None:
+    @cython.ccall
+    def get(self, key: Any) -> object:
         """The value, or None when the key is not there or deleted."""
-        value = self._changes.get(key, _MISSING)
-        if value is _MISSING:
-            return self._read(key)
-        return value
+        changes: dict = self._changes
+        value = changes.get(key, _MISSING)
+        if value is not _MISSING:
+            return value
+        if self.is_rising and self._is_beyond(key):
+            return None
+        return self._read(key)
 
-    def put(self, key: bytes, value: bytes | None) -> None:
+    @cython.cfunc
+    def _is_beyond(self, key: bytes) -> cython.bint:
+        """Whether the backend ends before a key: new windows need no look-up there."""
+        if self._backend_end is None:
+            last = next(self._backend.scan(self.family, None, None, reverse=True), None)
+            self._backend_end = b"" if last is None else last[0]
+        return key > self._backend_end
+
+    @cython.ccall
+    def put(self, key: Any, value: Any) -> object:
         """Set or, with None, delete."""
         changes: dict = self._changes
         if self.journal is not None:
             was = (key, changes.get(key, _MISSING), self.size_bytes)
             self.journal.append((self._undo_put, was))
-        if key not in changes:
-            self._unsorted.append(key)
-            self.size_bytes += len(key) + ENTRY_OVERHEAD_BYTES
+        before: cython.Py_ssize_t = len(changes)
         changes[key] = value
+        if len(changes) > before:
+            self._unsorted.append(key)
+            self.size_bytes += len(cython.cast(bytes, key)) + ENTRY_OVERHEAD_BYTES
         if value is not None:
-            self.size_bytes += len(value)
+            self.size_bytes += len(cython.cast(bytes, value))
 
     def scan(self, low: bytes | None, high: bytes | None, reverse: bool = False) -> Iterator[Entry]:
         """The entries with low <= key < high, as they are at this call."""
@@ -77,13 +87,24 @@ class OverlayStore:
     def take_changes(self) -> list[Change]:
         """All changes in the order of their keys' first change; they stay visible."""
         family = self.family
-        return [(family, key, value) for key, value in self._changes.items()]
+        end = self.dropped_to
+        return [
+            (family, key, value)
+            for key, value in self._changes.items()
+            if end is None or key >= end
+        ]
+
+    def drop_below(self, end: bytes) -> None:
+        """Have the next commit delete all that comes before a key; nobody reads it any more."""
+        self.dropped_to = end
 
     def discard(self) -> None:
         """Forget all changes: they are committed, or never will be."""
         self._changes = {}
         self._sorted = []
         self._unsorted = []
+        self._backend_end = None
+        self.dropped_to = None
         self.size_bytes = 0
 
     def _undo_put(self, key: bytes, value: Any, size_bytes: int) -> None:

@@ -134,6 +134,14 @@ class RocksBackend:
         for start in range(0, len(keys), 2000):
             self.write([(family, key, None) for key in keys[start : start + 2000]])
 
+    def drop_below(self, family: str, end: bytes) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        batch.delete_range(b"", end, self._handles[family])
+        try:
+            self._db.write(batch)
+        except Exception as error:  # rocksdict raises bare Exception
+            raise StorageError(f"cannot write the state in {self._path}: {error}") from error
+
     def number(self, family: str, name: str) -> int | None:
         """One of RocksDB's integer properties. Raises StorageError when it is closed."""
         try:

@@ -91,6 +91,10 @@ class TaskState:
         `positions` are those of global stores, in each partition of their topics.
         """
         for backend, names in self._by_backend():
+            for name in names:
+                dropped_to = self.overlays[name].dropped_to
+                if dropped_to is not None:
+                    backend.drop_below(name, dropped_to)
             changes = [change for name in names for change in self.overlays[name].take_changes()]
             changes += [
                 (OFFSETS_FAMILY, name.encode(), encode_offset(offsets[name]))

@@ -1,10 +1,10 @@
 """Window and session stores: rows by key and time, which expire.
 
-Compiled by Cython; runs the same uncompiled.
+Compiled by Cython; runs the same uncompiled; its types for mypy stand in `windows.pyi`.
 
 `WindowRows` is the store of a table whose keys are windowed; a `CachedStore` may lie over it.
 `WindowStore` adds time: what is older than the retention is neither taken nor found, and is
-deleted, a bounded number at a time, with each flush.
+deleted, a segment at a time, by the commit that follows a flush.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import cython
+
 from streamkit.common.model import Headers, Windowed
-from streamkit.serdes import Serde, from_functions
+from streamkit.serdes import Serde, from_functions, string
 from streamkit.state.builders import StoreBuilder, StoreKind
-from streamkit.state.cache import CachedStore, ChangelogAppend, TimestampedStore, ValueAndTimestamp
+from streamkit.state.cache import (
+    CachedStore,
+    ChangelogAppend,
+    TimestampedStore,
+    ValueAndTimestamp,
+    stored_bytes,
+)
 from streamkit.state.expiry import Expiry
-from streamkit.state.formats import encode_value
 from streamkit.state.interfaces import FlushListener
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.window_keys import (
@@ -27,10 +34,18 @@ from streamkit.state.window_keys import (
     WindowKeys,
     segment_ms,
     segment_prefix,
+    window_key,
 )
+
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+    from cython.cimports.cpython.object import PyObject_GenericSetAttr
 
 WINDOWED_KEYS: Serde[Any] = from_functions(bytes, bytes)
 """Tells a cache that keys are not plain values; it is never called."""
+
+_TAIL = cython.declare(cython.Py_ssize_t, 12)
+_new_windowed = object.__new__
 
 Row = tuple[Windowed[Any], ValueAndTimestamp]
 
@@ -49,6 +64,7 @@ def keys_of(builder: StoreBuilder) -> Keys:
     return WindowKeys(builder.window_ms, span)
 
 
+@cython.cclass
 class WindowRows(TimestampedStore):
     """Rows by windowed key, as the bytes of one store; every put goes to the changelog."""
 
@@ -60,33 +76,56 @@ class WindowRows(TimestampedStore):
         log: ChangelogAppend | None,
         partition: int,
     ) -> None:
-        super().__init__(
-            builder.name, store, builder.key_serde, builder.value_serde, topic, log, partition
+        TimestampedStore.__init__(
+            self, builder.name, store, builder.key_serde, builder.value_serde, topic, log, partition
         )
+        self._takes_bytes = True
         self.keys = keys_of(builder)
         self.store = store
         self.append = log
         self.partition = partition
         self.topic = topic
-        self.inner: Serde[Any] = builder.key_serde
+        self.inner = builder.key_serde
+        self._is_text = builder.key_serde is string
+        self._is_windows = isinstance(self.keys, WindowKeys)
+        self._segment_ms = self.keys.segment_ms
+        self._size_ms = getattr(self.keys, "size_ms", 0)
+        store.is_rising = True
 
-    def inner_bytes(self, key: Any) -> bytes:
+    @cython.ccall
+    def inner_bytes(self, key: Any) -> object:
         """The bytes of a key without its window."""
+        if self._is_text and type(key) is str and cython.cast(str, key).isascii():
+            return cython.cast(str, key).encode("utf-8")
         return self.inner.serialize(self.topic, key, ()) or b""
 
-    def key_bytes(self, key: Windowed[Any] | bytes) -> bytes:
+    @cython.ccall
+    def key_bytes(self, key: Any) -> object:
         """The bytes of a key, which may be given as such."""
         return key if isinstance(key, bytes) else self.place(key.key, key.start, key.end)
 
-    def place(self, key: Any, start: int, end: int) -> bytes:
+    @cython.ccall
+    def place(self, key: Any, start: cython.longlong, end: cython.longlong) -> object:
         """The bytes of a key and its window."""
+        inner = self.inner_bytes(key)
+        if self._is_windows and type(inner) is bytes:
+            return window_key(start // self._segment_ms, inner, start)
         keys = self.keys
-        number = keys.time(start, end) // keys.segment_ms
-        return segment_prefix(number) + keys.logged(self.inner_bytes(key), start, end)
+        number = keys.time(start, end) // self._segment_ms
+        return segment_prefix(number) + keys.logged(inner, start, end)
 
-    def key_object(self, data: bytes) -> Windowed[Any]:
+    @cython.ccall
+    def key_object(self, data: Any) -> object:
+        if cython.compiled and self._is_windows and self._is_text:
+            raw: bytes = data
+            end_of_key: cython.Py_ssize_t = len(raw) - _TAIL
+            began: cython.longlong = get_long(  # noqa: F821 - C's own, from the pxd
+                cython.cast(cython.p_uchar, PyBytes_AS_STRING(raw)) + end_of_key
+            )
+            text = raw[SEGMENT_SIZE:end_of_key].decode("utf-8", "replace")
+            return _windowed(text, began, began + self._size_ms)
         key, start, end = self.keys.parts(data[SEGMENT_SIZE:])
-        return Windowed(self.inner.deserialize(self.topic, key, ()), start, end)
+        return _windowed(self.inner.deserialize(self.topic, key, ()), start, end)
 
     def low_bytes(self, low: Any | None) -> bytes | None:
         """Ranges are given in bytes."""
@@ -96,16 +135,19 @@ class WindowRows(TimestampedStore):
         """Ranges are given in bytes; the high end does not belong to them."""
         return high
 
-    def write(self, key: bytes, value: bytes | None, timestamp: int) -> None:
-        self.store.put(key, None if value is None else encode_value(value, timestamp))
+    @cython.ccall
+    def write(self, key: Any, value: Any, timestamp: Any) -> object:
+        self.store.put(key, None if value is None else stored_bytes(value, timestamp))
         self.log(key, value, timestamp)
 
-    def log(self, key: bytes, value: bytes | None, timestamp: int) -> None:
+    @cython.ccall
+    def log(self, key: Any, value: Any, timestamp: Any) -> object:
         """Tell the changelog alone."""
         if self.append is not None:
             self.append(key[SEGMENT_SIZE:], value, timestamp, (), self.partition)
 
 
+@cython.cclass
 class WindowStore:
     """A window store or a session store; see the module."""
 
@@ -120,9 +162,9 @@ class WindowStore:
         self.kind = builder.kind
         self._rows = rows
         self._table = table
+        self._cached = table if isinstance(table, CachedStore) else None
         self._context = context
         self._keys = rows.keys
-        self.place = rows.place
         self._sorts_by_start = builder.persistent
         self.expiry = Expiry(
             rows.store,
@@ -130,6 +172,11 @@ class WindowStore:
             builder.retention_ms,
             drops_by_segment=builder.persistent,
         )
+
+    @cython.ccall
+    def place(self, key: Any, start: cython.longlong, end: cython.longlong) -> object:
+        """The bytes of a key and its window, as `get_at` and `put_at` take them."""
+        return self._rows.place(key, start, end)
 
     @property
     def get_count(self) -> int:
@@ -151,18 +198,26 @@ class WindowStore:
         place = self._rows.place(key.key, key.start, key.end)
         self.put_at(place, self._keys.time(key.start, key.end), value, timestamp, headers)
 
-    def get_at(self, place: bytes, time: int) -> ValueAndTimestamp | None:
+    @cython.ccall
+    def get_at(self, place: Any, time: cython.longlong) -> object:
         """As `get`: by what `place` gave, and the time by which the row expires."""
-        return None if time < self.expiry.first_live else self._table.get(place)
+        if not self.expiry.is_live(time):
+            return None
+        return self._table.get(place) if self._cached is None else self._cached.get(place)
 
-    def put_at(self, place: bytes, time: int, value: Any, timestamp: int, headers: Headers) -> None:
+    @cython.ccall
+    def put_at(
+        self, place: Any, time: cython.longlong, value: Any, timestamp: Any, headers: Headers
+    ) -> object:
         """As `put`: by what `place` gave, and the time by which the row expires."""
         if not self.expiry.try_take(time):
             self._context.drop(f"{self.name}: the window has expired")
             data = None if value is None else self._rows.value_bytes(value)
             self._rows.log(place, data, timestamp)
-            return
-        self._table.put(place, value, timestamp, headers)
+        elif self._cached is None:
+            self._table.put(place, value, timestamp, headers)
+        else:
+            self._cached.put(place, value, timestamp, headers)
 
     def fetch(
         self, key: Any, time_from: int, time_to: int | None, *, reverse: bool = False
@@ -212,10 +267,22 @@ class WindowStore:
         return self._table.set_flush_listener(listener, sends_old_values)
 
     def flush(self) -> None:
-        """Pass on what the cache holds, then delete some of what has expired."""
+        """Pass on what the cache holds, then have what has expired deleted."""
         self._table.flush()
         self.expiry.sweep()
 
     def close(self) -> None:
         """Close the layers below."""
         self._table.close()
+
+
+@cython.cfunc
+def _windowed(key: object, start: object, end: object) -> object:
+    """`Windowed(key, start, end)`; in C its fields are set past what keeps others from it."""
+    if not cython.compiled:
+        return Windowed(key, start, end)
+    made = _new_windowed(Windowed)
+    PyObject_GenericSetAttr(made, "key", key)
+    PyObject_GenericSetAttr(made, "start", start)
+    PyObject_GenericSetAttr(made, "end", end)
+    return made

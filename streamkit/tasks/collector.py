@@ -17,7 +17,7 @@ import cython
 from streamkit.common.errors import FatalError, ProductionError
 from streamkit.common.model import TopicPartition
 from streamkit.common.partitioner import partition_for
-from streamkit.records import BatchBuilder
+from streamkit.records.codec import BatchBuilder
 
 RECORD_OVERHEAD_BYTES = 82
 """The most that a record takes beside key, value and headers when it is alone in its batch."""
@@ -101,7 +101,6 @@ class TopicWriter:
     topic = cython.declare(object, visibility="readonly")
     count = cython.declare(cython.int, visibility="readonly")
     _collector: Collector
-    _appends: list
     _batches: list
     _opened: list
     _partitions: list
@@ -114,7 +113,6 @@ class TopicWriter:
         self.topic = topic
         self.count = 0
         self._collector = collector
-        self._appends = []
         self._batches = []
         self._opened = []
         self._partitions = []
@@ -132,7 +130,6 @@ class TopicWriter:
         """How many partitions the topic has; it may only grow."""
         while self.count < count:
             self._partitions.append(TopicPartition(self.topic, self.count))
-            self._appends.append(None)
             self._batches.append(None)
             self._opened.append(0)
             self.count += 1
@@ -176,7 +173,7 @@ class TopicWriter:
         if self._collector.now_ms >= self._known_until:
             self._bytes_max = limit
             return
-        alone = self._collector.new_batch()
+        alone: BatchBuilder = self._collector.new_batch()
         alone.append(key, value, timestamp, headers)
         size = len(alone.build())
         if size > self._bytes_max:
@@ -196,13 +193,13 @@ class TopicWriter:
             raise FatalError(
                 f"topic {self.topic} has {self.count} partitions, there is no {partition}"
             )
-        add = self._appends[partition]
-        if add is None:
-            add = self._open(partition)
-        if not add(key, value, timestamp, headers):
+        batch: BatchBuilder | None = self._batches[partition]
+        if batch is None:
+            batch = self._open(partition)
+        if not batch.append(key, value, timestamp, headers):
             self._close(partition)
-            add = self._open(partition)
-            add(key, value, timestamp, headers)
+            batch = self._open(partition)
+            batch.append(key, value, timestamp, headers)
 
     def close_batches(self, opened_before_ms: Any) -> None:
         """Hand over the open batches, those opened before then only when a time is given."""
@@ -228,19 +225,17 @@ class TopicWriter:
         return self._sticky
 
     @cython.cfunc
-    def _open(self, partition: cython.int) -> object:
-        batch = self._collector.new_batch()
+    def _open(self, partition: cython.int) -> BatchBuilder:
+        batch: BatchBuilder = self._collector.new_batch()
         self._batches[partition] = batch
         self._opened[partition] = self._collector.now_ms
-        self._appends[partition] = batch.append
         self._open_count += 1
-        return batch.append
+        return batch
 
     @cython.cfunc
     def _close(self, partition: cython.int) -> cython.void:
         self._collector.ready.append((self._partitions[partition], self._batches[partition]))
         self._batches[partition] = None
-        self._appends[partition] = None
         self._open_count -= 1
         if partition == self._sticky:
             self._sticky = -1

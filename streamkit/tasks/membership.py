@@ -71,6 +71,8 @@ class Membership:
         self._where = where
         self._report = report
         self._poke = asyncio.Event()
+        self.delay_max_ms = 0.0
+        """How much later than due a heartbeat was sent at most."""
         self._missing: tuple[float, str] | None = None
 
     async def run(self) -> None:
@@ -136,6 +138,7 @@ class Membership:
 
     async def leave(self) -> None:
         """Leave the group, without insisting on an answer."""
+        log.info("heartbeats were at most %d ms late", self.delay_max_ms)
         self.member.leave(self._clock.monotonic_ms())
         request = self.member.poll(self._clock.monotonic_ms())
         if request is None:
@@ -244,7 +247,9 @@ class Membership:
             async with asyncio.timeout(wait_ms / 1000):
                 await self._poke.wait()
         except TimeoutError:
-            return
+            if wake_ms is not None:
+                delay_ms = self._clock.monotonic_ms() - wake_ms
+                self.delay_max_ms = max(self.delay_max_ms, delay_ms)
 
 
 def _name(code: StatusCode | int) -> str:

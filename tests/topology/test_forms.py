@@ -15,7 +15,7 @@ import pytest
 from streamkit.topology import operators
 
 FOLDER = Path(next(iter(operators.__path__)))
-HOT = ("node", "stateless", "functions")
+HOT = ("node", "stateless", "functions", "windowed", "joins")
 HERE = Path(__file__).parent
 
 RUN_INTERPRETED = f"""

@@ -58,7 +58,7 @@ def stream_table_node(
     grace: Duration | None,
 ) -> GraphNode:
     """The logical node of `stream.join(table)`; with grace records wait for the table's history."""
-    joiner, keeps_left = how.of_key, how.keeps_left
+    keeps_left = how.keeps_left
     prefix = "KSTREAM-LEFTJOIN-" if keeps_left else "KSTREAM-JOIN-"
     node_name = scope.graph.name_or_new(how.name, prefix)
     view = table.rows.view()
@@ -73,7 +73,10 @@ def stream_table_node(
 
     def make(_: str) -> Node:
         versions = view.is_versioned
-        return StreamTableJoinNode(node_name, view.open, joiner, keeps_left, None, versions, buffer)
+        return StreamTableJoinNode(
+            node_name, view.open, how.joiner, keeps_left, None, versions, buffer,
+            with_key=how.with_key,
+        )  # fmt: skip
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         builder.add_node(NodeSpec(node_name, NodeKind.PROCESSOR, parents, make))
@@ -114,10 +117,12 @@ def stream_global_node(
 ) -> GraphNode:
     """The logical node of `stream.join(global_table)`."""
     name = scope.graph.name_or_new(how.name, "KSTREAM-LEFTJOIN-")
-    view, joiner, keeps_left = table.reading, how.of_key, how.keeps_left
+    view, keeps_left = table.reading, how.keeps_left
 
     def make(_: str) -> Node:
-        return StreamTableJoinNode(name, view.open, joiner, keeps_left, selector)
+        return StreamTableJoinNode(
+            name, view.open, how.joiner, keeps_left, selector, with_key=how.with_key
+        )
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         builder.add_node(NodeSpec(name, NodeKind.PROCESSOR, parents, make))

@@ -25,6 +25,8 @@ from streamkit.topology.operators.windowed import (
     Initializer,
     SessionNode,
     TimeWindowNode,
+    count_one,
+    nothing_yet,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class WindowedStream(Generic[K, V]):
         is_sliding = isinstance(self._windows, SlidingWindows)
         if choice is not None and choice.name is None and not is_sliding:
             self._group.scope.graph.new_store_name(_AGGREGATE)  # as Kafka does
-        folds = (lambda: 0, lambda key, value, count: count + 1)
+        folds = (nothing_yet, count_one)
         merger = _sum if isinstance(self._windows, SessionWindows) else None
         names = ("count()", _AGGREGATE, node)
         return self._table(names, folds, merger, Side(long, int), choice)

@@ -1,10 +1,15 @@
-"""Joins with tables: a stream that looks rows up, and two tables that follow each other."""
+"""Joins with tables: a stream that looks rows up, and two tables that follow each other.
+
+Compiled by Cython; runs the same uncompiled; its types for mypy stand in `joins.pyi`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
+
+import cython
 
 from streamkit.common.model import Headers
 from streamkit.topology.operators.node import Node, ProcessorContext, StoreNode
@@ -17,42 +22,64 @@ That of a versioned table takes a time after the key.
 """
 
 
+def is_compiled() -> bool:
+    """Whether this module runs as C."""
+    return bool(cython.compiled)
+
+
+@cython.cclass
 class StreamTableJoinNode(Node):
     """Joins each record of a stream with the row of its key as it is now.
 
-    `joiner(key, value, row)`; without a row a left join gives it None, an inner join drops out.
-    For a global table `selector(key, value)` gives the row's key. With a versioned table the row
-    is that of the record's time; in a `buffer_name` records may wait for what comes late to it.
+    `joiner(value, row)`, or with the key before them; without a row a left join gives it None, an
+    inner join drops out. For a global table `selector(key, value)` gives the row's key. With a
+    versioned table the row is that of the record's time; in a `buffer_name` records may wait for
+    what comes late to it.
     """
+
+    _open: object
+    _joiner: object
+    _keeps_left: cython.bint
+    _with_key: cython.bint
+    _selector: object
+    _is_versioned: cython.bint
+    _buffer_name: object
+    _buffer: object
+    _find: object
 
     def __init__(
         self,
         name: str,
         open_rows: Open,
-        joiner: Callable[[Any, Any, Any], Any],
+        joiner: Callable[..., Any],
         keeps_left: bool,
         selector: Callable[[Any, Any], Any] | None = None,
         is_versioned: bool = False,
         buffer_name: str | None = None,
+        *,
+        with_key: bool = True,
     ) -> None:
-        super().__init__(name)
+        Node.__init__(self, name)
+        self._with_key = with_key
         self._open = open_rows
         self._joiner = joiner
         self._keeps_left = keeps_left
         self._selector = selector
         self._is_versioned = is_versioned
         self._buffer_name = buffer_name
-        self._buffer: Any = None
-        self._find: Callable[..., Any] = _nothing
+        self._buffer = None
+        self._find = _nothing
 
     def init(self, context: ProcessorContext) -> None:
         """Open the table's rows."""
-        super().init(context)
+        Node.init(self, context)
         self._find = self._open(context)
         if self._buffer_name is not None:
             self._buffer = context.store(self._buffer_name)
 
-    def process(self, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
+    @cython.ccall
+    def process(self, key: Any, value: Any, timestamp: cython.longlong, headers: Headers) -> object:
+        """Look the row up and hand on what both give."""
         row_key = key if self._selector is None else self._selector(key, value)
         if value is None or (row_key is None and not self._keeps_left):
             self.context.drop(f"{self.name}: null key or value")
@@ -70,12 +97,19 @@ class StreamTableJoinNode(Node):
             self._buffer.see(time)
             self._join_due()
 
-    def _join(self, key: Any, value: Any, row_key: Any, timestamp: int, headers: Headers) -> None:
+    @cython.cfunc
+    def _join(
+        self, key: Any, value: Any, row_key: Any, timestamp: cython.longlong, headers: Headers
+    ) -> object:
         row = None
         if row_key is not None:
             row = self._find(row_key, timestamp) if self._is_versioned else self._find(row_key)
         if row is not None or self._keeps_left:
-            joined = self._joiner(key, value, None if row is None else row[0])
+            other = None if row is None else row[0]
+            if self._with_key:
+                joined = self._joiner(key, value, other)
+            else:
+                joined = self._joiner(value, other)
             self.forward(key, joined, timestamp, headers)
 
     def _join_due(self) -> None:

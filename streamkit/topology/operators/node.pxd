@@ -28,3 +28,11 @@ cdef class Node:
     cpdef process_change(self, key, new, old, long long timestamp, headers)
     cpdef forward(self, key, value, long long timestamp, headers)
     cpdef forward_change(self, key, new, old, long long timestamp, headers)
+
+
+cdef class StoreNode(Node):
+    cdef object store_name
+    cdef readonly bint sends_old
+    cdef readonly bint is_cached
+    cdef readonly object get
+    cdef readonly object put

@@ -20,10 +20,12 @@ from streamkit.common.errors import (
     ProductionError,
     SerializationError,
 )
+from streamkit.common.model import Windowed
 from streamkit.serdes import long as _long_serde
 from streamkit.serdes import raw as _bytes_serde
 from streamkit.serdes import string as _string_serde
 from streamkit.serdes.serde import writes_headers as _writes_headers
+from streamkit.serdes.windowed import TimeWindowedSerde
 
 _pack_long = struct.Struct(">q").pack
 _unpack_long = struct.Struct(">q").unpack
@@ -37,6 +39,7 @@ _OTHER = cython.declare(cython.int, 0)
 _STRING = cython.declare(cython.int, 1)
 _LONG = cython.declare(cython.int, 2)
 _BYTES = cython.declare(cython.int, 3)
+_WINDOWED_STRING = cython.declare(cython.int, 4)
 
 
 def is_compiled() -> bool:
@@ -429,12 +432,6 @@ class StoreNode(Node):
     Changes go on directly, or, when the store has a cache, when the cache lets go of them.
     """
 
-    store_name: object
-    sends_old = cython.declare(cython.bint, visibility="readonly")
-    is_cached = cython.declare(cython.bint, visibility="readonly")
-    get = cython.declare(object, visibility="readonly")
-    put = cython.declare(object, visibility="readonly")
-
     def __init__(self, name, store_name, sends_old=False):
         Node.__init__(self, name)
         self.store_name = store_name
@@ -620,6 +617,12 @@ def encode(kind: cython.int, serde, topic, value, headers):
             return _pack_long(value)
         except struct.error:
             return _write(serde, topic, value, headers)
+    if kind == _WINDOWED_STRING and type(value) is Windowed and type(value.key) is str:
+        text: str = value.key
+        try:
+            return text.encode("utf-8") + _pack_long(value.start)
+        except (UnicodeEncodeError, struct.error):
+            return _write(serde, topic, value, headers)
     return _write(serde, topic, value, headers)
 
 
@@ -645,4 +648,6 @@ def kind_of(serde) -> cython.int:
         return _LONG
     if serde is _bytes_serde:
         return _BYTES
+    if type(serde) is TimeWindowedSerde and serde.inner is _string_serde:
+        return _WINDOWED_STRING
     return _OTHER

@@ -2,7 +2,7 @@
 
 Each has its own stream time, the highest timestamp it has seen; a window that ended more than
 the grace before it takes nothing any more. With `emits_on_close` nothing goes on before that.
-Compiled by Cython; runs the same uncompiled.
+Compiled by Cython; runs the same uncompiled; its types for mypy stand in `windowed.pyi`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cython
+
 from streamkit.common.model import Headers, Windowed
 from streamkit.topology.operators.node import ProcessorContext, StoreNode
 
 LONG_MAX = 2**63 - 1
+_LONG_MAX = cython.declare(cython.longlong, 2**63 - 1)
 Initializer = Callable[[], Any]
 Aggregator = Callable[[Any, Any, Any], Any]
+
+
+def is_compiled() -> bool:
+    """Whether this module runs as C."""
+    return bool(cython.compiled)
+
+
+def nothing_yet() -> int:
+    """Where a count begins."""
+    return 0
+
+
+def count_one(key: object, value: object, count: int) -> int:
+    """The fold of a count."""
+    return count + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +64,19 @@ class TimeWindows:
         return LONG_MAX if self.advance_ms == 0 else start + self.size_ms
 
 
+@cython.cclass
 class WindowedNode(StoreNode):
     """What windowed aggregates share: the fold, stream time, and results on close."""
+
+    initializer = cython.declare(object, visibility="readonly")
+    aggregator = cython.declare(object, visibility="readonly")
+    grace_ms = cython.declare(cython.longlong, visibility="readonly")
+    emits_on_close = cython.declare(cython.bint, visibility="readonly")
+    stream_time = cython.declare(cython.longlong, visibility="readonly")
+    emitted_to = cython.declare(object, visibility="readonly")
+    next_emit_ms = cython.declare(object, visibility="readonly")
+    kept = cython.declare(object, visibility="readonly")
+    name_of_store = cython.declare(object, visibility="readonly")
 
     def __init__(
         self,
@@ -58,20 +87,20 @@ class WindowedNode(StoreNode):
         emits_on_close: bool,
         sends_old: bool,
     ) -> None:
-        super().__init__(name, store_name, sends_old)
+        StoreNode.__init__(self, name, store_name, sends_old)
         self.initializer, self.aggregator = folds
         self.grace_ms = grace_ms
         self.emits_on_close = emits_on_close
         self.stream_time = -1
-        self.emitted_to: int | None = None
+        self.emitted_to = None
         self.next_emit_ms = 0
-        self.kept: Any = None
+        self.kept = None
         self.name_of_store = store_name
         self.emitted = 0
 
     def init(self, context: ProcessorContext) -> None:
         """Look up the store."""
-        super().init(context)
+        StoreNode.init(self, context)
         self.kept = context.store(self.name_of_store)
         if self.emits_on_close:
             self.kept.expiry.needed_from = 0
@@ -143,8 +172,17 @@ class WindowedNode(StoreNode):
         return time
 
 
+@cython.cclass
 class TimeWindowNode(WindowedNode):
     """Tumbling, hopping and unlimited windows."""
+
+    windows = cython.declare(object, visibility="readonly")
+    _size_ms: cython.longlong
+    _advance_ms: cython.longlong
+    _counts: cython.bint
+    _place: object
+    _get_at: object
+    _put_at: object
 
     def __init__(
         self,
@@ -155,33 +193,73 @@ class TimeWindowNode(WindowedNode):
         emits_on_close: bool,
         sends_old: bool,
     ) -> None:
-        super().__init__(name, store_name, folds, windows.grace_ms, emits_on_close, sends_old)
+        WindowedNode.__init__(
+            self, name, store_name, folds, windows.grace_ms, emits_on_close, sends_old
+        )
         self.windows = windows
+        self._size_ms = windows.size_ms
+        self._advance_ms = windows.advance_ms
+        self._counts = folds[1] is count_one
+        self._place = self._get_at = self._put_at = None
 
-    def process(self, key: Any, value: Any, timestamp: int, headers: Headers) -> None:
+    def init(self, context: ProcessorContext) -> None:
+        """Look up the store."""
+        WindowedNode.init(self, context)
+        self._place = self.kept.place
+        self._get_at = self.kept.get_at
+        self._put_at = self.kept.put_at
+
+    @cython.ccall
+    def process(self, key: Any, value: Any, timestamp: cython.longlong, headers: Headers) -> object:
+        """Fold the record into each of its windows."""
         if key is None:
             self.context.drop(f"{self.name}: null key")
             return
         if timestamp > self.stream_time:
-            self.see(timestamp)
-        close_time = self.close_time
-        windows, kept = self.windows, self.kept
-        for start in windows.starts(timestamp):
-            end = windows.end(start)
-            if end <= close_time:
-                self.context.drop(f"{self.name}: window [{start}, {end}) has closed")
-                continue
-            place = kept.place(key, start, end)
-            row = kept.get_at(place, start)
-            if row is None:
-                old, time = self.initializer(), timestamp
-            else:
-                old, time = row[0], max(timestamp, row[1])
-            new = self.aggregator(key, value, old)
-            kept.put_at(place, start, new, time, headers)
-            if not self.is_cached:
-                self.update(Windowed(key, start, end), new, old, time, headers)
-        self.maybe_emit(close_time, headers)
+            if self.context.savepoint is not None:
+                self.see(timestamp)
+            self.stream_time = timestamp
+        close_time: cython.longlong = self.stream_time - self.grace_ms
+        start: cython.longlong
+        advance: cython.longlong = self._advance_ms
+        if advance == 0:
+            for start in self.windows.starts(timestamp):
+                self.fold(key, value, start, _LONG_MAX, close_time, timestamp, headers)
+        else:
+            start = max(0, timestamp - self._size_ms + advance) // advance * advance
+            while start <= timestamp:
+                end: cython.longlong = start + self._size_ms
+                self.fold(key, value, start, end, close_time, timestamp, headers)
+                start += advance
+        if self.emits_on_close:
+            self.maybe_emit(close_time, headers)
+
+    @cython.cfunc
+    def fold(
+        self,
+        key: Any,
+        value: Any,
+        start: cython.longlong,
+        end: cython.longlong,
+        close_time: cython.longlong,
+        timestamp: cython.longlong,
+        headers: Headers,
+    ) -> object:
+        if end <= close_time:
+            self.context.drop(f"{self.name}: window [{start}, {end}) has closed")
+            return
+        place = self._place(key, start, end)
+        row = self._get_at(place, start)
+        if row is None:
+            old = self.initializer()
+        else:
+            old = row[0]
+            then: cython.longlong = row[1]
+            timestamp = max(timestamp, then)
+        new = old + 1 if self._counts else self.aggregator(key, value, old)
+        self._put_at(place, start, new, timestamp, headers)
+        if not self.is_cached:
+            self.update(Windowed(key, start, end), new, old, timestamp, headers)
 
     def closed(self, close_time: int) -> tuple[int, int] | None:
         windows = self.windows

@@ -1,0 +1,1 @@
+from streamkit.records.codec cimport BatchBuilder

@@ -1,0 +1,1 @@
+from streamkit.topology.operators.node cimport Node, ProcessorContext, StoreNode
