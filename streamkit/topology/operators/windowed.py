@@ -77,6 +77,7 @@ class WindowedNode(StoreNode):
     next_emit_ms = cython.declare(object, visibility="readonly")
     kept = cython.declare(object, visibility="readonly")
     name_of_store = cython.declare(object, visibility="readonly")
+    emitted = cython.declare(cython.longlong, visibility="readonly")
 
     def __init__(
         self,
