@@ -165,3 +165,75 @@ def test_cache_merges_updates_and_tells_old_values(kept):
     each.store.flush()
     assert heard[1:] == [(window(20), 4, 3)]
     assert len(each.logged) == 2
+
+
+def stored(each):
+    """The windows that the database holds."""
+    rows = each.state.committed("kept").scan(None, None)
+    return [int.from_bytes(key[-12:-4], "big") for key, _ in rows]
+
+
+def test_a_segment_that_has_expired_is_deleted_by_the_next_commit(kept):
+    each = kept(retention_ms=120_000)
+    for start in (0, 59_990, 60_000):
+        each.store.put(window(start), 1, start)
+    each.state.apply({})
+    each.store.put(window(185_000), 1, 185_000)
+    each.store.flush()
+    assert stored(each) == [0, 59_990, 60_000]
+    each.state.apply({})
+    assert stored(each) == [60_000, 185_000]
+
+
+def test_what_expires_before_its_commit_never_reaches_the_database(kept):
+    each = kept(retention_ms=120_000, cache=10_000)
+    each.store.put(window(0), 1, 0)
+    each.store.put(window(300_000), 2, 300_000)
+    each.store.flush()
+    each.state.apply({})
+    assert stored(each) == [300_000]
+    assert [value for _, value, _ in each.logged] == [bytes(7) + b"\1", bytes(7) + b"\2"]
+
+
+def test_rolling_back_forgets_a_deletion_that_was_due(kept):
+    each = kept(retention_ms=120_000)
+    each.store.put(window(0), 1, 0)
+    each.state.apply({})
+    each.store.put(window(300_000), 1, 300_000)
+    each.store.flush()
+    each.state.discard()
+    each.state.apply({})
+    assert stored(each) == [0]
+
+
+def test_windows_after_the_last_on_disk_are_not_looked_up_there(kept, monkeypatch):
+    each = kept(retention_ms=1_000_000)
+    each.store.put(window(100), 7, 100)
+    each.state.apply({})
+    asked = []
+    overlay = each.state.overlays["kept"]
+    backend = each.state._backends["kept"]
+    reader = backend.reader("kept")
+    monkeypatch.setattr(
+        backend, "reader", lambda family: lambda key: asked.append(key) or reader(key)
+    )
+    fresh = type(overlay)(backend, "kept")
+    fresh.is_rising = True
+    place = each.store.place
+    assert fresh.get(place("a", 110, 120)) is None
+    assert asked == []
+    assert fresh.get(place("a", 100, 110)) is not None
+    assert asked == [place("a", 100, 110)]
+    fresh.put(place("a", 110, 120), b"new")
+    assert fresh.get(place("a", 110, 120)) == b"new"
+
+
+def test_a_key_of_any_text_and_the_window_make_the_place(kept):
+    each = kept()
+    for key in ("", "a", "\u00e9\u4e16", "x" * 300):
+        each.store.put(window(40, key), 3, 40)
+        assert each.store.place(key, 40, 50) == bytes(8) + key.encode() + bytes(
+            7
+        ) + b"\x28" + bytes(4)
+        assert each.store.get(window(40, key)).value == 3
+        assert [found for found, _ in each.store.fetch(key, 0, None)] == [window(40, key)]
