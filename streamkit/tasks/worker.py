@@ -24,6 +24,7 @@ from streamkit.client.fetcher import Fetcher
 from streamkit.client.offsets import Offsets
 from streamkit.client.sender import BatchSender
 from streamkit.client.transactions import Transactions
+from streamkit.common.allocator import give_back, tune_allocator
 from streamkit.common.errors import FatalError, StreamkitError, UsageError
 from streamkit.common.metrics import Registry
 from streamkit.common.seams import Seams
@@ -72,6 +73,9 @@ DRAIN_DEADLINE_MS = 30_000
 JOIN_TIMEOUT_S = 5.0
 PROGRESS_INTERVAL_MS = 500
 STEP_WAIT_MS = 5.0
+GIVE_BACK_INTERVAL_S = 5.0
+"""How often memory that is free goes back to the system."""
+
 LOOKUP_TIMEOUT_S = 30.0
 
 COMPRESSIONS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -376,6 +380,8 @@ class Worker:
                 ]
                 if self._in_loop:
                     helpers.append(group.create_task(self._step(processor), name="processing"))
+                else:
+                    helpers.append(group.create_task(_give_back(), name="memory"))
                 await network.run()
                 for helper in helpers:
                     helper.cancel()
@@ -573,12 +579,20 @@ class Worker:
 
 
 def tune_interpreter() -> None:
-    """Settings of the whole process: quick hand-over between threads, rare garbage collections.
+    """Settings of the whole process: quick hand-over between threads, rare garbage collections,
+    memory that goes back to the system.
 
     Records make no reference cycles, so that collecting every 700 objects only costs (7%).
     """
+    tune_allocator()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(100_000, 50, 100)
+
+
+async def _give_back() -> None:
+    while True:
+        await asyncio.sleep(GIVE_BACK_INTERVAL_S)
+        give_back()
 
 
 def state_directory(topology: Topology, settings: StreamsSettings, seams: Seams) -> StateDirectory:
