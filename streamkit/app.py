@@ -488,14 +488,20 @@ class App:
         return Listeners(self._on_restore, self._on_standby_update)
 
     def worker(
-        self, *, bootstrap: str | None = None, config: Mapping[str, object] | None = None
+        self,
+        *,
+        bootstrap: str | None = None,
+        config: Mapping[str, object] | None = None,
+        remain_in_group: bool = False,
     ) -> EmbeddedWorker:
         """A worker of this program inside the caller's: `async with`, or `with`.
 
             async with sk.Broker() as broker, app.worker(bootstrap=broker.bootstrap):
                 ...
 
-        `config` wins over the app's own. Raises ConfigError, TopologyError.
+        `config` wins over the app's own. With `remain_in_group` the end of the block keeps the
+        membership: the tasks wait for the restart until the session times out. Raises
+        ConfigError, TopologyError.
         """
         from streamkit.common.system import system_seams
         from streamkit.tasks.embedding import EmbeddedWorker
@@ -506,7 +512,13 @@ class App:
             given["bootstrap.servers"] = bootstrap
         self.configure(given)
         settings = StreamsSettings.from_mapping({**self.config, "application.id": self.id})
-        return EmbeddedWorker(self.topology, settings, system_seams(), self.listeners)
+        return EmbeddedWorker(
+            self.topology,
+            settings,
+            system_seams(),
+            self.listeners,
+            remains_in_group=remain_in_group,
+        )
 
     def test(
         self,

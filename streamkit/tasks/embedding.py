@@ -1,7 +1,7 @@
 """A worker inside another program: `async with app.worker(...)`, or `with app.worker(...)`.
 
 The worker's network runs in the caller's event loop, or, in the blocking form, in a thread of its
-own. Leaving the block drains: work in hand is committed, then the group is left.
+own. Leaving the block drains: work in hand is committed, then the group is left, or not.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ class EmbeddedWorker:
         settings: StreamsSettings,
         seams: Seams,
         listeners: Listeners = NO_LISTENERS,
+        *,
+        remains_in_group: bool = False,
     ) -> None:
-        self._worker = Worker(topology, settings, seams, listeners=listeners)
+        self._worker = Worker(
+            topology, settings, seams, listeners=listeners, remains_in_group=remains_in_group
+        )
         self._seams = seams
         self._serving: asyncio.Task[int] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
