@@ -597,7 +597,10 @@ class Processor:
         return restoring or self.standbys.has_work
 
     def _wait_ms(self, now_ms: float) -> float:
-        due_ms = self._commit.last_ms + self._settings.commit_interval_ms - now_ms
+        due_ms = self._settings.wait_max_ms
+        if self._commit.is_idle:
+            # A commit under way ends with an event; the next is due only after that.
+            due_ms = self._commit.last_ms + self._settings.commit_interval_ms - now_ms
         waits = [task.wait_ms(now_ms) for task in self._running()]
         return max(min(due_ms, self._settings.wait_max_ms, *waits), 1.0)
 

@@ -121,6 +121,15 @@ def test_nothing_happens_until_the_transaction_is_over(cluster, make_worker):
     assert cluster.table("output") == COUNTS | {"more": 1, "words": 1}
 
 
+def test_a_commit_under_way_is_waited_for_at_rest(cluster, make_worker):
+    feed(cluster)
+    worker = running(make_worker)
+    worker.held = {m.CommitOffsets}
+    worker.run(200)
+    assert cluster.committed == {}
+    assert worker.processor.step([], worker.now + 1_000) > 10
+
+
 @pytest.mark.parametrize("came_through", [True, False])
 def test_unknown_outcome_is_right_in_both_cases(cluster, make_worker, came_through):
     feed(cluster)
