@@ -207,8 +207,12 @@ class Consumer:
         await self._offsets.commit(self._member(), committed)
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """What `group.id` has committed; partitions without a commit are left out."""
-        found = await self._offsets.fetch(self._membership(), partitions)
+        """What `group.id` has committed; partitions without a commit are left out.
+
+        It waits for the transactions that offsets were sent to: where to go on is decided there.
+        """
+        member = self._membership()
+        found = await self._offsets.fetch(member, partitions, require_stable=True)
         return {tp: committed.offset for tp, committed in found.items()}
 
     async def close(self, options: CloseOptions | None = None) -> None:

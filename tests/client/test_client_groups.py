@@ -335,3 +335,19 @@ def test_wrong_use_is_told(world: World) -> None:
                 consumer.assign([TopicPartition("text", 1)])
 
     world.run(scenario)
+
+
+def test_position_waits_for_the_transaction_that_decides_it(world: World) -> None:
+    async def scenario(world: World) -> None:
+        tp = TopicPartition("text", 2)
+        mover = {"bootstrap.servers": "broker:9092", "transactional.id": "mover-7"}
+        async with Producer(mover, seams=world.seams) as producer, world.consumer() as consumer:
+            await producer.begin()
+            await producer.send_offsets({tp: 4}, group="g-5")
+            asked = asyncio.create_task(consumer.committed([tp]))
+            await asyncio.sleep(3)
+            assert not asked.done()
+            await producer.commit()
+            assert await asked == {tp: 4}
+
+    world.run(scenario)

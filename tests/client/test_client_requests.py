@@ -264,8 +264,9 @@ def test_offsets_with_old_brokers(world: Any, versions: tuple[int, int, int]) ->
     async def check(cluster: Any, client: Client) -> None:
         offsets = Offsets(client)
         await offsets.commit(Membership("shop"), {TP: CommittedOffset(42)})
-        found = await offsets.fetch(Membership("shop"), [TP])
-        assert {tp: committed.offset for tp, committed in found.items()} == {TP: 42}
+        for is_stable in (False, True):
+            found = await offsets.fetch(Membership("shop"), [TP], require_stable=is_stable)
+            assert {tp: committed.offset for tp, committed in found.items()} == {TP: 42}
 
     run(world, check, prepare=prepare)
 
