@@ -118,6 +118,22 @@ def test_a_fetch_has_no_field_that_the_newest_version_lacks(
     run(world, check)
 
 
+@pytest.mark.parametrize("newest", [6, 12, 14])
+def test_older_brokers_are_told_that_this_is_no_replica(world: Any, newest: int) -> None:
+    async def check(cluster: Any, fetcher: Fetcher) -> None:
+        wanted = fill_log(cluster, TP, 3)
+        fetcher.assign({TP: 0})
+        assert await take_values(fetcher, 3) == wanted
+        sent = [message for _, api, message in cluster.seen if api == ApiKey.FETCH]
+        assert {message.__version__ for message in sent} == {newest}
+        assert {int(message.replica_id) for message in sent} == {-1}
+
+    def prepare(cluster: Any) -> None:
+        cluster.version_max = {ApiKey.FETCH: newest}
+
+    run(world, check, prepare=prepare)
+
+
 def _refuse_in_requests(entity: type[Any], name: str) -> bool:
     assert not entity.__module__.endswith(".request"), f"{entity.__name__} has no field {name}"
     return True
