@@ -19,6 +19,7 @@ from streamkit.topology.dsl.resources import Resource
 from streamkit.topology.failures import Policies
 from streamkit.topology.operators.asynchronous import AsyncNode
 from streamkit.topology.operators.node import Node, ProcessorContext
+from streamkit.topology.sensors import Sensor
 
 if TYPE_CHECKING:
     from streamkit.tasks.tracing import TracedWriter, Tracing
@@ -56,6 +57,7 @@ class TaskContext(ProcessorContext):
         self.resources = resources or own_resources()
         self.stage = AsyncStage(self, self.failures, self.resources.loop)
         self.wants_commit = False
+        self.sensors: dict[tuple[str, str], Sensor] = {}
         self.connections: Mapping[str, tuple[str, ...]] = {}
         self._drops = 0
         self._tracing = tracing
@@ -125,6 +127,12 @@ class TaskContext(ProcessorContext):
         (self._by_wall_clock if by_wall_clock else self._by_stream_time).add(made)
         self.punctuate_at = self._by_stream_time.next_ms
         return made
+
+    def sensor(self, node: str, name: str) -> Sensor:
+        found = self.sensors.get((node, name))
+        if found is None:
+            found = self.sensors[(node, name)] = Sensor(name)
+        return found
 
     def acquire(self, resource: Resource) -> Any:
         return self.resources.acquire(resource)

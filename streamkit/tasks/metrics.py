@@ -22,6 +22,7 @@ from streamkit.tasks.standby import StandbyTask
 from streamkit.tasks.task import StreamTask
 from streamkit.topology.operators.suppress import SuppressNode
 from streamkit.topology.operators.windowed import WindowedNode
+from streamkit.topology.sensors import Sensor
 
 CLIENT = "kafka_streams_stream_metrics_"
 THREAD = "kafka_streams_stream_thread_metrics_"
@@ -195,6 +196,8 @@ class WorkerMetrics:
         counted = {} if meters is None else meters.nodes.get(task.id, {})
         for name, node in list(counted.items()):
             self._rated(page, f"{NODE}process", "Records", task.id, name, node.count)
+        for (node, name), sensor in list(task.context.sensors.items()):
+            self._sensed(page, task.id, node, name, sensor)
         for each in task.nodes():
             if isinstance(each, SuppressNode):
                 text = "Changes let go"
@@ -203,6 +206,16 @@ class WorkerMetrics:
                 text = "Final results"
                 name = f"{NODE}emit_final_records"
                 self._rated(page, name, text, task.id, each.name, each.emitted)
+
+    def _sensed(self, page: Page, task_id: TaskId, node: str, name: str, sensor: Sensor) -> None:
+        """What a processor counts by itself."""
+        full = NODE + name
+        self._rated(page, full, f"{name} of a processor", task_id, node, sensor.count)
+        count = self._meter.rate((full, "measured", task_id, node), sensor.measured)
+        total = self._meter.rate((full, "values", task_id, node), sensor.total)
+        if count > 0:
+            labels = (*self._thread, ("task_id", str(task_id)), ("processor_node_id", node))
+            page.gauge(f"{full}_avg", f"{name} of a processor, on average.", labels, total / count)
 
     def _rated(
         self, page: Page, name: str, text: str, task_id: TaskId, node: str, total: float

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 import streamkit as sk
+from streamkit.common.errors import FatalError
 from streamkit.common.metrics import Registry
 from streamkit.common.model import TaskId
 from streamkit.tasks import messages as m
@@ -262,3 +263,38 @@ def test_metered_store_is_the_store_it_stands_for():
     assert meter.operations["range"].work.total_count == 1
     meters.drop(TaskId(7, 3))
     assert meters.stores == {}
+
+
+def test_processors_count_what_they_like(cluster, make_worker):
+    app = sk.App("metered")
+    words = app.topic("in", key=str, value=str)
+
+    @app.processor(words, to=app.topic("out", key=str, value=str), name="enrich")
+    def enrich(word: str, context: sk.Context) -> str:
+        context.sensor("look-ups").record(12.0 if word == "kept" else 6.0)
+        return word
+
+    worker = make_worker(topology=app.topology)
+    worker.assign("0_0")
+    cluster.produce("in", 0, (b"k", b"first", 5_000))
+    worker.run()
+    scrape(metrics_of(worker))
+    cluster.produce("in", 0, (b"k", b"kept", 5_000), (b"k", b"seen", 5_001))
+    worker.run()
+    found = scrape(metrics_of(worker))
+    name = "processor_node_metrics_look_ups"
+    assert found[(f"{name}_total", "0_0", "enrich")] == 3
+    assert found[(f"{name}_rate", "0_0", "enrich")] > 0
+    assert found[(f"{name}_avg", "0_0", "enrich")] == 9.0
+
+
+def test_sensor_needs_a_name_that_a_metric_may_have():
+    app = sk.App("metered")
+
+    @app.processor(app.topic("in", key=str, value=str), to=app.topic("out", key=str, value=str))
+    def enrich(word: str, context: sk.Context) -> str:
+        context.sensor("look ups").record()
+        return word
+
+    with app.test() as t, pytest.raises(FatalError, match="look ups"):
+        t.pipe("in", "k", "v")

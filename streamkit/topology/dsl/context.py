@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -10,6 +11,9 @@ from streamkit.common.errors import TopologyError
 from streamkit.common.model import Headers, Record, TaskId
 from streamkit.topology.dsl.windows import Duration, duration_ms
 from streamkit.topology.operators.node import Node, ProcessorContext
+from streamkit.topology.sensors import Sensor
+
+_METRIC = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 class Cancellable(Protocol):
@@ -98,6 +102,15 @@ class Context:
             start_ms=start_ms,
         )
 
+    def sensor(self, name: str) -> Sensor:
+        """A metric of this processor: `sensor.record()`, or `.record(value)` to average values.
+
+        Shown as `kafka_streams_stream_processor_node_metrics_NAME_total`, `_rate` and `_avg`, with
+        dots and dashes as underscores. The same name gives the same sensor. Raises TopologyError
+        for a name that a metric cannot have.
+        """
+        return self._context.sensor(self._node.name, _metric_name(name))
+
     def commit(self) -> None:
         """Ask for a commit at the next turn."""
         self._context.request_commit()
@@ -156,3 +169,10 @@ class Context:
     def wall_time_ms(self) -> int:
         """The wall clock."""
         return self._context.wall_time_ms()
+
+
+def _metric_name(name: str) -> str:
+    plain = name.replace("-", "_").replace(".", "_")
+    if not _METRIC.fullmatch(plain):
+        raise TopologyError(f"sensor({name!r}): a name is letters, digits, '_', '-' and '.'")
+    return plain
