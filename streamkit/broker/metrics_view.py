@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from streamkit.broker.context import BrokerParts
+from streamkit.broker.coordinators.group.counts import GroupCounts
 from streamkit.broker.coordinators.group.listing import CLASSIC, list_groups
 from streamkit.broker.kraft.image import MetadataImage
 from streamkit.broker.partitions import Partition
-from streamkit.common.metrics import Family, Kind, Labels, Sample
+from streamkit.common.metrics import RING_SIZE, Distribution, Family, Kind, Labels, Sample
 
 RUNNING = 3
 """Kafka's BrokerState of a broker that serves."""
@@ -24,6 +25,7 @@ GROUP_TYPES = ("classic", "consumer", "streams")
 CONSUMER_STATES = ("Empty", "Assigning", "Reconciling", "Stable", "Dead")
 STREAMS_STATES = ("Empty", "NotReady", "Assigning", "Reconciling", "Stable", "Dead")
 PHASES = ("loading", "active", "failed")
+TIME_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))
 
 
 class NodeView:
@@ -97,6 +99,15 @@ class NodeView:
             told = f"{kind.capitalize()} groups."
             yield by_label(f"{own}{kind}_group_count", told, "state", counts)
         yield _phases(own, groups.phases())
+        yield from _group_counts(own, groups.counts)
+        yield gauge(
+            f"{own}event_queue_size", "Writes that wait for their turn.", groups.waiting_count
+        )
+        yield from _times(f"{own}event_queue_time_ms", "Wait for its turn", groups.times.queue)
+        yield from _times(
+            f"{own}event_processing_time_ms", "Work, with its records", groups.times.processing
+        )
+        yield from _loads(own, groups.times.load)
 
     def _transactions(self) -> Iterator[Family]:
         transactions = self._parts.transactions
@@ -106,6 +117,7 @@ class NodeView:
             "streamkit_transaction_count", "Transactional ids by state.", "state", states
         )
         yield _phases("streamkit_transaction_coordinator_", transactions.phases())
+        yield from _loads("kafka_server_transaction_coordinator_metrics_", transactions.times.load)
 
     def _sessions(self) -> Iterator[Family]:
         sessions = self._parts.fetch_sessions
@@ -228,6 +240,37 @@ def _purgatory(partitions: Sequence[Partition]) -> Iterator[Family]:
     watched = sum(len(each.watch) for each in partitions)
     yield gauge(
         "streamkit_purgatory_size", "Entries in the partitions' lists of who waits.", watched
+    )
+
+
+def _group_counts(prefix: str, counts: GroupCounts) -> Iterator[Family]:
+    for name, text, value in (
+        ("offset_expiration", "Offsets that expired.", counts.offsets_expired),
+        ("offset_deletion", "Offsets that were deleted.", counts.offsets_deleted),
+        ("group_completed_rebalance", "Generations of classic groups.", counts.classic_rebalances),
+        ("consumer_group_rebalance", "Epochs of consumer groups.", counts.consumer_rebalances),
+        ("streams_group_rebalance", "Epochs of streams groups.", counts.streams_rebalances),
+    ):
+        yield Family(f"{prefix}{name}_count", Kind.COUNTER, text, [Sample((), value)])
+
+
+def _times(prefix: str, text: str, observed: Distribution) -> Iterator[Family]:
+    for suffix, fraction in TIME_QUANTILES:
+        told = f"{text}: milliseconds of the last {RING_SIZE:,}, {suffix}."
+        yield gauge(f"{prefix}_{suffix}", told, observed.quantile(fraction))
+
+
+def _loads(prefix: str, observed: Distribution) -> Iterator[Family]:
+    recent = observed.recent()
+    yield gauge(
+        f"{prefix}partition_load_time_max",
+        "Milliseconds to load a partition, the longest.",
+        recent[-1] if recent else 0.0,
+    )
+    yield gauge(
+        f"{prefix}partition_load_time_avg",
+        "Milliseconds to load a partition, the mean.",
+        sum(recent) / len(recent) if recent else 0.0,
     )
 
 

@@ -43,6 +43,8 @@ SAME_TOTALS = (
     "kafka_controller_kafkacontroller_activebrokercount",
     "kafka_coordinator_group_groupmetadatamanager_numoffsets",
     "kafka_server_group_coordinator_metrics_offset_commit_count",
+    "kafka_server_group_coordinator_metrics_offset_deletion_count",
+    "kafka_server_group_coordinator_metrics_group_completed_rebalance_count",
 )
 """Not the numbers of groups, which Kafka counts once a minute."""
 

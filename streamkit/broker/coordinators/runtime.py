@@ -22,6 +22,7 @@ from streamkit import records as batches
 from streamkit.broker.coordinators.seams import Cancel, PartitionLog, StartTask, Timers
 from streamkit.broker.log.producer_state import InTransaction, Verification
 from streamkit.common.errors import StorageError, StreamkitError
+from streamkit.common.metrics import Distribution
 from streamkit.common.seams import Bytes, Clock
 from streamkit.protocol.errors import ApiError, ErrorCode
 
@@ -127,6 +128,17 @@ class Owner(Protocol[S]):
         """An effect that the runtime does not know."""
 
 
+class RuntimeTimes:
+    """Milliseconds that writes wait for their turn and then take, and that partitions load."""
+
+    __slots__ = ("load", "processing", "queue")
+
+    def __init__(self) -> None:
+        self.queue = Distribution()
+        self.processing = Distribution()
+        self.load = Distribution()
+
+
 class _Phase(Enum):
     LOADING = "loading"
     ACTIVE = "active"
@@ -139,6 +151,15 @@ _REFUSALS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[S]):
+    """A write that waits for its turn."""
+
+    operation: Callable[[S], Result[S, Any]]
+    turn: asyncio.Future[Any]
+    since_ms: float
+
+
 @dataclass(slots=True)
 class _Shard(Generic[S]):
     """One partition under one leadership."""
@@ -149,9 +170,7 @@ class _Shard(Generic[S]):
     state: S
     phase: _Phase = _Phase.LOADING
     is_busy: bool = False
-    waiting: deque[tuple[Callable[[S], Result[S, Any]], asyncio.Future[Any]]] = field(
-        default_factory=deque
-    )
+    waiting: deque[_Waiting[S]] = field(default_factory=deque)
     timers: dict[Hashable, Cancel] = field(default_factory=dict)
 
 
@@ -159,8 +178,16 @@ class Runtime(Generic[S]):
     """The partitions that this node leads, and the writes, reads and timers on them."""
 
     def __init__(
-        self, owner: Owner[S], clock: Clock, timers: Timers, start_task: StartTask
+        self,
+        owner: Owner[S],
+        clock: Clock,
+        timers: Timers,
+        start_task: StartTask,
+        on_written: Callable[[Sequence[Any]], None] | None = None,
     ) -> None:
+        """`on_written` is told the records of operations, not of what is loaded."""
+        self.times = RuntimeTimes()
+        self._on_written = on_written
         self._owner = owner
         self._clock = clock
         self._timers = timers
@@ -198,6 +225,11 @@ class Runtime(Generic[S]):
         """How many partitions are in which phase: loading, active or failed."""
         return Counter(shard.phase.value for shard in self._shards.values())
 
+    @property
+    def waiting_count(self) -> int:
+        """How many writes wait for their turn."""
+        return sum(len(shard.waiting) for shard in self._shards.values())
+
     def active(self) -> Iterator[tuple[int, S]]:
         """The partitions that are loaded, with their states."""
         for partition, shard in sorted(self._shards.items()):
@@ -218,8 +250,9 @@ class Runtime(Generic[S]):
             if len(shard.waiting) >= WAITING_MAX:
                 raise ApiError(ErrorCode.coordinator_not_available, "too many writes wait")
             turn: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            shard.waiting.append((operation, turn))
+            shard.waiting.append(_Waiting(operation, turn, self._clock.monotonic_ms()))
             return await turn
+        self.times.queue.observe(0.0)
         result = operation(shard.state)
         if not result.is_written:
             self._perform(shard, result.effects)
@@ -245,11 +278,13 @@ class Runtime(Generic[S]):
         """Commit one result, then run what came in meanwhile."""
         await self._commit(shard, result, done)
         while shard.waiting and shard.phase is _Phase.ACTIVE:
-            operation, turn = shard.waiting.popleft()
+            waiting = shard.waiting.popleft()
+            turn = waiting.turn
             if turn.cancelled():
                 continue
+            self.times.queue.observe(self._clock.monotonic_ms() - waiting.since_ms)
             try:
-                result = operation(shard.state)
+                result = waiting.operation(shard.state)
             except Exception as error:
                 # This is the edge of the request that waits: the error is its own, not ours.
                 _fail(turn, error)
@@ -260,6 +295,7 @@ class Runtime(Generic[S]):
     async def _commit(
         self, shard: _Shard[S], result: Result[S, Any], done: asyncio.Future[Any]
     ) -> None:
+        started_ms = self._clock.monotonic_ms()
         try:
             if result.is_written:
                 await self._append(shard, result)
@@ -271,6 +307,7 @@ class Runtime(Generic[S]):
         if shard.phase is _Phase.CLOSED:
             _fail(done, ApiError(ErrorCode.not_coordinator, "leadership was lost"))
             return
+        self.times.processing.observe(self._clock.monotonic_ms() - started_ms)
         self._perform(shard, result.effects)
         if not done.done():
             done.set_result(result.response)
@@ -295,6 +332,8 @@ class Runtime(Generic[S]):
         if shard.phase is _Phase.ACTIVE:
             for index, record in enumerate(result.records):
                 shard.state.replay(record, base_offset + index, producer_id)
+            if self._on_written is not None:
+                self._on_written(result.records)
 
     async def _append_marker(self, shard: _Shard[S], end: TransactionEnd) -> None:
         batch = batches.end_txn_marker(
@@ -319,6 +358,7 @@ class Runtime(Generic[S]):
 
     async def _load(self, shard: _Shard[S]) -> None:
         shard.phase = _Phase.LOADING
+        started_ms = self._clock.monotonic_ms()
         try:
             async for chunk in shard.log.read_all():
                 if shard.phase is not _Phase.LOADING:
@@ -336,6 +376,7 @@ class Runtime(Generic[S]):
         # `on_resigned` may have run meanwhile.
         if shard.phase is _Phase.LOADING:
             shard.phase = _Phase.ACTIVE
+            self.times.load.observe(self._clock.monotonic_ms() - started_ms)
             self._perform(shard, self._owner.loaded(shard.state))
 
     def _replay(self, state: S, chunk: Bytes) -> None:
@@ -410,7 +451,7 @@ class Runtime(Generic[S]):
     @staticmethod
     def _fail_waiting(shard: _Shard[S], code: ErrorCode) -> None:
         while shard.waiting:
-            _, turn = shard.waiting.popleft()
+            turn = shard.waiting.popleft().turn
             _fail(turn, ApiError(code, f"partition {shard.partition} changed hands"))
 
 

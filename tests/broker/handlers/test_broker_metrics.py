@@ -132,6 +132,37 @@ def test_a_waiting_fetch_is_seen_while_it_waits_and_its_wait_is_remote_time(worl
     assert after['kafka_server_delayedfetchmetrics_expires_total{fetcherType="consumer"}'] == 1
 
 
+def test_the_group_coordinator_counts_what_it_does(world: Any) -> None:
+    prefix = "kafka_server_group_coordinator_metrics_"
+
+    async def scenario(asker: Any) -> dict[str, float]:
+        orders = await asker.create("orders", partitions=3)
+        await asker.ask(ApiKey.FIND_COORDINATOR, key_type=0, coordinator_keys=["shop"])
+        partitions = [{"partition_index": each, "committed_offset": 5} for each in (1, 2)]
+        await asker.ask(
+            ApiKey.OFFSET_COMMIT,
+            group_id="shop",
+            generation_id_or_member_epoch=-1,
+            topics=[{"topic_id": orders, "partitions": partitions}],
+        )
+        await asker.ask(
+            ApiKey.OFFSET_DELETE,
+            group_id="shop",
+            topics=[{"name": "orders", "partitions": [{"partition_index": 2}]}],
+        )
+        return await scrape(world, asker)
+
+    found = world.run(scenario, **LISTENER)
+    assert found[f"{prefix}offset_commit_count"] == 2
+    assert found[f"{prefix}offset_deletion_count"] == 1
+    assert found[f"{prefix}offset_expiration_count"] == 0
+    assert found["kafka_coordinator_group_groupmetadatamanager_numoffsets"] == 1
+    assert found[f"{prefix}event_queue_size"] == 0
+    for each in ("event_queue_time_ms_max", "event_processing_time_ms_p99"):
+        assert found[prefix + each] >= 0
+    assert found[f"{prefix}partition_load_time_max"] >= found[f"{prefix}partition_load_time_avg"]
+
+
 def test_health_and_readiness_follow_the_node(world: Any) -> None:
     async def scenario(asker: Any) -> list[tuple[int, str]]:
         orders = await asker.create("orders")

@@ -21,6 +21,7 @@ from streamkit.broker.coordinators.group.classic_calls import (
 from streamkit.broker.coordinators.group.consumer.config import ConsumerConfig, consumer_config
 from streamkit.broker.coordinators.group.consumer.environment import Environment
 from streamkit.broker.coordinators.group.consumer_calls import ConsumerCalls
+from streamkit.broker.coordinators.group.counts import GroupCounts, offset_tombstones
 from streamkit.broker.coordinators.group.effects import Answer
 from streamkit.broker.coordinators.group.listing import ListedGroup, list_groups
 from streamkit.broker.coordinators.group.offsets import tombstones, with_topic_ids
@@ -47,6 +48,7 @@ from streamkit.broker.coordinators.group.streams.model import MemberState
 from streamkit.broker.coordinators.runtime import (
     Result,
     Runtime,
+    RuntimeTimes,
     StartTimer,
     TransactionEnd,
     WithinTransaction,
@@ -116,7 +118,10 @@ class GroupCoordinator:
         self._create_internal_topics = create_internal_topics
         self._group_configs = group_configs
         self._being_created: set[str] = set()
-        self._runtime: Runtime[GroupShard] = Runtime(self, clock, timers, start_task)
+        self.counts = GroupCounts()
+        self._runtime: Runtime[GroupShard] = Runtime(
+            self, clock, timers, start_task, self.counts.note
+        )
         self._new_topics_version = topics.version
         env = Environment(
             clock.now_ms,
@@ -148,6 +153,16 @@ class GroupCoordinator:
     def phases(self) -> Mapping[str, int]:
         """How many partitions are loading, active or failed."""
         return self._runtime.phases()
+
+    @property
+    def times(self) -> RuntimeTimes:
+        """How long writes and loading take."""
+        return self._runtime.times
+
+    @property
+    def waiting_count(self) -> int:
+        """How many writes wait for their turn."""
+        return self._runtime.waiting_count
 
     def on_resigned(self, partition: int, leader_epoch: int | None = None) -> None:
         """This node leads a partition no more: forget its groups."""
@@ -252,10 +267,13 @@ class GroupCoordinator:
         """Remove offsets; an error for each. Raises ApiError for the whole group."""
         if not group_id:
             raise ApiError(ErrorCode.invalid_group_id, "the group id is empty")
-        return await self._runtime.write(
-            self.partition_for(group_id),
-            lambda shard: commits.delete_offsets(shard, group_id, partitions),
-        )
+
+        def operation(shard: GroupShard) -> Result[GroupShard, commits.Committed]:
+            result = commits.delete_offsets(shard, group_id, partitions)
+            self.counts.offsets_deleted += offset_tombstones(result.records)
+            return result
+
+        return await self._runtime.write(self.partition_for(group_id), operation)
 
     def list_groups(
         self, states: Sequence[str] = (), types: Sequence[str] = ()
@@ -361,6 +379,7 @@ class GroupCoordinator:
 
         def operation(shard: GroupShard) -> Result[GroupShard, None]:
             result = commits.clean_up(shard, self._clock.now_ms(), retention_ms)
+            self.counts.offsets_expired += offset_tombstones(result.records)
             return Result(None, result.records, (self._clean_up_timer(),))
 
         interval_ms = self._settings.offsets_retention_check_interval_ms

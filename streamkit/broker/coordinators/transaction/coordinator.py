@@ -17,6 +17,7 @@ from streamkit.broker.coordinators.runtime import (
     Operation,
     Result,
     Runtime,
+    RuntimeTimes,
     StartTimer,
     TransactionEnd,
 )
@@ -112,6 +113,11 @@ class TransactionCoordinator:
     def phases(self) -> Mapping[str, int]:
         """How many partitions are loading, active or failed."""
         return self._runtime.phases()
+
+    @property
+    def times(self) -> RuntimeTimes:
+        """How long writes and loading take."""
+        return self._runtime.times
 
     def on_resigned(self, partition: int, leader_epoch: int | None = None) -> None:
         """This node leads a partition no more: forget its ids."""
