@@ -327,6 +327,8 @@ def test_shutdown_moves_leaders_and_shrinks_isrs() -> None:
         (c.FeatureUpdate("streams.version", 1, 0), "invalid_update_version"),
         (c.FeatureUpdate("share.version", 1), "invalid_update_version"),
         (c.FeatureUpdate("nonsense", 1), "invalid_update_version"),
+        (c.FeatureUpdate("nonsense", 0, 2), "invalid_update_version"),
+        (c.FeatureUpdate("share.version", 0, 2), "none"),
         (c.FeatureUpdate("metadata.version", 29), "invalid_update_version"),
         (c.FeatureUpdate("metadata.version", 29, 2), "invalid_update_version"),
         (c.FeatureUpdate("metadata.version", 29, 3), "invalid_update_version"),

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 from streamkit.broker.kraft.controller.results import ItemResult, Outcome
 from streamkit.broker.kraft.features import (
+    FEATURES,
     KRAFT_VERSION,
     METADATA_VERSION,
     METADATA_VERSION_MIN,
@@ -66,6 +67,8 @@ def _check(image: MetadataImage, update: FeatureUpdate) -> None:
 
 
 def _type_problem(update: FeatureUpdate, current: int) -> str | None:
+    if update.name not in FEATURES:
+        return "there is no such feature"
     is_upgrade = update.upgrade_type == UpgradeType.UPGRADE
     if update.upgrade_type not in tuple(UpgradeType)[1:]:
         return "the upgrade type is not supported"
