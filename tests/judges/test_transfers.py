@@ -20,6 +20,8 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
+from streamkit.broker.child import EMBEDDED_DEFAULTS
+from streamkit.broker.settings import BrokerSettings
 from streamkit.testing.broker import Broker
 from tests.foreign import create_topics, read_confluent
 from tests.harness import WorkerProcess, wait_for
@@ -134,6 +136,15 @@ def test_books_balance_on_our_broker(tmp_path: Path) -> None:
 def test_books_balance_on_apache_kafka(tmp_path: Path) -> None:
     with apache_kafka(tmp_path / "kafka", QUICK) as broker:
         run(broker, tmp_path)
+
+
+@pytest.mark.long
+def test_books_balance_on_our_broker_with_kafkas_default_timers(tmp_path: Path) -> None:
+    fields = BrokerSettings.model_fields
+    timers = {key: str(fields[key.replace(".", "_")].default) for key in EMBEDDED_DEFAULTS}
+    assert timers.items() >= DEFAULT_TIMERS.items()
+    with Broker(config=timers) as broker:
+        run(broker, tmp_path, patience_s=300)
 
 
 @pytest.mark.long
