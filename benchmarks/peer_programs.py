@@ -78,7 +78,7 @@ def faust() -> None:
             counts[word] += 1
             await output.send(key=word, value=str(counts[word]))
 
-    sys.argv = [sys.argv[0], "worker", "--loglevel", "warning", "--without-web"]
+    sys.argv = [sys.argv[0], "worker", "--loglevel", "warn", "--without-web"]
     app.main()
 
 
