@@ -109,6 +109,10 @@ class ProcessorContext:
         """Commit at the next turn."""
         raise NotImplementedError
 
+    def sensor(self, node, name):
+        """A number that a processor counts."""
+        raise NotImplementedError
+
     def acquire(self, resource):
         """Open a resource, or share it."""
         raise NotImplementedError
