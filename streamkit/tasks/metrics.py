@@ -196,8 +196,8 @@ class WorkerMetrics:
         counted = {} if meters is None else meters.nodes.get(task.id, {})
         for name, node in list(counted.items()):
             self._rated(page, f"{NODE}process", "Records", task.id, name, node.count)
-        for (node, name), sensor in list(task.context.sensors.items()):
-            self._sensed(page, task.id, node, name, sensor)
+        for (owner, name), sensor in list(task.context.sensors.items()):
+            self._sensed(page, task.id, owner, name, sensor)
         for each in task.nodes():
             if isinstance(each, SuppressNode):
                 text = "Changes let go"
