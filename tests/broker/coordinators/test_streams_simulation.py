@@ -108,7 +108,6 @@ class World:
             **ours,
         )
         self.ends: dict[TaskId, float] = dict.fromkeys(STATEFUL, 20_000.0)
-        self.cold_moves = 0
         self.shard = GroupShard()
         self.log: list[tuple[bytes, bytes | None]] = []
         self.timers: dict[Any, int] = {}
@@ -295,9 +294,6 @@ class World:
             }:
                 running = process.running & effect.active
                 return self.reconciled(process, life, running, set(), set())
-            for task in effect.active - process.running:
-                far = self.ends.get(task, 0.0) - process.disk.get(task, 0.0)
-                self.cold_moves += far > LAG_MAX + 100 * GROWTH
             process.running = set(effect.active)
             process.copies = set(effect.standby | effect.warmup)
             return self.reconciled(
