@@ -532,6 +532,7 @@ FAMILIES: dict[str, Callable[[int], Case]] = {
     "processors": processor_cases.processors,
     "low_level": processor_cases.low_level,
     "failures": processor_cases.failures,
+    "kept": processor_cases.kept,
     "mixed": mixed,
     "tables": tables,
     "windows": windows,

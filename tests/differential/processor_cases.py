@@ -292,3 +292,43 @@ def _failing(draft: Draft, of: str) -> str:
             "process", of=of, processor="flush_punctuate", args=punctuation, stores=[store["name"]]
         )
     return draft.add("process", of=of, processor="previous", args=args, stores=[store["name"]])
+
+
+def kept(seed: int) -> Case:
+    """Processors with window, session and versioned stores; records with times of all kinds."""
+    draft = Draft(seed)
+    chance = draft.chance
+    times = ["record", "log_and_skip", "use_partition_time", "value | mod:7 | mul:10"]
+    timestamp = {"timestamp": chance.choice(times)} if chance.random() < 0.3 else {}
+    of = draft.add("stream", topic=draft.topic(), **timestamp)
+    for _ in range(chance.randint(1, 3)):
+        store = draft.store() | {"form": chance.choice(["window", "session", "versioned"])}
+        used = {"stores": [store["name"]]}
+        if store["form"] == "versioned":
+            store.pop("kind")
+            store["history_retention_ms"] = chance.choice([20, 50, 1_000])
+        else:
+            store["retention_ms"] = chance.choice([30, 100, 100_000])
+        if store["form"] == "window":
+            store["window_ms"] = chance.choice([1, 10])
+        draft.add("add_state_store", store=store)
+        for kind, args, value in _steps(draft, store["form"]):
+            op = chance.choice(["process", "process_values"])
+            id_ = draft.add(op, of=of, processor=kind, args=args, **used, **draft.named())
+            draft.add("to", of=id_, topic=f"out-{id_}", key="string", value=value)
+    if chance.random() < 0.2:
+        draft.add("foreach", of=of)
+    return draft.case()
+
+
+def _steps(draft: Draft, form: str) -> list[tuple[str, dict[str, Any], str]]:
+    """Processors for a store of a form, with their arguments and what they forward."""
+    chance = draft.chance
+    if form == "versioned":
+        return [("versioned_put", {}, "long"), ("versioned_get", {}, "json")][
+            : chance.choice([1, 2])
+        ]
+    bounds = {"before_ms": chance.choice([0, 5, 50]), "after_ms": chance.choice([0, 10])}
+    if form == "window":
+        return [("window_put", {**bounds, "reverse": chance.random() < 0.3}, "json")]
+    return [("session_put", {**bounds, "length_ms": chance.choice([0, 3, 20])}, "json")]
