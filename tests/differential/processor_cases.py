@@ -287,7 +287,11 @@ def _failing(draft: Draft, of: str) -> str:
     args = {"fn": f"sum | {fails}"}
     if chance.random() < 0.5:
         draft.has_wall = True
-        punctuation = draft.punctuated(chance.choice(["stream", "wall"]))
+        clock = chance.choice(["stream", "wall"])
+        if any(op["op"] == "aggregate" for op in draft.ops):
+            # There may be a sub-topology behind it, whose time the JVM's driver shares.
+            clock = "wall"
+        punctuation = draft.punctuated(clock)
         return draft.add(
             "process", of=of, processor="flush_punctuate", args=punctuation, stores=[store["name"]]
         )
