@@ -146,7 +146,7 @@ def start_contender(
     settings += [f"processing.guarantee={contest.guarantee}"]
     if contender == "streamkit":
         argv = [sys.executable, "-m", "streamkit", "worker", "benchmarks/programs.py"]
-        argv += ["--bootstrap", bootstrap]
+        argv += ["--bootstrap", bootstrap, "--log-level", "debug"]
         argv += [word for each in settings for word in ("--set", each)]
     else:
         spec = Path(state, "spec.json")

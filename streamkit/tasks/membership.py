@@ -138,7 +138,7 @@ class Membership:
 
     async def leave(self) -> None:
         """Leave the group, without insisting on an answer."""
-        log.info("heartbeats were at most %d ms late", self.delay_max_ms)
+        log.debug("heartbeats were at most %d ms late", self.delay_max_ms)
         self.member.leave(self._clock.monotonic_ms())
         request = self.member.poll(self._clock.monotonic_ms())
         if request is None:
