@@ -70,7 +70,8 @@ class Rows:
     id: str
     is_groupable: bool = True
     """Its rows are positive, and it tells no old row that never was: an aggregate of a stream
-    without a cache tells the initial value as what was there before the first."""
+    without a cache tells the initial value as what was there before the first, a suppressed
+    table what it held back."""
     is_windowed: bool = False
     is_shown: bool = True
 
@@ -299,7 +300,8 @@ def suppressed(draft: Draft) -> Rows:
     if draft.chance.random() < 0.5:
         of = draft.add("map_values", of=of, fn=draft.chance.choice(FULL_MAPPERS))
     wait = {"wait_ms": draft.chance.choice([0, 5, 30])}
-    return draft.keep(draft.add("suppress", of=of, until="time_limit", **wait, **draft.named()))
+    id_ = draft.add("suppress", of=of, until="time_limit", **wait, **draft.named())
+    return draft.keep(id_, is_groupable=False)
 
 
 def cogrouped(draft: Draft) -> Rows:

@@ -45,8 +45,10 @@ BROKER = QUICK | {
     "group.streams.initial.rebalance.delay.ms": "0",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
     "log.initial.task.delay.ms": "3600000",
+    "log.cleaner.enable": "false",
 }
-"""No retention: the events are as old as can be."""
+"""No retention and no compaction: the events are as old as can be, and what keeps the history of a
+versioned table's changelog is the age of its records."""
 SETTINGS = {"producer.transaction.timeout.ms": "3000", "producer.linger.ms": "5"}
 PATIENCE_S = 120.0
 PART_S = 2.0
