@@ -19,8 +19,9 @@ setup: $(STAMP)  ## make .venv with the locked dependencies
 
 test: $(STAMP)  ## all tests that need Python only
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest tests -m 'not judge and not long'
+	$(BIN)/python -m mypy & types=$$!  # beside the tests: there are two cores
+	$(BIN)/python -m pytest tests -m 'not judge and not long' || { wait $$types; exit 1; }
+	wait $$types
 
 judges: $(STAMP)  ## foreign clients and Java, live
 	tests/judges/install
