@@ -32,10 +32,35 @@ LOAD_BYTES = 1 << 20
 
 
 class LoopTimers:
-    """Timers of the running event loop."""
+    """Timers of the running event loop, which may outlive the node."""
+
+    def __init__(self) -> None:
+        self._handles: set[asyncio.TimerHandle] = set()
+        self._has_ended = False
 
     def call_later(self, delay_ms: float, callback: Callable[[], None]) -> Callable[[], None]:
-        return asyncio.get_running_loop().call_later(delay_ms / 1000, callback).cancel
+        """Set a timer; what it returns cancels it."""
+        if self._has_ended:
+            return lambda: None
+
+        def ring() -> None:
+            self._handles.discard(handle)
+            callback()
+
+        def cancel() -> None:
+            handle.cancel()
+            self._handles.discard(handle)
+
+        handle = asyncio.get_running_loop().call_later(delay_ms / 1000, ring)
+        self._handles.add(handle)
+        return cancel
+
+    def end(self) -> None:
+        """Cancel them all, and set no more."""
+        self._has_ended = True
+        for handle in self._handles:
+            handle.cancel()
+        self._handles.clear()
 
 
 class CoordinatedLog:

@@ -80,6 +80,7 @@ class Node:
         self.dispatcher = Dispatcher()
         self._seams = seams
         self._tasks: set[asyncio.Task[None]] = set()
+        self._timers = LoopTimers()
         self._group: asyncio.TaskGroup | None = None
         self._server: FrameServer | None = None
         self._directory: LogDirectory | None = None
@@ -176,6 +177,7 @@ class Node:
         self._has_halted.set()
 
     async def _end_tasks(self) -> None:
+        self._timers.end()
         group, self._group = self._group, None
         if group is not None:
             await group.__aexit__(None, None, None)
@@ -330,7 +332,7 @@ class Node:
         return GroupCoordinator(
             self.settings,
             self._seams.clock,
-            LoopTimers(),
+            self._timers,
             self._start_task,
             topics=ImageTopics(metadata.image),
             create_internal_topics=InternalTopicCreation(metadata),
@@ -344,7 +346,7 @@ class Node:
         return TransactionCoordinator(
             self.settings,
             self._seams.clock,
-            LoopTimers(),
+            self._timers,
             self._start_task,
             next_producer_id=metadata.next_producer_id,
             transaction_version=lambda: metadata.image.features.get(TRANSACTION_VERSION, 0),

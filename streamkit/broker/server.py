@@ -60,33 +60,39 @@ class Dispatcher:
             raise CloseConnection(
                 f"{request.api_key.name} version {request.api_version} is not served"
             )
-        started_ms = parts.seams.clock.monotonic_ms()
+        monotonic_ms = parts.seams.clock.monotonic_ms
+        started_ms = monotonic_ms()
         ctx = RequestContext(parts, request.api_version, request.client_id or "", connection.host)
-        response = await self._handle(served, ctx, request)
+        handle = self._handlers.get(served.api)
+        if handle is None:
+            handle = self._handlers[served.api] = served.load()
+        if served.is_native:
+            response = await handle(ctx, request.message)
+        else:
+            response = await _translated(served, handle, ctx, request)
         chunks: Sequence[Piece] | None = None
         if type(response) is EncodedBody:
             chunks = encoded_response(request.correlation_id, response)
         elif response is not None:
             parts.metrics.note_errors(request.api_key, error_codes(response))
             chunks = encode_response(request.correlation_id, response)
-        total_ms = parts.seams.clock.monotonic_ms() - started_ms
+        total_ms = monotonic_ms() - started_ms
         times = parts.metrics.times(request.api_key, request.api_version)
         times.note(len(frame), total_ms, ctx.waited_ms)
         return chunks
 
-    async def _handle(self, served: ServedApi, ctx: RequestContext, request: Request) -> Message:
-        handle = self._handlers.get(served.api)
-        if handle is None:
-            handle = self._handlers[served.api] = served.load()
-        if served.is_native:
-            return await handle(ctx, request.message)
-        try:
-            values = await handle(ctx, upgrade(request.message))
-        except ApiError as error:
-            values = {"error_code": error.code}
-        if isinstance(values, Mapping):
-            values = fill(canonical_response(served.api), values)
-        return downgrade(values, request.api_version)
+
+async def _translated(
+    served: ServedApi, handle: Handle, ctx: RequestContext, request: Request
+) -> Message:
+    """What a handler that knows the canonical version answers to another one."""
+    try:
+        values = await handle(ctx, upgrade(request.message))
+    except ApiError as error:
+        values = {"error_code": error.code}
+    if isinstance(values, Mapping):
+        values = fill(canonical_response(served.api), values)
+    return downgrade(values, request.api_version)
 
 
 def _refuse_version(error: UnsupportedVersionError) -> Chunks:

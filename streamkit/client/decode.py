@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -80,7 +79,7 @@ def decode_fetched(fetched: Fetched, position: int | None = None) -> Iterator[De
             continue
         batch = decode(fetched.records, header, check_crc=fetched.check_crc)
         if header.base_offset < start:
-            _drop_before(batch, start)
+            batch.drop_before(start)
         if len(batch):
             yield batch
 
@@ -88,10 +87,3 @@ def decode_fetched(fetched: Fetched, position: int | None = None) -> Iterator[De
 def _is_abort(fetched: Fetched, header: BatchHeader) -> bool:
     keys = decode(fetched.records, header, check_crc=fetched.check_crc).keys
     return any(parse_control_key(key) is ControlType.ABORT for key in keys)
-
-
-def _drop_before(batch: DecodedBatch, start: int) -> None:
-    drop = bisect_left(batch.offsets, start)
-    if drop:
-        for column in (batch.offsets, batch.timestamps, batch.keys, batch.values, batch.headers):
-            del column[:drop]

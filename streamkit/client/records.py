@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +40,9 @@ class ConsumedBatch:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    def __iter__(self) -> Iterator[ConsumerRecord]:
+        return iter(self.records())
 
     def records(self) -> list[ConsumerRecord]:
         """The batch as a list of records."""

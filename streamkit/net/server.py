@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from streamkit.common.errors import StorageError
-from streamkit.common.seams import Listener, Piece, Seams
+from streamkit.common.seams import Listener, Piece, Seams, Sender
 from streamkit.net.errors import CloseConnection
 from streamkit.protocol.errors import MalformedMessage, UnsupportedVersionError
 from streamkit.protocol.frames import FRAME_BYTES_MAX, FrameBuffer, frame
@@ -194,6 +194,7 @@ class ServerConnection(asyncio.Protocol):
     info: ConnectionInfo
     task: asyncio.Task[None] | None = None
     _transport: asyncio.Transport
+    _sender: Sender
 
     def __init__(self, server: FrameServer, connection_id: int) -> None:
         self.id = connection_id
@@ -206,11 +207,13 @@ class ServerConnection(asyncio.Protocol):
         self._is_closed = False
         self._is_paused = False
         self._unsent_bytes = 0
-        self._active_ms = server.clock.monotonic_ms()
+        self._monotonic_ms = server.clock.monotonic_ms
+        self._active_ms = self._monotonic_ms()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the peer is there."""
         self._transport = cast(asyncio.Transport, transport)
+        self._sender = self._server.network.sender(self._transport)
         peer = transport.get_extra_info("peername") or ("", 0)
         is_tls = transport.get_extra_info("ssl_object") is not None
         self.info = ConnectionInfo(self.id, str(peer[0]), int(peer[1]), is_tls)
@@ -219,7 +222,7 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
-        self._active_ms = self._server.clock.monotonic_ms()
+        self._active_ms = self._monotonic_ms()
         if self._is_closed:
             return
         if self._is_handling or self._waiting or self.task is None:
@@ -237,6 +240,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the connection is gone."""
         self._is_closed = True
+        self._sender.close()
         self._waiting.clear()
         self._server.forget(self)
         self.resume_writing()
@@ -267,10 +271,13 @@ class ServerConnection(asyncio.Protocol):
                 while self._waiting and not self._is_closed:
                     await self._serve_one(self._waiting.popleft())
                 self._is_handling = False
-                self._active_ms = self._server.clock.monotonic_ms()
+                self._active_ms = self._monotonic_ms()
                 if not self._is_closed:
                     self._resume_reading()
-                    await self._wait_frames()
+                    if not self._waiting:
+                        self._wake = asyncio.get_running_loop().create_future()
+                        await self._wake
+                        self._wake = None
         finally:
             self.close()
 
@@ -321,17 +328,11 @@ class ServerConnection(asyncio.Protocol):
         if chunks is None or self._is_closed:
             return
         try:
-            self._server.network.send(self._transport, frame(chunks))
+            self._sender.send(frame(chunks))
         except StorageError as error:
             # Part of the answer may be gone already: there is no other way to say so.
             _log.error("closing connection from %s: %s", self.info.host, error)
             self.close()
-
-    async def _wait_frames(self) -> None:
-        if not self._waiting:
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-            self._wake = None
 
     def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():

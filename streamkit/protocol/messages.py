@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Final, Protocol, TypeVar
+from dataclasses import fields
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from streamkit.protocol import kio_import as _kio_import  # noqa: F401  # before any of kio
 
@@ -45,6 +45,7 @@ SPLICE_BYTES_MIN: Final = 1024
 _REQUEST_HEADER: Final = struct.Struct(">hhi")
 _INT16: Final = struct.Struct(">h")
 _INT32: Final = struct.Struct(">i")
+_API_KEYS: Final = {int(each): each for each in ApiKey}
 _DECODE_ERRORS: Final = (SerialError, ValueError, OverflowError, TypeError, LookupError)
 
 
@@ -57,8 +58,7 @@ class Reader(Protocol):
 Writer = Callable[[Any, Any], None]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeader:
+class RequestHeader(NamedTuple):
     """The header of a request; the body starts at `body_at`."""
 
     api_key: int
@@ -68,8 +68,7 @@ class RequestHeader:
     body_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One decoded request."""
 
     api_key: ApiKey
@@ -97,20 +96,15 @@ def encode_request_chunks(correlation_id: int, client_id: str | None, message: M
 
 def encode_response(correlation_id: int, message: Message) -> Chunks:
     """The header and the body of a response, without a size prefix."""
-    header = _INT32.pack(correlation_id)
-    if _has_response_tags(int(message.__api_key__), int(message.__version__)):
-        header += b"\0"
-    return _encode(header, message)
+    api, version = int(message.__api_key__), int(message.__version__)
+    return _encode(_response_header(correlation_id, api, version), message)
 
 
 def encoded_response(correlation_id: int, body: EncodedBody) -> list[Piece]:
     """As `encode_response`, of a body that is bytes already."""
-    header = _INT32.pack(correlation_id)
-    if _has_response_tags(body.api_key, body.version):
-        header += b"\0"
     first, *others = body.chunks
     assert not isinstance(first, FileSlice), "a body begins with numbers"
-    return [header + first, *others]
+    return [_response_header(correlation_id, body.api_key, body.version) + first, *others]
 
 
 def read_request_header(buffer: Bytes) -> RequestHeader:
@@ -121,7 +115,8 @@ def read_request_header(buffer: Bytes) -> RequestHeader:
             raise UnsupportedVersionError(api, version, correlation_id)
         client_id, position = _read_client_id(buffer)
         if is_flexible(api, version):
-            position = skip_tags(buffer, position)
+            # Nobody has tagged fields in a request's header yet.
+            position = skip_tags(buffer, position) if buffer[position] else position + 1
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise MalformedMessage(f"request header: {error}") from None
     return RequestHeader(api, version, correlation_id, client_id, position)
@@ -132,11 +127,9 @@ def decode_request(buffer: Bytes) -> Request:
 
     Its arrays may hold `REQUEST_ITEMS_MAX` items together.
     """
-    header = read_request_header(buffer)
-    api = ApiKey(header.api_key)
-    entity = request_type(api, header.api_version)
-    message = _decode(entity, buffer, header.body_at, REQUEST_ITEMS_MAX)
-    return Request(api, header.api_version, header.correlation_id, header.client_id, message)
+    key, version, correlation_id, client_id, body_at = read_request_header(buffer)
+    message = _decode(request_type(key, version), buffer, body_at, REQUEST_ITEMS_MAX)
+    return Request(_API_KEYS[key], version, correlation_id, client_id, message)
 
 
 def decode_response(api: int, version: int, buffer: Bytes) -> tuple[int, Message]:
@@ -204,6 +197,12 @@ def _read_client_id(buffer: Bytes) -> tuple[str | None, int]:
     return str(buffer[10 : 10 + size], "utf-8"), 10 + size
 
 
+def _response_header(correlation_id: int, api: int, version: int) -> bytes:
+    header = _INT32.pack(correlation_id)
+    return header + b"\0" if _has_response_tags(api, version) else header
+
+
+@cached
 def _has_response_tags(api: int, version: int) -> bool:
     # A client that asks for versions cannot know yet which header to expect (KIP-511).
     return api != ApiKey.API_VERSIONS and is_flexible(api, version)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from streamkit.common.seams import Bytes, FileSlice, Piece
@@ -26,6 +25,7 @@ _PRODUCED_8: Final = struct.Struct(">ihqqqih")
 _PRODUCED_9: Final = struct.Struct(">ihqqqBBB")
 _FETCHED_4: Final = struct.Struct(">ihqq")
 _FETCHED_5: Final = struct.Struct(">ihqqq")
+_FETCHED_12: Final = struct.Struct(">ihqqqBi")
 _ABORTED: Final = struct.Struct(">qq")
 _ABORTED_TAGGED: Final = struct.Struct(">qqB")
 _INT16: Final = struct.Struct(">h")
@@ -33,10 +33,10 @@ _INT32: Final = struct.Struct(">i")
 _SESSION: Final = struct.Struct(">ihi")
 _NONE: Final = _INT32.pack(-1)
 _NO_THROTTLE: Final = _INT32.pack(0)
+_UVARINTS: Final = [bytes((value,)) for value in range(0x80)]
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedBody:
+class EncodedBody(NamedTuple):
     """A response that is bytes already; the header goes in front of the first chunk."""
 
     api_key: int
@@ -111,24 +111,37 @@ def fetch_response(
     """The answer to a Fetch request: the partitions by number, of each topic."""
     flexible = version >= FLEXIBLE_FETCH
     head = _SESSION.pack(0, 0, session_id) if version >= 7 else _NO_THROTTLE
-    pieces: list[Piece] = [head, _count(len(topics), flexible)]
+    no_tags = b"\0" if flexible else b""
+    chunks: list[Piece] = []
+    small: list[Bytes] = [head, _count(len(topics), flexible)]
     for topic, partitions in topics.items():
-        pieces += (_topic(topic, flexible), _count(len(partitions), flexible))
+        small += (_topic(topic, flexible), _count(len(partitions), flexible))
         for index, row in partitions:
-            pieces.append(_fetched(version, index, row))
-            pieces.append(row.records)
-            if flexible:
-                pieces.append(b"\0")
-        if flexible:
-            pieces.append(b"\0")
-    if flexible:
-        pieces.append(b"\0")
-    return EncodedBody(ApiKey.FETCH, version, _spliced(pieces))
+            records = row.records
+            size = len(records)
+            small.append(_fetched(version, index, row, size))
+            if isinstance(records, FileSlice) or size >= SPLICE_BYTES_MIN:
+                # It stays the buffer, or the slice of a file, that it is.
+                chunks += (b"".join(small), records)
+                small = [no_tags]
+            else:
+                small += (records, no_tags)
+        small.append(no_tags)
+    small.append(no_tags)
+    if rest := b"".join(small):
+        chunks.append(rest)
+    return EncodedBody(ApiKey.FETCH, version, chunks)
 
 
-def _fetched(version: int, index: int, row: Fetched) -> bytes:
+def _fetched(version: int, index: int, row: Fetched, size: int) -> bytes:
     flexible = version >= FLEXIBLE_FETCH
-    size = len(row.records)
+    if flexible and row.aborted is None:
+        # No aborted transactions and no replica that would be better.
+        head = _FETCHED_12.pack(
+            index, row.error, row.high_watermark, row.last_stable_offset, row.log_start_offset,
+            0, -1,
+        )  # fmt: skip
+        return head + _uvarint(size + 1)
     if version >= 5:
         head = _FETCHED_5.pack(
             index, row.error, row.high_watermark, row.last_stable_offset, row.log_start_offset
@@ -165,27 +178,12 @@ def _count(count: int, flexible: bool) -> bytes:
 
 def _uvarint(value: int) -> bytes:
     if value < 0x80:
-        return value.to_bytes(1, "big")
+        return _UVARINTS[value]
+    if 0x4000 <= value < 0x200000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
-
-
-def _spliced(pieces: list[Piece]) -> list[Piece]:
-    """Join small pieces; a large one stays the buffer, or the slice of a file, that it is."""
-    chunks: list[Piece] = []
-    small: list[Bytes] = []
-    for piece in pieces:
-        if isinstance(piece, FileSlice) or len(piece) >= SPLICE_BYTES_MIN:
-            if small:
-                chunks.append(b"".join(small))
-                small = []
-            chunks.append(piece)
-        else:
-            small.append(piece)
-    if small:
-        chunks.append(b"".join(small))
-    return chunks

@@ -24,12 +24,16 @@ def spread(
     copies: Mapping[Task, Sequence[str]],
 ) -> dict[Task, str]:
     """The member of each task; `before` had it, `copies` hold its state, the nearest first."""
-    found = _spread(costs, tasks, members, before, copies)
     if all(task in before for task in tasks):
-        kept = {task: before[task] for task in tasks}
-        if heaviest(kept, costs) <= heaviest(found, costs) * (1 + SLACK):
-            return kept
-    return found
+        found = {task: before[task] for task in tasks}
+    else:
+        found = _spread(costs, tasks, members, before, copies)
+    while True:
+        # Light tasks that stayed may stand in the way of a heavy one that came.
+        lighter = _spread(costs, tasks, members, found, copies)
+        if heaviest(found, costs) <= heaviest(lighter, costs) * (1 + SLACK):
+            return found
+        found = lighter
 
 
 def heaviest(owners: Mapping[Task, str], costs: Mapping[Task, float]) -> float:

@@ -30,13 +30,16 @@ def weights_problem(text: str) -> str | None:
     if text == MEASURED or all(_weight(part) for part in _parts(text)):
         return None
     return (
-        f"{MEASURED!r}, or SUBTOPOLOGY=WEIGHT with weights above 0 and commas between them, "
-        "as in 0=1,2=7.5"
+        f"{MEASURED!r}, or SUBTOPOLOGY:WEIGHT with weights above 0 and commas between them, "
+        "as in 0:1,2:7.5"
     )
 
 
 def parse_weights(text: str) -> Mapping[str, float] | None:
-    """Weights by sub-topology id of `0=1,2=7.5`; None for `measured`."""
+    """Weights by sub-topology id of `0:1,2:7.5`; None for `measured`.
+
+    `0=1` says the same as `0:1`, but Kafka's own tool takes no value with an equals sign.
+    """
     if text == MEASURED:
         return None
     return dict(filter(None, map(_weight, _parts(text))))
@@ -47,7 +50,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _weight(part: str) -> tuple[str, float] | None:
-    subtopology_id, _, value = part.partition("=")
+    subtopology_id, _, value = part.replace("=", ":", 1).partition(":")
     try:
         weight = float(value)
     except ValueError:

@@ -27,8 +27,9 @@ class DescribedSubtopology:
 
     @property
     def internal_topics(self) -> tuple[str, ...]:
-        """Repartition topics it reads, then changelogs."""
-        return tuple(topic.name for topic in self.repartition_sources + self.changelogs)
+        """Repartition topics it reads, then changelogs, but for sources that serve as such."""
+        topics = self.repartition_sources + self.changelogs
+        return tuple(topic.name for topic in topics if topic.name not in self.source_topics)
 
 
 @dataclass(frozen=True, slots=True)

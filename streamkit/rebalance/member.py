@@ -57,6 +57,8 @@ from streamkit.rebalance.wire import (
 JOIN_EPOCH = 0
 UPDATE_REFUSED = "Topology updates"
 """How Apache Kafka begins its answer to a topology that is not the group's."""
+OTHER_PROTOCOL = "is not a streams group."
+"""How a coordinator's answer ends that keeps another type of group under this id."""
 LEAVE_EPOCH = -1
 RETRY_BACKOFF_MS = 100
 RETRY_BACKOFF_MAX_MS = 1000
@@ -261,8 +263,14 @@ class StreamsMember:
             return [MemberWarning(RetriableError(text))]
         if message.startswith(UPDATE_REFUSED):
             text = (
-                f"{text} The program's topology is not the group's: reset the application "
-                "(streamkit reset PROGRAM), or give it another id."
+                f"{text} The program's topology, or what it sets for internal topics, is not the "
+                "group's: reset the application (streamkit reset PROGRAM), or give it another id."
+            )
+        if error == ErrorCode.group_id_not_found and message.endswith(OTHER_PROTOCOL):
+            text = (
+                f"{text} A group of another protocol has this id: stop all of its members and wait "
+                "until it is empty (one that does not leave goes with its session timeout), and "
+                "its offsets are taken over; or give the program another id."
             )
         return self._fatal(text)
 

@@ -181,10 +181,13 @@ def decide_partition_counts(
     for subtopology in topology.subtopologies:
         for group in subtopology.copartition_groups:
             _copartition(group, flexible, counts, partitions_of)
+    sources = {name for each in topology.subtopologies for name in each.source_topics}
     for subtopology in topology.subtopologies:
         inputs = [_count_of(name, counts, partitions_of) or 0 for name in subtopology.input_topics]
         for changelog in subtopology.changelogs:
-            counts[changelog.name] = max(inputs, default=0)
+            # A source that serves as changelog is as large as others made it.
+            known = partitions_of(changelog.name) if changelog.name in sources else None
+            counts[changelog.name] = known or max(inputs, default=0)
     return counts
 
 

@@ -1,7 +1,7 @@
 """StreamsGroupHeartbeat's messages to and from the values of this package.
 
 The member's topology goes out as the Java client sends it: everything sorted by name, co-partition
-groups as indexes into the sorted arrays.
+groups in their order as indexes into the sorted arrays.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _topic_message(topic: InternalTopic, partitions: int) -> rq.TopicInfo:
 def _copartition_message(
     group: Iterable[str], sources: list[str], repartition: list[str]
 ) -> rq.CopartitionGroup:
-    names = sorted(set(group))
+    names = tuple(group)
     return rq.CopartitionGroup(
         source_topics=tuple(i16(sources.index(name)) for name in names if name in sources),
         source_topic_regex=(),

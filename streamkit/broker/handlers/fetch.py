@@ -31,6 +31,7 @@ SESSIONS_SINCE = 7
 TOPIC_IDS_SINCE = 13
 CURRENT_LEADER_SINCE = 12
 REPLICA_STATE_SINCE = 15
+NO_SESSION = 0
 FINAL_EPOCH = -1
 READ_COMMITTED = 1
 UNSENT_BYTES_MAX = 256 * 1024 * 1024
@@ -57,11 +58,6 @@ class Read:
         return len(self.records) > 0
 
     @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing to say but what was read."""
-        return self.diverging is None and self.error is ErrorCode.none
-
-    @property
     def must_send(self) -> bool:
         return self.has_records or self.error is not ErrorCode.none or self.diverging is not None
 
@@ -74,7 +70,7 @@ async def handle(ctx: RequestContext, request: Message) -> Message:
         return _response(ctx, 0, error.code, [], [])
     reads = await _read_until_enough(ctx, request, plan)
     chosen = plan.select(reads)
-    _count(ctx, [reads[position] for position in chosen])
+    _count(ctx, reads, chosen)
     return _response(ctx, plan.session_id, ErrorCode.none, plan.partitions, reads, chosen)
 
 
@@ -83,7 +79,7 @@ def _plan(ctx: RequestContext, request: Message) -> FetchPlan:
     name = "topic_id" if version >= TOPIC_IDS_SINCE else "topic"
     asked = [
         CachedPartition(
-            getattr(topic, name),
+            key,
             each.partition,
             each.fetch_offset,
             each.partition_max_bytes,
@@ -91,9 +87,13 @@ def _plan(ctx: RequestContext, request: Message) -> FetchPlan:
             getattr(each, "last_fetched_epoch", -1),
         )
         for topic in request.topics
+        for key in (getattr(topic, name),)
         for each in topic.partitions
     ]
-    if version < SESSIONS_SINCE:
+    is_without = version < SESSIONS_SINCE or (
+        request.session_id == NO_SESSION and request.session_epoch == FINAL_EPOCH
+    )
+    if is_without:
         return FetchPlan(asked, None, is_incremental=False)
     forgotten: list[Key] = [
         (getattr(topic, name), index)
@@ -227,9 +227,10 @@ def _divergence(partition: Partition, asked: CachedPartition) -> tuple[int, int]
     return None
 
 
-def _count(ctx: RequestContext, reads: Sequence[Read]) -> None:
+def _count(ctx: RequestContext, reads: Sequence[Read], chosen: Sequence[int]) -> None:
     metrics = ctx.broker.metrics
-    for read in reads:
+    for position in chosen:
+        read = reads[position]
         if read.partition is not None:
             counts = metrics.topic(read.partition.topic)
             counts.fetch_requests += 1
@@ -246,12 +247,9 @@ def _response(
     chosen: Sequence[int] = (),
 ) -> Message:
     version = ctx.api_version
-    if error is ErrorCode.none and all(reads[each].is_plain for each in chosen):
+    plain = _plain(partitions, reads, chosen) if error is ErrorCode.none else None
+    if plain is not None:
         ctx.broker.metrics.fetched.value += 1 + len(chosen)
-        plain: dict[UUID | str | None, list[tuple[int, Read]]] = {}
-        for position in chosen:
-            partition = partitions[position]
-            plain.setdefault(partition.topic, []).append((partition.index, reads[position]))
         return fetch_response(version, session_id, plain)
     topics: dict[UUID | str, list[dict[str, object]]] = {}
     for position in chosen:
@@ -266,6 +264,20 @@ def _response(
         values["session_id"] = session_id
         values["error_code"] = error
     return fill(response_type(ApiKey.FETCH, version), values)
+
+
+def _plain(
+    partitions: Sequence[CachedPartition], reads: Sequence[Read], chosen: Sequence[int]
+) -> dict[UUID | str | None, list[tuple[int, Read]]] | None:
+    """What was read, by topic; None when there is more to say than that."""
+    topics: dict[UUID | str | None, list[tuple[int, Read]]] = {}
+    for position in chosen:
+        read = reads[position]
+        if read.error is not ErrorCode.none or read.diverging is not None:
+            return None
+        partition = partitions[position]
+        topics.setdefault(partition.topic, []).append((partition.index, read))
+    return topics
 
 
 def _partition_response(version: int, index: int, read: Read) -> dict[str, object]:

@@ -79,7 +79,7 @@ _OURS = (
         "streams.task.weights",
         ConfigType.STRING,
         "",
-        "By what active tasks are spread: 0=1,2=7.5 by sub-topology, or measured; empty: number.",
+        "By what active tasks are spread: 0:1,2:7.5 by sub-topology, or measured; empty: number.",
         _check_weights,
         (("group.streams.task.weights", 1),),
     ),

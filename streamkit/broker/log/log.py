@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from streamkit.broker.log import checkpoint
@@ -75,8 +76,7 @@ class AppendInfo:
     is_duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReadResult:
+class ReadResult(NamedTuple):
     """Bytes of the log, its bounds, and the (producer id, first offset) of aborted transactions."""
 
     records: Piece
@@ -413,18 +413,18 @@ class Log:
         stable = self.last_stable_offset
         limit = self.limit_of(isolation)
         records: Piece = b""
+        segments = self.segments
         index = bisect_right(self._bases, offset) - 1
-        while offset < limit and index < len(self.segments):
-            segment = self.segments[index]
-            end = self._position_end(index, limit, cached_only)
-            found = segment.read(
-                offset, bytes_max, end, min_one, cached_only=cached_only, as_slice=as_slice
-            )
+        while offset < limit and index < len(segments):
+            segment = segments[index]
+            is_whole = limit == self.log_end_offset
+            end = segment.size if is_whole else self._position_end(index, limit, cached_only)
+            found = segment.read(offset, bytes_max, end, min_one, cached_only, as_slice)
             if found is not None:
                 records = found
                 break
             index += 1
-        aborted = []
+        aborted: list[tuple[int, int]] = []
         if isolation is Isolation.LAST_STABLE and records:
             upper = self._upper_offset(index, offset, len(records), limit)
             aborted = self._aborted(index, offset, upper)

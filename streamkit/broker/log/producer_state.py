@@ -307,8 +307,12 @@ class ProducerState:
     def first_unstable_offset(self, high_watermark: int) -> int | None:
         """The first offset whose outcome is open, or not below the high watermark."""
         waiting = self._unreplicated
+        if not waiting and not self._open:
+            return None
         while waiting and waiting[0][1] < high_watermark:
             waiting.popleft()
+        if not waiting and not self._open:
+            return None
         starts = [start for start, marker in waiting if marker >= high_watermark]
         if self._open:
             starts.append(min(self._open.values()))

@@ -218,7 +218,6 @@ class Segment:
         bytes_max: int,
         position_end: int,
         min_one: bool,
-        *,
         cached_only: bool = False,
         as_slice: bool = False,
     ) -> Piece | None:
@@ -227,10 +226,12 @@ class Segment:
         The last may be incomplete. With `min_one` the first is whole, however large. What will
         only be sent may be a slice, if it is cached.
         """
-        position = self.position_of(offset, position_end, cached_only=cached_only)
+        position = self._recent_starts.get(offset)
+        if position is None:
+            position = self.position_of(offset, position_end, cached_only=cached_only)
         if position is None or position >= position_end:
             return None
-        wanted = max(0, min(bytes_max, position_end - position))
+        wanted = min(bytes_max, position_end - position) if bytes_max > 0 else 0
         get = self._slice if as_slice and cached_only else self._bytes
         data = get(position, wanted, cached_only)
         if isinstance(data, FileSlice) or wanted < LOG_OVERHEAD:

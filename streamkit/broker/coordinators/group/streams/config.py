@@ -43,7 +43,7 @@ class StreamsConfig:
     promotes_in_place: bool = True
     """Whether those who report keep their copies of tasks until they are given them."""
     task_weights: str = ""
-    """`0=1,2=7.5` by sub-topology, or `measured`; empty: all alike."""
+    """`0:1,2:7.5` by sub-topology, or `measured`; empty: all alike."""
     is_balanced_by_lag: bool = False
     balance_interval_ms: int = 600_000
 

@@ -232,7 +232,7 @@ class _Round:
                 return sent
             if sent.epoch < known.epoch:
                 self._check_former(known, sent)
-            is_same = sent.epoch == known.epoch and is_same_topology(sent, known)
+            is_same = sent.epoch == known.epoch and self._is_same(sent, known)
             if sent.epoch >= known.epoch and not is_same:
                 raise ApiError(ErrorCode.invalid_request, "Topology updates are not supported yet.")
         assert known is not None, "a topology is known or was sent"
@@ -244,6 +244,17 @@ class _Round:
                 f"{known.epoch}.",
             )
         return known
+
+    def _is_same(self, sent: GroupTopology, known: GroupTopology) -> bool:
+        """Whether it is the group's topology.
+
+        For Apache Kafka it is not when a config of an internal topic differs; the topics are there
+        already, so where topologies may be updated that is no reason to refuse the member.
+        """
+        takes_updates = self.context.config.takes_topology_updates
+        return is_same_topology(sent, known) or (
+            takes_updates and fingerprint(sent) == fingerprint(known)
+        )
 
     def _check_update(self, known: GroupTopology, sent: GroupTopology) -> None:
         """Raises ApiError when the group cannot go on with the topology that was sent."""
