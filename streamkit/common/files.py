@@ -89,7 +89,7 @@ class SystemFile:
     def read_cached(self, position: int, size: int) -> Bytes | None:
         if NO_WAIT is None:
             return self.read_at(position, size)
-        wanted = max(0, min(size, self._size - position))
+        wanted = self._there(position, size)
         buffer = bytearray(wanted)
         try:
             count = os.preadv(self._descriptor, (buffer,), position, NO_WAIT)
@@ -103,7 +103,9 @@ class SystemFile:
         return buffer if count == wanted else None
 
     def slice_cached(self, position: int, size: int) -> Piece | None:
-        wanted = max(0, min(size, self._size - position))
+        if size < SLICE_BYTES_MIN:
+            return self.read_cached(position, size)
+        wanted = self._there(position, size)
         if wanted < SLICE_BYTES_MIN:
             return self.read_cached(position, size)
         known = is_cached(self._descriptor, position, wanted)
@@ -113,6 +115,11 @@ class SystemFile:
         if not known or self.read_cached(position + wanted - 1, 1) is None:
             return None
         return FileSlice(self, position, wanted)
+
+    def _there(self, position: int, size: int) -> int:
+        """How many of so many bytes the file has."""
+        left = self._size - position
+        return size if size <= left else max(0, left)
 
     def send_to(self, descriptor: int, position: int, size: int) -> int:
         """Pass bytes to a socket; how many it took. Raises OSError, and StorageError at the end."""
@@ -214,6 +221,15 @@ class SystemDisk:
         with _storage_errors("ask about", path):
             found = os.statvfs(path)
         return found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail
+
+    def modified_ms(self, path: str) -> int:
+        with _storage_errors("ask about", path):
+            found = (
+                os.stat(os.path.join(folder, name)).st_mtime_ns
+                for folder, _, names in os.walk(path)
+                for name in names
+            )
+            return max(found, default=0) // 1_000_000
 
     def lock(self, path: str) -> Callable[[], None]:
         descriptor = _opened(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)

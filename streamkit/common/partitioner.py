@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import cython
 
+from streamkit.common.direct import as_bytes
+
 COMPILED = cython.compiled
 SEED = cython.declare(cython.uint, 0x9747B28C)
 MULTIPLIER = cython.declare(cython.uint, 0x5BD1E995)
@@ -21,8 +23,8 @@ def murmur2(key: bytes) -> cython.int:
 
 
 @cython.ccall
-def partition_for(key: bytes, partitions: cython.int) -> cython.int:
-    """The partition of a key among `partitions`."""
+def partition_for(key: object, partitions: cython.int) -> cython.int:
+    """The partition of a key, bytes or a text that is ASCII, among `partitions`."""
     return cython.cast(cython.int, (_hash(key) & 0x7FFFFFFF) % cython.cast(cython.uint, partitions))
 
 
@@ -46,9 +48,14 @@ def _times(value: cython.uint, factor: cython.uint) -> cython.uint:
 
 
 @cython.cfunc
-def _hash(key: bytes) -> cython.uint:
-    data: cython.p_const_uchar = key
-    length: cython.Py_ssize_t = len(key)
+@cython.exceptval(0, check=True)
+def _hash(key: object) -> cython.uint:
+    data: cython.p_const_uchar = (
+        plain_bytes(key) if cython.compiled else as_bytes(key)  # noqa: F821 - from the pxd
+    )
+    length: cython.Py_ssize_t = (
+        plain_size(key) if cython.compiled else len(key)  # noqa: F821 - from the pxd
+    )
     whole: cython.Py_ssize_t = length & ~3
     position: cython.Py_ssize_t = 0
     mixed: cython.uint

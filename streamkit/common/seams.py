@@ -110,6 +110,9 @@ class Disk(Protocol):
     def usage(self, path: str) -> tuple[int, int]:
         """The bytes of the file system that holds a path: all of them, and those still usable."""
 
+    def modified_ms(self, path: str) -> int:
+        """When a file in a folder was last written, in ms since 1970; 0 when that is not known."""
+
     def lock(self, path: str) -> Callable[[], None]:
         """Take an exclusive lock on a file, give back its release. Raises BlockingIOError."""
 
@@ -121,6 +124,16 @@ class Listener(Protocol):
     def port(self) -> int: ...
 
     async def close(self) -> None: ...
+
+
+class Sender(Protocol):
+    """Writes to one transport."""
+
+    def send(self, pieces: Sequence[Piece]) -> None:
+        """Write the pieces, slices of files from where they are. Raises StorageError."""
+
+    def close(self) -> None:
+        """The connection is lost: let go of what belongs to its transport."""
 
 
 class Network(Protocol):
@@ -143,8 +156,8 @@ class Network(Protocol):
         server_hostname: str | None = None,
     ) -> asyncio.Transport: ...
 
-    def send(self, transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
-        """Write the pieces, slices of files from where they are. Raises StorageError."""
+    def sender(self, transport: asyncio.Transport) -> Sender:
+        """What writes pieces to this transport; closed when the connection is lost."""
 
 
 class Thread(Protocol):

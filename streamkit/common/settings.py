@@ -128,7 +128,31 @@ _ELSEWHERE = {
     "metric.reporters": "metrics are at web.listener, under /metrics",
     "metadata.cluster.check.enable": "leave it out: it has no counterpart",
     "upgrade.from": "leave it out: there is no older format",
+    "auto.offset.reset": "say consumer.auto.offset.reset, or offset_reset= of a source",
     "built.in.metrics.version": "leave it out: there is one version",
+    "allow.os.group.write.access": "leave it out: the umask of the process decides",
+    "config.providers": (
+        "read secrets in the program, from os.environ or a file, and give them in config=, or "
+        'from the shell: --set key="$VARIABLE"'
+    ),
+    "connections.max.idle.ms": "leave it out: a connection that was closed is dialled again",
+    "default.client.supplier": "leave it out: a worker has its own clients",
+    "default.interactive.query.isolation.level": "leave it out: queries read what was committed",
+    "default.list.key.serde.inner": "say key=streamkit.serdes.list_of(TYPE) where it is needed",
+    "default.list.key.serde.type": "say key=streamkit.serdes.list_of(TYPE) where it is needed",
+    "default.list.value.serde.inner": "say value=streamkit.serdes.list_of(TYPE) where it is needed",
+    "default.list.value.serde.type": "say value=streamkit.serdes.list_of(TYPE) where it is needed",
+    "enable.metrics.push": "leave it out: metrics are at web.listener, under /metrics",
+    "log.summary.interval.ms": "leave it out: /metrics at web.listener has what it would say",
+    "metrics.num.samples": "leave it out: rates and averages are over two samples of 30 s",
+    "metrics.sample.window.ms": "leave it out: rates and averages are over two samples of 30 s",
+    "probing.rebalance.interval.ms": "leave it out: the broker moves a task once its state is warm",
+    "receive.buffer.bytes": "leave it out: the system sizes its buffers",
+    "retries": "leave it out: task.timeout.ms says how long is tried",
+    "send.buffer.bytes": "leave it out: the system sizes its buffers",
+    "topology.description.push.enabled": "leave it out: heartbeats tell the broker the topology",
+    "window.size.ms": "say streamkit.serdes.time_windowed(KEY, SIZE_MS) where it is read",
+    "windowed.inner.class.serde": "say streamkit.serdes.time_windowed(KEY, SIZE_MS) instead",
 }
 """Keys of Kafka Streams that stand for something else here, and for what."""
 

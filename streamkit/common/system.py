@@ -14,13 +14,15 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any, TypeVar, cast
 
 import uvloop
 
 from streamkit.common.files import SystemDisk, SystemFile
 from streamkit.common.processes import start_child
-from streamkit.common.seams import Bytes, Child, FileSlice, Piece, Seams, Thread
+from streamkit.common.seams import Bytes, Child, FileSlice, Piece, Seams, Sender, Thread
 
 T = TypeVar("T")
 
@@ -67,6 +69,21 @@ class _Listener:
         self._server.close()
 
 
+CONGESTION: int | None = getattr(socket, "TCP_CONGESTION", None)
+
+
+def _send_unpaced(listening: socket.socket) -> None:
+    """Let a socket that only this machine reaches send when it can.
+
+    Where BBR is the system's congestion control it paces by timers, also where there is no
+    network: that is half of the CPU that a large answer takes. What is accepted inherits this one,
+    which every Linux has.
+    """
+    if CONGESTION is not None:
+        with suppress(OSError):
+            listening.setsockopt(socket.IPPROTO_TCP, CONGESTION, b"reno")
+
+
 class SystemNetwork:
     """TCP, with TLS when a context is given."""
 
@@ -82,6 +99,8 @@ class SystemNetwork:
         for listening in server.sockets:
             # What is accepted inherits it, so that peers which are gone are noticed in the end.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if ip_address(listening.getsockname()[0]).is_loopback:
+                _send_unpaced(listening)
         return _Listener(server)
 
     async def dial(
@@ -98,35 +117,72 @@ class SystemNetwork:
         )
         return transport
 
-    def send(self, transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
-        slices = [each for each in pieces if isinstance(each, FileSlice)]
-        if not slices or transport.get_extra_info("sslcontext") is not None:
-            transport.writelines(_as_bytes(pieces))
-        elif not transport.is_closing():
-            _send_corked(transport, pieces)
+    def sender(self, transport: asyncio.Transport) -> Sender:
+        return _SocketSender(transport)
 
 
 CORK: int | None = getattr(socket, "TCP_CORK", None)
 """Linux: a packet that is not full waits for what follows."""
 
 
+class _SocketSender:
+    """Writes to one transport, and keeps its socket at hand for the slices among the pieces."""
+
+    __slots__ = ("_is_tls", "_socket", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        self._socket: socket.socket | None = None
+
+    def send(self, pieces: Sequence[Piece]) -> None:
+        for each in pieces:
+            if isinstance(each, FileSlice):
+                self._send_slices(pieces)
+                return
+        self._transport.writelines(cast(Sequence[Bytes], pieces))
+
+    def _send_slices(self, pieces: Sequence[Piece]) -> None:
+        if self._is_tls:
+            self._transport.writelines(_as_bytes(pieces))
+        elif not self._transport.is_closing():
+            self._send_corked(pieces)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            # The transport closes it.
+            self._socket.detach()
+            self._socket = None
+
+    def __del__(self) -> None:
+        # A loop that ends tells nobody; the number may be another file's by now.
+        self.close()
+
+    def _send_corked(self, pieces: Sequence[Piece]) -> None:
+        transport, peer = self._transport, self._socket
+        if peer is None:
+            peer = self._socket = _socket_of(transport)
+        if CORK is not None:
+            peer.setsockopt(socket.IPPROTO_TCP, CORK, 1)
+        try:
+            for piece in pieces:
+                if isinstance(piece, FileSlice):
+                    transport.write(_unsent(transport, peer.fileno(), piece))
+                else:
+                    transport.write(piece)
+        finally:
+            if CORK is not None and not transport.is_closing():
+                peer.setsockopt(socket.IPPROTO_TCP, CORK, 0)
+
+
+def _socket_of(transport: asyncio.Transport) -> socket.socket:
+    """A transport's socket itself: what the transport shows of it is slow to ask for anything."""
+    shown = transport.get_extra_info("socket")
+    return socket.socket(shown.family, shown.type, shown.proto, fileno=shown.fileno())
+
+
 def _as_bytes(pieces: Sequence[Piece]) -> list[Bytes]:
     return [each.read() if isinstance(each, FileSlice) else each for each in pieces]
-
-
-def _send_corked(transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
-    peer = transport.get_extra_info("socket")
-    if CORK is not None:
-        peer.setsockopt(socket.IPPROTO_TCP, CORK, 1)
-    try:
-        for piece in pieces:
-            if isinstance(piece, FileSlice):
-                transport.write(_unsent(transport, peer.fileno(), piece))
-            else:
-                transport.write(piece)
-    finally:
-        if CORK is not None and not transport.is_closing():
-            peer.setsockopt(socket.IPPROTO_TCP, CORK, 0)
 
 
 def _unsent(transport: asyncio.Transport, descriptor: int, piece: FileSlice) -> Bytes:

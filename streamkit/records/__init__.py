@@ -1,10 +1,10 @@
 """Record batches: reading, filling, compression and control records."""
 
+from streamkit.records.batch import DecodedBatch
 from streamkit.records.codec import (
     COMPILED,
     BatchBuilder,
     BatchHeader,
-    DecodedBatch,
     check_records,
     decode,
     encode,

@@ -1,4 +1,7 @@
-# The C type of the batch that is filled, for the compiled collector.
+# The C type of the batch that is filled, for the compiled collector, and what `codec` has in C.
+
+from streamkit.common.plain cimport plain_bytes, plain_size
+from streamkit.records.batch cimport DecodedBatch
 
 cdef class BatchBuilder:
     cdef readonly long long count
@@ -13,6 +16,6 @@ cdef class BatchBuilder:
     cdef point(self)
     cdef grow(self, Py_ssize_t needed)
     cdef void put_varint(self, unsigned long long value) noexcept
-    cdef put_nullable(self, bytes data, Py_ssize_t size)
-    cdef put_raw(self, bytes data, Py_ssize_t size)
-    cpdef bint append(self, bytes key, bytes value, long long timestamp, tuple headers=*)
+    cdef put_nullable(self, object data, Py_ssize_t size)
+    cdef put_raw(self, object data, Py_ssize_t size)
+    cpdef bint append(self, object key, object value, long long timestamp, tuple headers=*)

@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: nonecheck=False, cdivision=True
-"""Record batches, format version 2: read into lists of Python objects, filled record by record.
+"""Record batches, format version 2: checked and decoded (`batch` has the records), filled.
 
-The hot loop of everything, so this one module is compiled by Cython and also runs as plain
-Python with the same results: C integers wrap at 64 bits, so the plain path masks. Its types for
-mypy stand in `codec.pyi`.
+The hot loop of everything, so this module is compiled by Cython and also runs as plain Python with
+the same results: C integers wrap at 64 bits, so the plain path masks. Its types for mypy stand in
+`codec.pyi`.
 
 Nothing that a peer sent is trusted: each length is checked against the bytes that are left before
 anything is allocated for it, and whatever does not fit is a CorruptBatchError.
@@ -17,7 +17,9 @@ import struct
 import crc32c
 import cython
 
+from streamkit.common.direct import as_bytes
 from streamkit.common.errors import CorruptBatchError
+from streamkit.records.batch import DecodedBatch
 from streamkit.records.compression import compress, decompress
 
 if cython.compiled:
@@ -180,30 +182,6 @@ def _whole(buffer, header: BatchHeader):
 
 @cython.final
 @cython.cclass
-class DecodedBatch:
-    """A batch's records in five lists of one length; a shared `()` where there are no headers."""
-
-    header = cython.declare(BatchHeader, visibility="readonly")
-    offsets = cython.declare(list, visibility="readonly")
-    timestamps = cython.declare(list, visibility="readonly")
-    keys = cython.declare(list, visibility="readonly")
-    values = cython.declare(list, visibility="readonly")
-    headers = cython.declare(list, visibility="readonly")
-
-    def __init__(self, header: BatchHeader):
-        self.header = header
-        self.offsets = []
-        self.timestamps = []
-        self.keys = []
-        self.values = []
-        self.headers = []
-
-    def __len__(self):
-        return len(self.offsets)
-
-
-@cython.final
-@cython.cclass
 class _Reader:
     """A position in bytes; a read that does not fit sets `is_bad` and gives 0."""
 
@@ -258,6 +236,19 @@ class _Reader:
 
     @cython.cfunc
     @cython.inline
+    @cython.exceptval(check=False)
+    def skip_piece(self) -> cython.Py_ssize_t:
+        """Go past a length and that many bytes; the length, -1 for null."""
+        size: cython.longlong = self.varint()
+        if size < -1 or size > self.end - self.position:
+            self.is_bad = True
+            return -1
+        if size > 0:
+            self.position += cython.cast(cython.Py_ssize_t, size)
+        return cython.cast(cython.Py_ssize_t, size)
+
+    @cython.cfunc
+    @cython.inline
     def nullable(self):
         """A length and that many bytes; None for length -1."""
         size: cython.longlong = self.varint()
@@ -277,21 +268,10 @@ class _Reader:
         )
 
     @cython.cfunc
-    @cython.inline
-    @cython.exceptval(check=False)
-    def skip_nullable(self) -> cython.bint:
-        """Go past a length and that many bytes; True when it was null."""
-        size: cython.longlong = self.varint()
-        if size < -1 or size > self.end - self.position:
-            self.is_bad = True
-            return True
-        if size > 0:
-            self.position += cython.cast(cython.Py_ssize_t, size)
-        return size == -1
-
-    @cython.cfunc
     def record_headers(self, count: cython.longlong):
         # A header takes two bytes at least, so no count can ask for more than is there.
+        if count == 0:
+            return ()
         if count < 0 or count > (self.end - self.position) // 2:
             self.is_bad = True
             return ()
@@ -320,12 +300,16 @@ def _add64(left: cython.longlong, right: cython.longlong) -> cython.longlong:
 
 
 def decode(buffer, header: BatchHeader, *, check_crc=True):
-    """All records of the batch, control records too. Raises CorruptBatchError."""
+    """All records of the batch, control records too. Raises CorruptBatchError.
+
+    The batch keeps `buffer` when it is of bytes, and a copy of its own part of any other.
+    """
     if check_crc:
         verify_crc(buffer, header)
-    batch = DecodedBatch(header)
-    _decode_records(_Reader(_plain_records(buffer, header)), batch)
-    return batch
+    records = _plain_records(buffer, header)
+    if type(buffer) is not bytes:
+        records = bytes(records)  # the batch keeps them, and their owner may use its own again
+    return _decode_records(_Reader(records), header)
 
 
 def _plain_records(buffer, header: BatchHeader):
@@ -334,6 +318,11 @@ def _plain_records(buffer, header: BatchHeader):
     codec = header.attributes & COMPRESSION_MASK
     if codec:
         records = decompress(codec, records)
+    if len(records) > INT32_MAX:
+        raise CorruptBatchError(
+            f"batch at offset {header.base_offset} has {len(records)} bytes of records, more than "
+            f"{INT32_MAX}"
+        )
     if header.count > len(records) // RECORD_BYTES_MIN:
         raise CorruptBatchError(
             f"batch at offset {header.base_offset} claims {header.count} records "
@@ -373,16 +362,16 @@ def _check_records(reader: _Reader, header: BatchHeader):
         highest = max(highest, timestamp)
         if reader.varint() != index:
             raise _malformed(header)
-        if reader.skip_nullable() and null_key < 0:
+        if reader.skip_piece() < 0 and null_key < 0:
             null_key = index
-        reader.skip_nullable()
+        reader.skip_piece()
         headers_left = reader.varint()
         if headers_left < 0:
             raise _malformed(header)
         while headers_left > 0 and not reader.is_bad:
-            if reader.skip_nullable():
+            if reader.skip_piece() < 0:
                 reader.is_bad = True
-            reader.skip_nullable()
+            reader.skip_piece()
             headers_left -= 1
         if reader.is_bad or reader.position != reader.end:
             raise _malformed(header)
@@ -394,49 +383,56 @@ def _check_records(reader: _Reader, header: BatchHeader):
 
 
 @cython.cfunc
-def _decode_records(reader: _Reader, batch: DecodedBatch):
-    header: BatchHeader = batch.header
-    offsets: list = batch.offsets
-    timestamps: list = batch.timestamps
-    keys: list = batch.keys
-    values: list = batch.values
-    headers: list = batch.headers
+def _decode_records(reader: _Reader, header: BatchHeader):
+    batch: DecodedBatch = DecodedBatch(header, reader.owner, header.count)
+    offsets: list | None = None
+    headers: list | None = None
+    index: cython.Py_ssize_t = 0
+    first = header.base_offset  # no C integer: the end of a range may be beyond 64 bits
     base_offset: cython.longlong = header.base_offset
     base_timestamp: cython.longlong = header.base_timestamp
     is_append_time: cython.bint = (header.attributes & LOG_APPEND_TIME) != 0
     batch_end: cython.Py_ssize_t = reader.end
-    left: cython.longlong = header.count
     length: cython.longlong
     delta: cython.longlong
-    previous_delta: cython.longlong = 0
     count: cython.longlong
-    timestamp = header.max_timestamp if is_append_time else base_timestamp
-    empty: tuple = ()
-    while left > 0:
+    timestamp: cython.longlong
+    key_size: cython.Py_ssize_t
+    value_size: cython.Py_ssize_t
+    key_end: cython.Py_ssize_t
+    while index < header.count:
         length = reader.varint()
         if reader.is_bad or length < 0 or length > batch_end - reader.position:
             raise _malformed(header)
         reader.end = reader.position + cython.cast(cython.Py_ssize_t, length)
         reader.position += 1
-        delta = reader.varint()
-        if delta != previous_delta and not is_append_time:
-            previous_delta = delta
-            timestamp = _add64(base_timestamp, delta)
-        timestamps.append(timestamp)
+        timestamp = _add64(base_timestamp, reader.varint())
+        if is_append_time:
+            timestamp = header.max_timestamp
         delta = reader.varint()
         if delta < 0 or delta > header.last_offset_delta:
             raise _malformed(header)
-        offsets.append(base_offset + delta)
-        keys.append(reader.nullable())
-        values.append(reader.nullable())
+        if offsets is None and delta != index:
+            offsets = list(range(first, first + index))
+        if offsets is not None:
+            offsets.append(base_offset + delta)
+        key_size = reader.skip_piece()
+        key_end = reader.position
+        value_size = reader.skip_piece()
+        batch.add(timestamp, key_end, key_size, reader.position, value_size)
         count = reader.varint()
-        headers.append(empty if count == 0 else reader.record_headers(count))
+        if count != 0 and headers is None:
+            headers = [()] * index
+        if headers is not None:
+            headers.append(reader.record_headers(count))
         if reader.is_bad or reader.position != reader.end:
             raise _malformed(header)
         reader.end = batch_end
-        left -= 1
+        index += 1
     if reader.position != batch_end:
         raise _malformed(header)
+    batch.finish(range(first, first + index) if offsets is None else offsets, headers)
+    return batch
 
 
 @cython.cfunc
@@ -453,6 +449,17 @@ def _zigzag(value: cython.longlong) -> cython.ulonglong:
             cython.ulonglong, value >> 63
         )
     return ((value << 1) ^ (value >> 63)) & 0xFFFFFFFFFFFFFFFF
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(-2, check=True)
+def _size(field: object) -> cython.Py_ssize_t:
+    """How long a key or a value is, -1 for null."""
+    if cython.compiled:
+        return plain_size(field)  # noqa: F821 - from the pxd
+    plain = as_bytes(field)
+    return -1 if plain is None else len(plain)
 
 
 @cython.cfunc
@@ -501,19 +508,22 @@ class BatchBuilder:
     @cython.ccall
     def append(
         self,
-        key: bytes | None,
-        value: bytes | None,
+        key: object,
+        value: object,
         timestamp: cython.longlong,
         headers: tuple = (),
     ) -> cython.bint:
-        """Add a record; False when the batch is full. `timestamp` in milliseconds."""
+        """Add a record of bytes, or of texts that are ASCII; False when the batch is full.
+
+        `timestamp` in milliseconds.
+        """
         if self.count == 0:
             self.base_timestamp = timestamp
             self.max_timestamp = timestamp
         delta: cython.ulonglong = _zigzag(_add64(timestamp, _negate(self.base_timestamp)))
         offset: cython.ulonglong = _zigzag(self.count)
-        key_size: cython.Py_ssize_t = -1 if key is None else len(key)
-        value_size: cython.Py_ssize_t = -1 if value is None else len(value)
+        key_size: cython.Py_ssize_t = _size(key)
+        value_size: cython.Py_ssize_t = _size(value)
         encoded: bytes | None = _encode_headers(headers) if headers else None
         body: cython.Py_ssize_t = 1 + _varint_bytes(delta) + _varint_bytes(offset)
         body += _varint_bytes(_zigzag(key_size)) + (key_size if key_size > 0 else 0)
@@ -549,6 +559,7 @@ class BatchBuilder:
         self.point()
 
     @cython.cfunc
+    @cython.inline
     @cython.exceptval(check=False)
     def put_varint(self, value: cython.ulonglong) -> cython.void:
         while value >= 0x80:
@@ -559,17 +570,19 @@ class BatchBuilder:
         self.position += 1
 
     @cython.cfunc
-    def put_nullable(self, data: bytes | None, size: cython.Py_ssize_t):
+    @cython.inline
+    def put_nullable(self, data: object, size: cython.Py_ssize_t):
         self.put_varint(_zigzag(size))
         if size > 0:
             self.put_raw(data, size)
 
     @cython.cfunc
-    def put_raw(self, data: bytes, size: cython.Py_ssize_t):
+    @cython.inline
+    def put_raw(self, data: object, size: cython.Py_ssize_t):
         if cython.compiled:
-            memcpy(self.out + self.position, cython.cast(cython.p_char, data), size)
+            memcpy(self.out + self.position, plain_bytes(data), size)  # noqa: F821 - from the pxd
         else:
-            self.data[self.position : self.position + size] = data
+            self.data[self.position : self.position + size] = as_bytes(data)
         self.position += size
 
     def build(

@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from streamkit.common.model import Headers
+from streamkit.records.batch import DecodedBatch
 
 Buffer = bytes | bytearray | memoryview
 
@@ -60,21 +61,6 @@ class BatchHeader:
     @property
     def last_sequence(self) -> int: ...
 
-class DecodedBatch:
-    @property
-    def header(self) -> BatchHeader: ...
-    @property
-    def offsets(self) -> list[int]: ...
-    @property
-    def timestamps(self) -> list[int]: ...
-    @property
-    def keys(self) -> list[bytes | None]: ...
-    @property
-    def values(self) -> list[bytes | None]: ...
-    @property
-    def headers(self) -> list[Headers]: ...
-    def __len__(self) -> int: ...
-
 class BatchBuilder:
     def __init__(self, size_max: int, compression: int = 0) -> None: ...
     @property
@@ -90,7 +76,11 @@ class BatchBuilder:
     @property
     def max_timestamp(self) -> int: ...
     def append(
-        self, key: bytes | None, value: bytes | None, timestamp: int, headers: Headers = ()
+        self,
+        key: bytes | str | None,
+        value: bytes | str | None,
+        timestamp: int,
+        headers: Headers = (),
     ) -> bool: ...
     def build(
         self,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import crc32c
 
 from streamkit.common.errors import CorruptBatchError
+from streamkit.records.batch import DecodedBatch
 from streamkit.records.codec import (
     COMPRESSION_MASK,
     CRC_START,
@@ -21,7 +22,6 @@ from streamkit.records.codec import (
     LOG_OVERHEAD,
     MAGIC,
     BatchHeader,
-    DecodedBatch,
 )
 from streamkit.records.compression import Buffer, Compression, compress, decompress
 

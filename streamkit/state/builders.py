@@ -5,7 +5,7 @@ A builder is data. It names the store, its serdes and its options, and does noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -54,11 +54,15 @@ class StoreBuilder:
     changelog_topic: str | None = None
     retention_ms: int = 0
     window_ms: int = 0
+    window_end: Callable[[int], int] | None = None
+    """The end of a window by its start, where windows are not all of one size."""
     segment_ms: int = 0
     ttl_ms: int = 0
     """How long a row of a key-value store lives after its timestamp; 0 for ever."""
     entries_max: int = 0
     """How many rows a key-value store holds, the most recently used ones; 0 for any number."""
+    interface: Callable[[Any], Any] | None = None
+    """What processors see in its place: made of the store, for each task."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_serde", for_keys(self.key_serde))

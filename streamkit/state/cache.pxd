@@ -1,21 +1,18 @@
 # The C types of the stores that other compiled modules of this package build on.
 
 from streamkit.common.bigendian cimport get_long, put_long
+from streamkit.common.direct cimport FlushTarget, RecordWriter, Rows, ValueAndTimestamp, new_row
 from streamkit.state.overlay cimport OverlayStore
 
 
-cdef class ValueAndTimestamp:
-    cdef readonly object value
-    cdef readonly object timestamp
-
-
-cdef class TimestampedStore:
+cdef class TimestampedStore(Rows):
     cdef readonly object name
     cdef readonly Py_ssize_t get_count
     cdef readonly Py_ssize_t put_count
     cdef OverlayStore _bytes
     cdef object _log
-    cdef object _partition
+    cdef RecordWriter _writer
+    cdef int _partition
     cdef object _topic
     cdef object _key_to_bytes
     cdef object _key_from_bytes
@@ -28,7 +25,8 @@ cdef class TimestampedStore:
     cpdef value_bytes(self, value)
     cpdef value_object(self, data)
     cpdef read(self, key)
-    cpdef write(self, key, value, timestamp)
+    cpdef write(self, key, value, long long timestamp)
+    cpdef log(self, key, value, long long timestamp)
 
 
 cdef class CacheBudget:
@@ -40,18 +38,20 @@ cdef class CacheBudget:
 
 cdef class _Node:
     cdef object key
-    cdef object current
-    cdef object timestamp
+    cdef object value
     cdef object headers
+    cdef long long number
+    cdef long long timestamp
     cdef Py_ssize_t size
+    cdef long long put_at
+    cdef bint is_number
     cdef bint is_dirty
+    cdef bint is_used
     cdef _Node older
     cdef _Node newer
-    cdef _Node put_before
-    cdef _Node put_after
 
 
-cdef class CachedStore:
+cdef class CachedStore(Rows):
     cdef readonly object name
     cdef readonly Py_ssize_t get_count
     cdef readonly Py_ssize_t put_count
@@ -63,21 +63,20 @@ cdef class CachedStore:
     cdef object _value_type
     cdef bint _takes_bytes
     cdef object _listener
+    cdef FlushTarget _target
     cdef bint _sends_old_values
     cdef bint _is_flushing
     cdef _Node _oldest
     cdef _Node _newest
-    cdef _Node _first_put
-    cdef _Node _last_put
-    cpdef get(self, key)
-    cpdef put(self, key, value, timestamp, headers=*)
+    cdef long long _puts
+    cdef list _dirty
+    cdef list _passing
     cdef _pass_on(self, _Node node)
     cdef _Node _load(self, key)
     cdef _cache_key(self, key)
     cdef void _link_use(self, _Node node)
     cdef void _unlink_use(self, _Node node)
     cdef void _mark_dirty(self, _Node node)
-    cdef void _unlink_put(self, _Node node)
 
 
 cpdef stored_bytes(bytes value, long long timestamp)

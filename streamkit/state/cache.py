@@ -3,8 +3,11 @@
 `TimestampedStore` turns user objects into bytes, writes them to the overlay and to the changelog.
 `CachedStore` holds back both, and what goes downstream, until a commit or until the byte limit
 is reached (Kafka's CachingKeyValueStore and ThreadCache): entries are passed on in the order of
-their last put, the least recently used are dropped first, and dropping a dirty one passes on all.
-Keys and values that are immutable scalars are cached as objects, everything else as bytes.
+their last put, and dropping a dirty one passes on all. Which are dropped is told by the clock
+algorithm: one that was used since its last turn gets another. A use and a put touch no entry but
+their own, since in a large cache each other one is a wait for memory; for the same reason longs
+stand in the entry itself. Keys and values that are immutable scalars are cached as objects,
+everything else as bytes.
 Compiled by Cython; runs the same uncompiled; its types for
 mypy stand in `cache.pyi`.
 """
@@ -17,6 +20,14 @@ from typing import TYPE_CHECKING, Any
 import cython
 
 from streamkit import serdes
+from streamkit.common.direct import (
+    FlushTarget,
+    RecordWriter,
+    Rows,
+    ValueAndTimestamp,
+    new_row,
+    receiver,
+)
 from streamkit.common.errors import FatalError
 from streamkit.state.formats import VALUE_PREFIX_SIZE, decode_value, encode_value
 from streamkit.state.overlay import merge
@@ -51,38 +62,8 @@ _PLAIN_TYPES = (
 )
 
 
-@cython.no_gc
-@cython.freelist(1024)
 @cython.cclass
-class ValueAndTimestamp:
-    """A value with the time of the record that made it; see the interface of that name."""
-
-    def __init__(self, value: Any, timestamp: int) -> None:
-        self.value = value
-        self.timestamp = timestamp
-
-    def __getitem__(self, index: int) -> object:
-        if index == 0:
-            return self.value
-        if index == 1:
-            return self.timestamp
-        raise IndexError(index)
-
-    def __iter__(self) -> Iterator[object]:
-        return iter((self.value, self.timestamp))
-
-    def __eq__(self, other: object) -> bool:
-        return tuple(self) == tuple(other) if hasattr(other, "__iter__") else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((self.value, self.timestamp))
-
-    def __repr__(self) -> str:
-        return f"ValueAndTimestamp(value={self.value!r}, timestamp={self.timestamp})"
-
-
-@cython.cclass
-class TimestampedStore:
+class TimestampedStore(Rows):
     """User objects over the bytes of one store; every put goes to the changelog."""
 
     def __init__(
@@ -98,6 +79,7 @@ class TimestampedStore:
         self.name = name
         self._bytes = store
         self._log = log
+        self._writer = receiver(log, RecordWriter, "append")
         self.get_count = 0
         self.put_count = 0
         self._partition = partition
@@ -109,12 +91,14 @@ class TimestampedStore:
         self._has_long_values = value_serde is serdes.long
         self._takes_bytes = False
 
-    def get(self, key: Any) -> ValueAndTimestamp | None:
+    @cython.ccall
+    def get(self, key: Any) -> object:
         """The value and its timestamp, or None."""
         self.get_count += 1
         return self.read(self.key_bytes(key))
 
-    def put(self, key: Any, value: Any, timestamp: int, headers: Headers = ()) -> None:
+    @cython.ccall
+    def put(self, key: Any, value: Any, timestamp: cython.longlong, headers: Any = ()) -> object:
         """Set or, with None, delete."""
         self.put_count += 1
         data = None if value is None else self.value_bytes(value)
@@ -183,13 +167,20 @@ class TimestampedStore:
             if found is not None:
                 return found
         value, timestamp = decode_value(data)
-        return ValueAndTimestamp(self.value_object(value), timestamp)
+        return new_row(self.value_object(value), timestamp)
 
     @cython.ccall
-    def write(self, key: Any, value: Any, timestamp: Any) -> object:
+    def write(self, key: Any, value: Any, timestamp: cython.longlong) -> object:
         """Set by bytes, in the store and in the changelog."""
         self._bytes.put(key, None if value is None else stored_bytes(value, timestamp))
-        if self._log is not None:
+        self.log(key, value, timestamp)
+
+    @cython.ccall
+    def log(self, key: Any, value: Any, timestamp: cython.longlong) -> object:
+        """Tell the changelog alone."""
+        if self._writer is not None:
+            self._writer.append(key, value, timestamp, (), self._partition)
+        elif self._log is not None:
             self._log(key, value, timestamp, (), self._partition)
 
     def scan(self, low: bytes | None, high: bytes | None, reverse: bool) -> Iterator[object]:
@@ -200,7 +191,7 @@ class TimestampedStore:
         """Stored bytes as objects, one after the other."""
         for key, data in entries:
             value, timestamp = decode_value(data)
-            yield self.key_object(key), ValueAndTimestamp(self.value_object(value), timestamp)
+            yield self.key_object(key), new_row(self.value_object(value), timestamp)
 
 
 @cython.cclass
@@ -222,23 +213,60 @@ class CacheBudget:
 @cython.freelist(1024)
 @cython.cclass
 class _Node:
-    """One cached entry, in the list of uses and, while dirty, in the list of puts."""
+    """One cached entry, in the circle of uses and, while dirty, in the list of what was put.
 
-    def __init__(self, key: Any) -> None:
-        self.key = key
-        self.current = None
-        self.timestamp = 0
-        self.headers = ()
-        self.size = 0
-        self.is_dirty = False
-        self.older = None
-        self.newer = None
-        self.put_before = None
-        self.put_after = None
+    A row has its value in `number` when `is_number`, else in `value`; None is no row.
+    """
+
+
+@cython.cfunc
+def _new_node(key: Any) -> _Node:
+    node: _Node = _Node.__new__(_Node)
+    node.key = key
+    node.value = None
+    node.headers = ()
+    node.number = 0
+    node.timestamp = 0
+    node.size = 0
+    node.put_at = 0
+    node.is_number = False
+    node.is_dirty = False
+    node.is_used = False
+    node.older = None
+    node.newer = None
+    return node
+
+
+@cython.cfunc
+def _set_value(node: _Node, value: Any, timestamp: cython.longlong) -> cython.void:
+    """Make the entry's row; None for none."""
+    node.timestamp = timestamp
+    node.is_number = type(value) is int
+    if node.is_number:
+        node.number = value
+        node.value = None
+    else:
+        node.value = value
+
+
+@cython.cfunc
+def _is_there(node: _Node) -> cython.bint:
+    """Whether there is a row."""
+    return node.is_number or node.value is not None
+
+
+@cython.cfunc
+def _value_of(node: _Node) -> object:
+    """The row's value, None when there is no row."""
+    return node.number if node.is_number else node.value
+
+
+def _put_at(node: _Node) -> int:
+    return node.put_at
 
 
 @cython.cclass
-class CachedStore:
+class CachedStore(Rows):
     """The record cache over a `TimestampedStore`, with the same face."""
 
     def __init__(
@@ -261,12 +289,14 @@ class CachedStore:
         self._value_type = _plain_type(value_serde)
         self._takes_bytes = below._takes_bytes
         self._listener = None
+        self._target = None
         self._sends_old_values = False
         self._is_flushing = False
         self._oldest = None
         self._newest = None
-        self._first_put = None
-        self._last_put = None
+        self._puts = 0
+        self._dirty = []
+        self._passing = []
 
     @cython.ccall
     def get(self, key: Any) -> object:
@@ -279,16 +309,17 @@ class CachedStore:
             node = self._load(key)
             if node is None:
                 return None
-        elif node is not self._newest:
-            self._unlink_use(node)
-            self._link_use(node)
-        if self._value_type is not None or node.current is None:
-            return node.current
-        held: ValueAndTimestamp = node.current
-        return ValueAndTimestamp(self._below.value_object(held.value), held.timestamp)
+        else:
+            node.is_used = True
+        if not _is_there(node):
+            return None
+        value = _value_of(node)
+        if self._value_type is None:
+            value = self._below.value_object(value)
+        return new_row(value, node.timestamp)
 
     @cython.ccall
-    def put(self, key: Any, value: Any, timestamp: Any, headers: Any = ()) -> object:
+    def put(self, key: Any, value: Any, timestamp: cython.longlong, headers: Any = ()) -> object:
         """Set or, with None, delete; passed on later."""
         self.put_count += 1
         if type(key) is not self._key_type:
@@ -299,14 +330,12 @@ class CachedStore:
         if self._budget.journal is not None:
             self._note(key, node)
         if node is None:
-            node = _Node(key)
+            node = _new_node(key)
             self._nodes[key] = node
             self._link_use(node)
-        elif node is not self._newest:
-            self._unlink_use(node)
-            self._link_use(node)
-        node.current = None if value is None else ValueAndTimestamp(value, timestamp)
-        node.timestamp = timestamp
+        else:
+            node.is_used = True
+        _set_value(node, value, timestamp)
         node.headers = headers
         self._mark_dirty(node)
         size: cython.Py_ssize_t = ENTRY_OVERHEAD_BYTES + _size_of(key) + _size_of(value)
@@ -314,6 +343,25 @@ class CachedStore:
         node.size = size
         if self._budget.used > self._budget.limit and not self._is_flushing:
             self._make_room()
+
+    @cython.ccall
+    def count_up(self, key: Any, timestamp: cython.longlong, headers: Any) -> object:
+        """Add one to a row, from 0; its time is the later one. What a get and a put would do."""
+        if type(key) is not self._key_type:
+            key = self._cache_key(key)
+        node: _Node | None = self._nodes.get(key)
+        if node is None or not node.is_number or node.number == _LONG_MAX:
+            Rows.count_up(self, key, timestamp, headers)
+            return
+        self.get_count += 1
+        self.put_count += 1
+        if self._budget.journal is not None:
+            self._note(key, node)
+        node.is_used = True
+        node.number += 1
+        node.timestamp = max(timestamp, node.timestamp)
+        node.headers = headers
+        self._mark_dirty(node)
 
     def range(
         self, low: Any | None, high: Any | None, *, reverse: bool = False
@@ -335,6 +383,7 @@ class CachedStore:
     def set_flush_listener(self, listener: FlushListener, sends_old_values: bool) -> bool:
         """Call `listener` for each entry that is passed on; True: it will be called."""
         self._listener = listener
+        self._target = receiver(listener, FlushTarget, "on_flush")
         self._sends_old_values = sends_old_values
         return True
 
@@ -345,7 +394,7 @@ class CachedStore:
         self._is_flushing = True
         rounds: cython.int = 0
         try:
-            while self._first_put is not None:
+            while self._dirty:
                 rounds += 1
                 if rounds > FLUSH_ROUNDS_MAX:
                     raise FatalError(
@@ -361,43 +410,54 @@ class CachedStore:
         node: _Node | None = self._oldest
         while node is not None:
             following: _Node | None = node.newer
-            node.older = node.newer = node.put_before = node.put_after = None
+            node.older = node.newer = None
             self._budget.used -= node.size
             node = following
         self._nodes.clear()
-        self._oldest = self._newest = self._first_put = self._last_put = None
+        self._oldest = self._newest = None
+        self._dirty = []
+        self._passing = []
 
     def _flush_round(self) -> None:
-        last: _Node | None = self._last_put
-        while True:
-            node: _Node | None = self._first_put
-            if node is None:
-                return
-            self._unlink_put(node)
-            self._pass_on(node)
-            if node is last:
-                return
+        """Pass on what was put before now; what is put meanwhile waits for the next round."""
+        last: cython.longlong = self._puts
+        passing: list[_Node] = sorted(self._dirty, key=_put_at)
+        i: cython.Py_ssize_t = 0
+        self._dirty = []
+        self._passing = passing
+        try:
+            for i in range(len(passing)):
+                node: _Node = passing[i]
+                if node.put_at > last:
+                    self._dirty.append(node)
+                elif node.is_dirty:
+                    node.is_dirty = False
+                    self._pass_on(node)
+        except BaseException:
+            self._dirty = passing[i + 1 :] + self._dirty
+            raise
+        finally:
+            self._passing = []
 
     @cython.cfunc
     def _pass_on(self, node: _Node) -> object:
         below: TimestampedStore = self._below
-        current: ValueAndTimestamp | None = node.current
         key_bytes = node.key if self._key_type is None else below.key_bytes(node.key)
         listener = self._listener
         old = None
-        if listener is not None and (current is None or self._sends_old_values):
+        if listener is not None and (not _is_there(node) or self._sends_old_values):
             old = below.read(key_bytes)
-            if current is None and old is None:
+            if not _is_there(node) and old is None:
                 # Put and deleted again before anybody below or downstream saw it.
                 return
         new_bytes = None
         new = None
-        if current is not None:
-            if self._value_type is None:
-                new_bytes = current.value
-            else:
-                new_bytes = below.value_bytes(current.value)
-                new = current.value
+        if node.is_number:
+            new = node.number
+            new_bytes = below.value_bytes(new)
+        elif node.value is not None:
+            new = node.value
+            new_bytes = new if self._value_type is None else below.value_bytes(new)
         below.write(key_bytes, new_bytes, node.timestamp)
         if listener is None:
             return
@@ -405,7 +465,10 @@ class CachedStore:
             new = below.value_object(new_bytes)
         key = below.key_object(node.key) if self._key_type is None else node.key
         old_value = old.value if old is not None and self._sends_old_values else None
-        listener(key, new, old_value, node.timestamp, node.headers)
+        if self._target is not None:
+            self._target.on_flush(key, new, old_value, node.timestamp, node.headers)
+        else:
+            listener(key, new, old_value, node.timestamp, node.headers)
 
     def _make_room(self) -> None:
         if self._budget.journal is None:
@@ -418,49 +481,42 @@ class CachedStore:
         if node is None:
             self._budget.journal.append((self._undo_new, (key,)))
             return
-        was = (node.current, node.timestamp, node.headers, node.size)
-        place = (node.is_dirty, node.put_before)
+        was = (_value_of(node), node.timestamp, node.headers, node.size)
+        place = (node.is_dirty, node.put_at)
         self._budget.journal.append((self._undo_put, (key, was, place)))
 
     def _undo_new(self, key: Any) -> None:
         node: _Node | None = self._nodes.get(key)
         if node is not None:
-            if node.is_dirty:
-                self._unlink_put(node)
+            node.is_dirty = False
             self._drop(node)
 
     def _undo_put(self, key: Any, was: tuple[Any, ...], place: tuple[Any, ...]) -> None:
         node: _Node | None = self._nodes.get(key)
         if node is None:
             return
-        if node.is_dirty:
-            self._unlink_put(node)
-        node.current, node.timestamp, node.headers, size = was
+        value, timestamp, node.headers, size = was
+        _set_value(node, value, timestamp)
         self._budget.used += size - node.size
         node.size = size
-        if place[0]:
-            self._link_put_after(node, place[1])
-
-    def _link_put_after(self, node: _Node, before: _Node | None) -> None:
-        """Into the list of puts, behind another; to the front when that is None."""
-        after: _Node | None = self._first_put if before is None else before.put_after
-        node.is_dirty = True
-        node.put_before = before
-        node.put_after = after
-        if before is None:
-            self._first_put = node
-        else:
-            before.put_after = node
-        if after is None:
-            self._last_put = node
-        else:
-            after.put_before = node
+        is_dirty, node.put_at = place
+        if is_dirty and not node.is_dirty:
+            self._dirty.append(node)
+        node.is_dirty = is_dirty
 
     def evict(self) -> None:
         """Pass on and drop entries until the limit is kept."""
         budget: CacheBudget = self._budget
+        last: _Node | None = self._newest
         while budget.used > budget.limit and self._oldest is not None:
             node: _Node | None = self._oldest
+            if node.newer is not None and (node.is_used or node is last):
+                if node is last:
+                    last = None
+                node.is_used = False
+                self._unlink_use(node)
+                self._link_use(node)
+                continue
             if node.is_dirty:
                 self.flush()
                 if node.is_dirty:
@@ -485,12 +541,10 @@ class CachedStore:
         )
         if found is None:
             return None
-        if self._value_type is None:
-            found = ValueAndTimestamp(below.value_bytes(found.value), found.timestamp)
-        node = _Node(key)
-        node.current = found
-        node.timestamp = found.timestamp
-        node.size = ENTRY_OVERHEAD_BYTES + _size_of(key) + _size_of(found.value)
+        value = below.value_bytes(found.value) if self._value_type is None else found.value
+        node = _new_node(key)
+        _set_value(node, value, found.timestamp)
+        node.size = ENTRY_OVERHEAD_BYTES + _size_of(key) + _size_of(value)
         self._nodes[key] = node
         self._link_use(node)
         self._budget.used += node.size
@@ -514,13 +568,14 @@ class CachedStore:
         self, low: bytes | None, high: bytes | None, reverse: bool
     ) -> Iterator[tuple[object, ValueAndTimestamp]]:
         below: TimestampedStore = self._below
-        changes = []
-        node: _Node | None = self._first_put
-        while node is not None:
-            key = node.key if self._key_type is None else below.key_bytes(node.key)
-            if (low is None or key >= low) and (high is None or key < high):
-                changes.append((key, self._stored_bytes(node)))
-            node = node.put_after
+        dirty = {}
+        for node in self._passing + self._dirty:
+            each: _Node = node
+            if each.is_dirty:
+                key = each.key if self._key_type is None else below.key_bytes(each.key)
+                if (low is None or key >= low) and (high is None or key < high):
+                    dirty[key] = self._stored_bytes(each)
+        changes = list(dirty.items())
         committed = below.scan(low, high, reverse)
         if changes:
             changes.sort(reverse=reverse)
@@ -528,13 +583,12 @@ class CachedStore:
         return below.objects(committed)
 
     def _stored_bytes(self, node: _Node) -> bytes | None:
-        current: ValueAndTimestamp | None = node.current
-        if current is None:
+        if not _is_there(node):
             return None
-        value = current.value
+        value = _value_of(node)
         if self._value_type is not None:
             value = self._below.value_bytes(value)
-        return stored_bytes(value, current.timestamp)
+        return stored_bytes(value, node.timestamp)
 
     @cython.cfunc
     def _link_use(self, node: _Node) -> cython.void:
@@ -561,31 +615,11 @@ class CachedStore:
 
     @cython.cfunc
     def _mark_dirty(self, node: _Node) -> cython.void:
-        if node.is_dirty:
-            if node is self._last_put:
-                return
-            self._unlink_put(node)
-        node.is_dirty = True
-        node.put_before = self._last_put
-        if self._last_put is None:
-            self._first_put = node
-        else:
-            self._last_put.put_after = node
-        self._last_put = node
-
-    @cython.cfunc
-    def _unlink_put(self, node: _Node) -> cython.void:
-        if node.put_before is None:
-            self._first_put = node.put_after
-        else:
-            node.put_before.put_after = node.put_after
-        if node.put_after is None:
-            self._last_put = node.put_before
-        else:
-            node.put_after.put_before = node.put_before
-        node.put_before = None
-        node.put_after = None
-        node.is_dirty = False
+        self._puts += 1
+        node.put_at = self._puts
+        if not node.is_dirty:
+            node.is_dirty = True
+            self._dirty.append(node)
 
 
 @cython.ccall
@@ -609,7 +643,7 @@ def _stored_long(data: bytes) -> object:
     raw = cython.cast(cython.p_uchar, PyBytes_AS_STRING(data))
     if len(data) != 18 or raw[0] != 1 or raw[1] != 1:
         return None
-    return ValueAndTimestamp(get_long(raw + 10), get_long(raw + 2))  # noqa: F821
+    return new_row(get_long(raw + 10), get_long(raw + 2))  # noqa: F821
 
 
 @cython.ccall

@@ -6,6 +6,7 @@ cdef class Expiry:
     cdef long long _retention_ms
     cdef bint _drops_by_segment
     cdef object _swept_to
+    cdef long long _first
     cdef long long _last
     cdef public long long stream_time
     cdef public object needed_from

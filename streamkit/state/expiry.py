@@ -25,7 +25,8 @@ class Expiry:
         self._retention_ms = retention_ms
         self._drops_by_segment = drops_by_segment
         self._swept_to = None
-        self._last = _last_segment(store)
+        self._first = _segment(store, reverse=False)
+        self._last = _segment(store, reverse=True)
         self.stream_time = -1
         self.needed_from = None
         """Rows from this time on are kept even when they have expired."""
@@ -47,8 +48,21 @@ class Expiry:
             self._see(time)
         if self._is_expired(time):
             return False
-        self._last = max(self._last, time // self._segment_ms)
+        number: cython.longlong = time // self._segment_ms
+        if number > self._last:
+            self._reach(number)
+        self._first = min(self._first, number)
         return True
+
+    def _reach(self, number: int) -> None:
+        if self._store.journal is not None:
+            self._store.journal.append((self._set_last, (self._last,)))
+        if self._last < 0:
+            self._first = number
+        self._last = number
+
+    def _set_last(self, number: int) -> None:
+        self._last = number
 
     def _see(self, time: int) -> None:
         if self._store.journal is not None:
@@ -61,7 +75,7 @@ class Expiry:
     def segments(self, low: int, high: int | None, reverse: bool = False) -> range:
         """The numbers of the segments that may hold rows from `low` to `high`."""
         span = self._segment_ms
-        first = max(low // span, 0)
+        first = max(low // span, self._first, 0)
         last = self._last if high is None else min(high // span, self._last)
         return range(last, first - 1, -1) if reverse else range(first, last + 1)
 
@@ -85,7 +99,7 @@ class Expiry:
         return time <= oldest
 
 
-def _last_segment(store: OverlayStore) -> int:
-    """The number of the newest segment; -1 in an empty store."""
-    entry = next(store.scan(None, None, True), None)
+def _segment(store: OverlayStore, *, reverse: bool) -> int:
+    """The number of the oldest segment, or of the newest; -1 in an empty store."""
+    entry = next(store.scan(None, None, reverse), None)
     return -1 if entry is None else int.from_bytes(entry[0][:SEGMENT_SIZE], "big", signed=True)

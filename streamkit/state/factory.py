@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from streamkit.common.errors import FatalError
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import CacheBudget, CachedStore, ChangelogAppend, TimestampedStore
 from streamkit.state.headers_store import HasHeaders, HeadersStore
@@ -88,6 +89,21 @@ def build_store(
     if builder.kind is StoreKind.KEY_VALUE:
         return PlainStore(face, context)
     return face
+
+
+def interface_of(builder: StoreBuilder, store: Any) -> Any:
+    """The store as processors see it: the user's own interface over it, where there is one.
+
+    Raises FatalError when that cannot be made.
+    """
+    if builder.interface is None:
+        return store
+    try:
+        return builder.interface(store)
+    except Exception as error:  # the user's code: the task cannot start without it
+        raise FatalError(
+            f"store {builder.name}: its interface failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _rows(builder: StoreBuilder, overlay: OverlayStore, changelog: Changelog) -> TimestampedStore:

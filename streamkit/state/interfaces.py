@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, TypeVar, overload
 
-from streamkit.common.model import Headers
+from streamkit.common.model import Headers, Windowed
 
 K = TypeVar("K")
 V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 K_contra = TypeVar("K_contra", contravariant=True)
 
 
@@ -98,3 +99,105 @@ class KeyValueStore(StateStore, Protocol[K, V]):
     def prefix(self, prefix: K, *, reverse: bool = False) -> Iterator[tuple[K, V]]: ...
 
     def all(self) -> Iterator[tuple[K, V]]: ...
+
+
+class Row(Protocol[V_co]):
+    """A value with the time of the record that set it, in milliseconds."""
+
+    @property
+    def value(self) -> V_co: ...
+
+    @property
+    def timestamp(self) -> int: ...
+
+
+class RowWithHeaders(Row[V_co], Protocol[V_co]):
+    """A row of a store of the form "headers"."""
+
+    @property
+    def headers(self) -> Headers: ...
+
+
+class Version(Row[V_co], Protocol[V_co]):
+    """A row as it held from `timestamp` on, until `valid_to` if another came."""
+
+    @property
+    def valid_to(self) -> int | None: ...
+
+
+class TimestampedStore(Protocol[K, V]):
+    """A store of the form "timestamped": a time with each value."""
+
+    def get(self, key: K, /) -> Row[V] | None: ...
+
+    def put(self, key: K, value: V | None, timestamp: int, /) -> None: ...
+
+    def range(
+        self, low: K | None, high: K | None, *, reverse: bool = False
+    ) -> Iterator[tuple[K, Row[V]]]: ...
+
+    def prefix(self, prefix: K, *, reverse: bool = False) -> Iterator[tuple[K, Row[V]]]: ...
+
+    def all(self) -> Iterator[tuple[K, Row[V]]]: ...
+
+
+class HeadersStore(Protocol[K, V]):
+    """A store of the form "headers"; a put takes time and headers of the record in process."""
+
+    def get(self, key: K, /) -> RowWithHeaders[V] | None: ...
+
+    def put(
+        self,
+        key: K,
+        value: V | None,
+        timestamp: int | None = None,
+        headers: Headers | None = None,
+        /,
+    ) -> None: ...
+
+    def delete(self, key: K, /) -> RowWithHeaders[V] | None: ...
+
+    def range(
+        self, low: K | None, high: K | None, *, reverse: bool = False
+    ) -> Iterator[tuple[K, RowWithHeaders[V]]]: ...
+
+    def prefix(
+        self, prefix: K, *, reverse: bool = False
+    ) -> Iterator[tuple[K, RowWithHeaders[V]]]: ...
+
+    def all(self) -> Iterator[tuple[K, RowWithHeaders[V]]]: ...
+
+
+class WindowStore(Protocol[K, V]):
+    """A store of the form "window": rows by key and window, for the time of its retention."""
+
+    def get(self, key: Windowed[K], /) -> Row[V] | None: ...
+
+    def put(self, key: Windowed[K], value: V | None, timestamp: int, /) -> None: ...
+
+    def fetch(
+        self, key: K, time_from: int, time_to: int | None, /, *, reverse: bool = False
+    ) -> Iterator[tuple[Windowed[K], Row[V]]]:
+        """A key's windows that begin in a range of times, both included, by their start."""
+
+    def fetch_all(self, time_from: int, time_to: int, /) -> list[tuple[Windowed[K], Row[V]]]:
+        """The windows of all keys that begin in a range of times, by time."""
+
+    def all(self) -> Iterator[tuple[Windowed[K], Row[V]]]: ...
+
+
+class SessionStore(WindowStore[K, V], Protocol[K, V]):
+    """A store of the form "session": as `WindowStore`, but times are those of the ends."""
+
+
+class VersionedStore(Protocol[K, V]):
+    """A store of the form "versioned": what held at any time of its retention."""
+
+    def get(self, key: K, as_of: int | None = None, /) -> Version[V] | None: ...
+
+    def put(self, key: K, value: V | None, timestamp: int, /) -> int:
+        """Gives the time at which the row ended, -1 for the latest, else that it was too old."""
+
+    def delete(self, key: K, timestamp: int, /) -> Version[V] | None: ...
+
+    def all(self) -> Iterator[tuple[K, Version[V]]]: ...

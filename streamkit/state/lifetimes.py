@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
+from streamkit.common.direct import ValueAndTimestamp
 from streamkit.common.model import Headers
-from streamkit.state.cache import CachedStore, TimestampedStore, ValueAndTimestamp
+from streamkit.state.cache import CachedStore, TimestampedStore
 from streamkit.state.formats import decode_value
 from streamkit.state.interfaces import FlushListener
 from streamkit.state.overlay import OverlayStore

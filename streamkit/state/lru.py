@@ -7,10 +7,11 @@ when is not restored: after a restart they count as used in the order of their k
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from operator import itemgetter
 
+from streamkit.common.direct import ValueAndTimestamp
 from streamkit.state.builders import StoreBuilder
-from streamkit.state.cache import ChangelogAppend, TimestampedStore, ValueAndTimestamp
+from streamkit.state.cache import ChangelogAppend, TimestampedStore
 from streamkit.state.overlay import OverlayStore
 
 
@@ -30,34 +31,46 @@ class LruRows(TimestampedStore):
         )
         self._store = store
         self._entries_max = builder.entries_max
-        self._uses: OrderedDict[bytes, None] = OrderedDict(
-            (key, None) for key, _ in store.scan(None, None)
+        # By key, the number of its last use; the smallest is first.
+        self._uses = OrderedDict(
+            (key, number) for number, (key, _) in enumerate(store.scan(None, None))
         )
+        self._count = len(self._uses)
 
     def read(self, key: bytes) -> ValueAndTimestamp | None:
         found = super().read(key)
         if found is not None:
-            self._uses.move_to_end(key)
+            self._use(key)
         return found
 
     def write(self, key: bytes, value: bytes | None, timestamp: int) -> None:
-        self._note(self._restore, key, key in self._uses)
-        self._uses.pop(key, None)
+        self._forget(key)
         if value is not None:
             while len(self._uses) >= self._entries_max:
-                oldest, _ = self._uses.popitem(last=False)
-                self._note(self._restore, oldest, True)
+                oldest = next(iter(self._uses))
+                self._forget(oldest)
                 super().write(oldest, None, timestamp)
-            self._uses[key] = None
+            self._use(key)
         super().write(key, value, timestamp)
 
-    def _note(self, undo: Any, *arguments: Any) -> None:
-        if self._store.journal is not None:
-            self._store.journal.append((undo, arguments))
+    def _use(self, key: bytes) -> None:
+        self._note(key)
+        self._uses[key] = self._count
+        self._uses.move_to_end(key)
+        self._count += 1
 
-    def _restore(self, key: bytes, was_there: bool) -> None:
-        if was_there:
-            self._uses[key] = None
-            self._uses.move_to_end(key, last=False)
-        else:
-            self._uses.pop(key, None)
+    def _forget(self, key: bytes) -> None:
+        if key in self._uses:
+            self._note(key)
+            del self._uses[key]
+
+    def _note(self, key: bytes) -> None:
+        if self._store.journal is not None:
+            self._store.journal.append((self._undo, (key, self._uses.get(key))))
+
+    def _undo(self, key: bytes, number: int | None) -> None:
+        if number is None:
+            del self._uses[key]
+            return
+        self._uses[key] = number
+        self._uses = OrderedDict(sorted(self._uses.items(), key=itemgetter(1)))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar, cast
 
-from streamkit.state.cache import CachedStore, TimestampedStore, ValueAndTimestamp
+from streamkit.common.direct import ValueAndTimestamp
+from streamkit.state.cache import CachedStore, TimestampedStore
 from streamkit.state.lifetimes import ExpiringStore
 
 K = TypeVar("K")

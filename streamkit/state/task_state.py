@@ -2,7 +2,8 @@
 
 Nothing reaches the backend before `apply`, which follows the commit: chunks of a bounded size,
 the changelog offsets in the last. A crash between two chunks leaves changes without their
-offset, and restoring writes them again: the same changes, so nothing is harmed.
+offset, and restoring writes them again: the same changes, so nothing is harmed. What a version
+does depends on those before it, so a versioned store's changes are one chunk with its offset.
 """
 
 from __future__ import annotations
@@ -88,19 +89,22 @@ class TaskState:
     ) -> None:
         """Write all overlays and these stores' changelog offsets to the backends.
 
-        `positions` are those of global stores, in each partition of their topics.
+        `positions` are those of global stores, in each partition of their topics. A versioned store
+        goes whole: a part of its rows is no history, and replaying over it would not make it one.
         """
+        for name in self._versioned:
+            changes = self.overlays[name].take_changes()
+            if changes:
+                changes += _offset_changes([name], offsets)
+                self._backends[name].write(changes)
+                self.overlays[name].discard()
         for backend, names in self._by_backend():
             for name in names:
                 dropped_to = self.overlays[name].dropped_to
                 if dropped_to is not None:
                     backend.drop_below(name, dropped_to)
             changes = [change for name in names for change in self.overlays[name].take_changes()]
-            changes += [
-                (OFFSETS_FAMILY, name.encode(), encode_offset(offsets[name]))
-                for name in names
-                if name in offsets
-            ]
+            changes += _offset_changes(names, offsets)
             changes += [
                 (OFFSETS_FAMILY, _position_key(name, tp), encode_offset(at))
                 for name in names
@@ -135,7 +139,10 @@ class TaskState:
         """Put changelog records straight into the backend, with the offset that follows them."""
         if store in self._versioned:
             changes = self._replayed(self._versioned[store], records)
-        elif store in self._with_headers:
+            changes.append(_offset_change(store, next_offset, topic_id))
+            self._backends[store].write(changes)
+            return
+        if store in self._with_headers:
             changes = [
                 (store, key, None if value is None else encode_with_headers(value, time, told))
                 for (key, value, time), told in zip(records, headers, strict=True)
@@ -197,6 +204,7 @@ class TaskState:
     def wipe(self, store: str) -> None:
         """Delete a store's content and its changelog offset."""
         backend = self._backends[store]
+        self._histories.pop(store, None)
         backend.write([(OFFSETS_FAMILY, store.encode(), None)])
         prefix = _position_prefix(store)
         for key, _ in list(backend.scan(OFFSETS_FAMILY, prefix, prefix + b"\xff")):
@@ -230,6 +238,14 @@ def _position_key(store: str, tp: TopicPartition) -> bytes:
 def _offset_change(store: str, next_offset: int, topic_id: UUID) -> Change:
     stored = encode_offset(StoredOffset(next_offset, topic_id))
     return OFFSETS_FAMILY, store.encode(), stored
+
+
+def _offset_changes(stores: Sequence[str], offsets: Mapping[str, StoredOffset]) -> list[Change]:
+    return [
+        (OFFSETS_FAMILY, store.encode(), encode_offset(offsets[store]))
+        for store in stores
+        if store in offsets
+    ]
 
 
 def chunks(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:

@@ -9,6 +9,7 @@ Kafka Streams' RocksDBVersionedStore.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -58,9 +59,9 @@ class VersionedRows:
         self.store = store
         self._history_ms = history_ms
         self._segment_ms = segment_ms
-        self._last = _last_segment(store)
+        self._segments = list(_segments(store))
         # What is in the newest segment ended when this was the time, at the earliest.
-        self.stream_time = self._last * segment_ms if self._last >= 0 else -1
+        self.stream_time = self._segments[-1] * segment_ms if self._segments else -1
 
     def is_too_old(self, timestamp: int) -> bool:
         """Whether a put at this time is refused; the history is the grace."""
@@ -139,7 +140,7 @@ class VersionedRows:
     def all(self) -> Iterator[tuple[bytes, Entry | tuple[bytes, int]]]:
         """Every row that is kept, by key, then time; the latest last."""
         rows: list[tuple[bytes, int, int, Entry | tuple[bytes, int]]] = []
-        for number in range(self._first_live, self._last + 1):
+        for number in self._segments_from(self._first_live):
             for place, data in self.store.scan(_history(number), _history(number + 1)):
                 key, entry = _entry(place, data)
                 if entry.value is not None:
@@ -151,9 +152,14 @@ class VersionedRows:
 
     def sweep(self) -> None:
         """Delete some of what lies beyond the history."""
+        del self._segments[: bisect_left(self._segments, self._first_live)]
         expired = self.store.scan(_HISTORY, _history(self._first_live))
         for place, _ in [entry for entry, _ in zip(expired, range(SWEEP_MAX), strict=False)]:
             self.store.put(place, None)
+
+    def _segments_from(self, number: int) -> list[int]:
+        """The numbers of the segments that may hold rows, from one on."""
+        return self._segments[bisect_left(self._segments, number) :]
 
     @property
     def _first_live(self) -> int:
@@ -171,7 +177,7 @@ class VersionedRows:
         """The rows of a key in the live segments that end at a time or later."""
         first = max(max(timestamp, 0) // self._segment_ms, self._first_live)
         found = []
-        for number in range(first, self._last + 1):
+        for number in self._segments_from(first):
             low = _history(number) + _SIZE.pack(len(key)) + key
             for place, data in self.store.scan(low, low + b"\xff" * (_FROM.size + 1)):
                 found.append(_entry(place, data)[1])
@@ -181,7 +187,9 @@ class VersionedRows:
         number = entry.end // self._segment_ms
         if number < self._first_live:
             return
-        self._last = max(self._last, number)
+        at = bisect_left(self._segments, number)
+        if self._segments[at : at + 1] != [number]:
+            self._segments.insert(at, number)
         data = _ENTRY.pack(entry.end, entry.value is not None) + (entry.value or b"")
         self.store.put(self._place(key, entry), data)
 
@@ -288,9 +296,10 @@ def _entry(place: bytes, data: bytes) -> tuple[bytes, Entry]:
     return key, Entry(start, end, data[_ENTRY.size :] if has_value else None)
 
 
-def _last_segment(store: OverlayStore) -> int:
-    """The number of the newest segment; -1 without a history."""
-    entry = next(store.scan(_HISTORY, None, True), None)
-    if entry is None:
-        return -1
-    return int(_SEGMENT.unpack_from(entry[0], len(_HISTORY))[0])
+def _segments(store: OverlayStore) -> Iterator[int]:
+    """The numbers of the segments that hold rows, in rising order."""
+    low = _HISTORY
+    while (entry := next(store.scan(low, None), None)) is not None:
+        number = int(_SEGMENT.unpack_from(entry[0], len(_HISTORY))[0])
+        yield number
+        low = _history(number + 1)

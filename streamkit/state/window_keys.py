@@ -9,6 +9,7 @@ Compiled by Cython; runs the same uncompiled; its types for mypy stand in `windo
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cython
@@ -52,6 +53,31 @@ class WindowKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class VaryingKeys:
+    """Windows of any size, by their start, which says where they end."""
+
+    end_of: Callable[[int], int]
+    segment_ms: int
+
+    def logged(self, key: bytes, start: int, end: int, sequence: int = 0) -> bytes:
+        """The key in the changelog."""
+        return key + _WINDOW.pack(start, sequence)
+
+    def parts(self, logged: bytes) -> tuple[bytes, int, int]:
+        """Key, start and end of a changelog key."""
+        start = _WINDOW.unpack(logged[-_WINDOW.size :])[0]
+        return logged[: -_WINDOW.size], start, self.end_of(start)
+
+    def time(self, start: int, end: int) -> int:
+        """The time by which a row expires."""
+        return start
+
+    def bounds(self, key: bytes, low: int) -> tuple[bytes, bytes]:
+        """The changelog keys of one key from a time on."""
+        return key + _WINDOW.pack(max(low, 0), 0), key + b"\x7f" + b"\xff" * (_WINDOW.size - 1)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionKeys:
     """Sessions, by their end."""
 
@@ -75,7 +101,7 @@ class SessionKeys:
         return key + _SESSION.pack(max(low, 0), 0), key + b"\x7f" + b"\xff" * (_SESSION.size - 1)
 
 
-Keys = WindowKeys | SessionKeys
+Keys = WindowKeys | VaryingKeys | SessionKeys
 
 
 def segment_ms(retention_ms: int) -> int:

@@ -1,9 +1,8 @@
 # The C types of windowed stores, for the compiled operators over them.
 
 from streamkit.common.bigendian cimport get_long
-from streamkit.state.cache cimport (
-    CachedStore, TimestampedStore, ValueAndTimestamp, stored_bytes
-)
+from streamkit.common.direct cimport TimedRows
+from streamkit.state.cache cimport CachedStore, TimestampedStore
 from streamkit.state.expiry cimport Expiry
 from streamkit.state.overlay cimport OverlayStore
 from streamkit.state.window_keys cimport window_key
@@ -12,8 +11,6 @@ from streamkit.state.window_keys cimport window_key
 cdef class WindowRows(TimestampedStore):
     cdef readonly object keys
     cdef readonly OverlayStore store
-    cdef readonly object append
-    cdef readonly object partition
     cdef readonly object topic
     cdef readonly object inner
     cdef bint _is_text
@@ -22,10 +19,9 @@ cdef class WindowRows(TimestampedStore):
     cdef long long _size_ms
     cpdef inner_bytes(self, key)
     cpdef place(self, key, long long start, long long end)
-    cpdef log(self, key, value, timestamp)
 
 
-cdef class WindowStore:
+cdef class WindowStore(TimedRows):
     cdef readonly object name
     cdef readonly object kind
     cdef WindowRows _rows
@@ -35,6 +31,3 @@ cdef class WindowStore:
     cdef object _keys
     cdef bint _sorts_by_start
     cdef readonly Expiry expiry
-    cpdef place(self, key, long long start, long long end)
-    cpdef get_at(self, place, long long time)
-    cpdef put_at(self, place, long long time, value, timestamp, headers)

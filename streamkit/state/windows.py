@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import cython
 
+from streamkit.common.direct import TimedRows, ValueAndTimestamp
 from streamkit.common.model import Headers, Windowed
 from streamkit.serdes import Serde, from_functions, string
 from streamkit.state.builders import StoreBuilder, StoreKind
@@ -21,8 +22,6 @@ from streamkit.state.cache import (
     CachedStore,
     ChangelogAppend,
     TimestampedStore,
-    ValueAndTimestamp,
-    stored_bytes,
 )
 from streamkit.state.expiry import Expiry
 from streamkit.state.interfaces import FlushListener
@@ -31,6 +30,7 @@ from streamkit.state.window_keys import (
     SEGMENT_SIZE,
     Keys,
     SessionKeys,
+    VaryingKeys,
     WindowKeys,
     segment_ms,
     segment_prefix,
@@ -61,6 +61,8 @@ def keys_of(builder: StoreBuilder) -> Keys:
     span = segment_ms(builder.retention_ms)
     if builder.kind is StoreKind.SESSION:
         return SessionKeys(span)
+    if builder.window_end is not None:
+        return VaryingKeys(builder.window_end, span)
     return WindowKeys(builder.window_ms, span)
 
 
@@ -82,8 +84,6 @@ class WindowRows(TimestampedStore):
         self._takes_bytes = True
         self.keys = keys_of(builder)
         self.store = store
-        self.append = log
-        self.partition = partition
         self.topic = topic
         self.inner = builder.key_serde
         self._is_text = builder.key_serde is string
@@ -136,19 +136,13 @@ class WindowRows(TimestampedStore):
         return high
 
     @cython.ccall
-    def write(self, key: Any, value: Any, timestamp: Any) -> object:
-        self.store.put(key, None if value is None else stored_bytes(value, timestamp))
-        self.log(key, value, timestamp)
-
-    @cython.ccall
-    def log(self, key: Any, value: Any, timestamp: Any) -> object:
+    def log(self, key: Any, value: Any, timestamp: cython.longlong) -> object:
         """Tell the changelog alone."""
-        if self.append is not None:
-            self.append(key[SEGMENT_SIZE:], value, timestamp, (), self.partition)
+        TimestampedStore.log(self, cython.cast(bytes, key)[SEGMENT_SIZE:], value, timestamp)
 
 
 @cython.cclass
-class WindowStore:
+class WindowStore(TimedRows):
     """A window store or a session store; see the module."""
 
     def __init__(
@@ -207,7 +201,12 @@ class WindowStore:
 
     @cython.ccall
     def put_at(
-        self, place: Any, time: cython.longlong, value: Any, timestamp: Any, headers: Headers
+        self,
+        place: Any,
+        time: cython.longlong,
+        value: Any,
+        timestamp: cython.longlong,
+        headers: Headers,
     ) -> object:
         """As `put`: by what `place` gave, and the time by which the row expires."""
         if not self.expiry.try_take(time):
@@ -218,6 +217,17 @@ class WindowStore:
             self._table.put(place, value, timestamp, headers)
         else:
             self._cached.put(place, value, timestamp, headers)
+
+    @cython.ccall
+    def count_up_at(
+        self, place: Any, time: cython.longlong, timestamp: cython.longlong, headers: Headers
+    ) -> object:
+        """Add one to a row, from 0: with a cache in one look-up."""
+        expiry = self.expiry
+        if self._cached is None or not (expiry.try_take(time) and expiry.is_live(time)):
+            TimedRows.count_up_at(self, place, time, timestamp, headers)
+        else:
+            self._cached.count_up(place, timestamp, headers)
 
     def fetch(
         self, key: Any, time_from: int, time_to: int | None, *, reverse: bool = False

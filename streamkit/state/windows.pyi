@@ -1,10 +1,11 @@
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from streamkit.common.direct import TimedRows, ValueAndTimestamp
 from streamkit.common.model import Headers, Windowed
 from streamkit.serdes import Serde
 from streamkit.state.builders import StoreBuilder, StoreKind
-from streamkit.state.cache import CachedStore, ChangelogAppend, TimestampedStore, ValueAndTimestamp
+from streamkit.state.cache import CachedStore, ChangelogAppend, TimestampedStore
 from streamkit.state.expiry import Expiry
 from streamkit.state.interfaces import FlushListener
 from streamkit.state.overlay import OverlayStore
@@ -35,7 +36,7 @@ class WindowRows(TimestampedStore):
     def place(self, key: Any, start: int, end: int) -> bytes: ...
     def log(self, key: bytes, value: bytes | None, timestamp: int) -> None: ...
 
-class WindowStore:
+class WindowStore(TimedRows):
     @property
     def name(self) -> str: ...
     @property
