@@ -6,6 +6,7 @@ As in Java the serde of the key itself is given no headers.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,6 +46,26 @@ class TimeWindowedSerde:
 
 
 @dataclass(frozen=True, slots=True)
+class VaryingWindowedSerde:
+    """The same bytes, where the start says when a window ends: windows are of any size."""
+
+    inner: Serde[Any]
+    end_of: Callable[[int], int]
+
+    def for_keys(self) -> VaryingWindowedSerde:
+        """With keys inside."""
+        return VaryingWindowedSerde(for_keys(self.inner), self.end_of)
+
+    def serialize(self, topic: str, value: Windowed[Any], headers: Headers, /) -> bytes:
+        key = self.inner.serialize(topic, _windowed(topic, value).key, ()) or b""
+        return key + _START.pack(value.start)
+
+    def deserialize(self, topic: str, data: bytes, headers: Headers, /) -> Windowed[Any]:
+        read = TimeWindowedSerde(self.inner, 0).deserialize(topic, data, headers)
+        return Windowed(read.key, read.start, self.end_of(read.start))
+
+
+@dataclass(frozen=True, slots=True)
 class SessionWindowedSerde:
     """The key, the session's end, and its start."""
 
@@ -65,11 +86,16 @@ class SessionWindowedSerde:
         return Windowed(self.inner.deserialize(topic, data[: -_SESSION.size], ()), start, end)
 
 
-def time_windowed(key: type[K] | Serde[K], size_ms: int) -> Serde[Windowed[K]]:
+def time_windowed(
+    key: type[K] | Serde[K], size_ms: int | Callable[[int], int]
+) -> Serde[Windowed[K]]:
     """Keys of time windows, for the topic that a windowed table is written to.
 
-    Bytes hold the start only, so a reader must know the size: `sk.tumbling("1m").size_ms`.
+    Bytes hold the start only, so a reader must know the size: `sk.tumbling("1m").size_ms`, or a
+    function that gives a window's end by its start.
     """
+    if callable(size_ms):
+        return VaryingWindowedSerde(serde_for(key), size_ms)
     return TimeWindowedSerde(serde_for(key), size_ms)
 
 

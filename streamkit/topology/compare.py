@@ -99,6 +99,7 @@ def outline_of_group(subtopologies: Iterable[Any]) -> Outline:
             str(topic.name): numbers[id(part)]
             for part in parts
             for topic in part.state_changelog_topics
+            if topic.name not in part.source_topics
         },
         repartitions={
             str(topic.name): numbers[id(part)]

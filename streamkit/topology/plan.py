@@ -28,6 +28,7 @@ class NodeKind(Enum):
 
 
 Guarded = Callable[["NodeSpec", Node], Node]
+Wrap = Callable[[Node, ProcessorContext], Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class NodeSpec:
     pattern: str | None = None
     extractor: str | None = None
     is_async: bool = False
+    wrap: Wrap | None = None
+    """Gives what stands around its node; see `topology.wrapping`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Subtopology:
     repartition_sources: tuple[InternalTopicSpec, ...] = ()
     repartition_sinks: tuple[str, ...] = ()
     changelogs: tuple[InternalTopicSpec, ...] = ()
+    source_changelogs: tuple[InternalTopicSpec, ...] = ()
+    """Topics of others that serve as changelogs, with the configs that such would have."""
     copartition_groups: tuple[tuple[str, ...], ...] = ()
     stores: tuple[StoreBuilder, ...] = ()
     offset_resets: Mapping[str, str] = field(default_factory=dict)
@@ -101,9 +106,7 @@ class Subtopology:
                 continue
             node = spec.make("")
             made[spec.name] = [node]
-            front = node if guarded is None else guarded(spec, node)
-            if front is not node:
-                front.init(context)
+            front = self._front(spec, node, context, guarded)
             waits = spec.name not in early and not spec.is_async
             for parent in spec.parents:
                 child = HoldNode(front, context) if waits and parent in early else front
@@ -111,6 +114,18 @@ class Subtopology:
                     above.add_child(child)
         nodes = tuple(node for group in made.values() for node in group)
         return LinkedTopology(context, sources, nodes)
+
+    def _front(
+        self, spec: NodeSpec, node: Node, context: ProcessorContext, guarded: Guarded | None
+    ) -> Node:
+        """What stands in a node's place for those that forward to it."""
+        inner = node if spec.wrap is None else spec.wrap(node, context)
+        if inner is not node:
+            inner.init(context)
+        front = inner if guarded is None else guarded(spec, inner)
+        if front is not inner:
+            front.init(context)
+        return front
 
 
 def before_async(nodes: Sequence[NodeSpec]) -> frozenset[str]:

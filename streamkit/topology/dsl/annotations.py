@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import typing
 from collections.abc import Callable
@@ -24,11 +25,47 @@ def hints_of(function: Callable[..., object]) -> dict[str, Any]:
 
 
 def callable_or_raise(function: object, operator: str) -> None:
-    """Raises TopologyError, naming the operator and its line, for what cannot be called."""
+    """Raises TopologyError, naming the operator and its line, for what cannot be called.
+
+    Nor can an async function: only processors wait for one, others would take its coroutine.
+    """
     if not callable(function):
         raise TopologyError(
             f"{operator} at {call_site()}: {function!r} is no function: give a function or a lambda"
         )
+    if is_async(function):
+        name = getattr(function, "__name__", repr(function))
+        raise TopologyError(
+            f"{operator} at {call_site()}: {name} is async, and only process() and @app.processor "
+            "wait for it: use one of them, or make it a plain function"
+        )
+
+
+def is_async(function: object) -> bool:
+    """Whether a call of it gives something to be awaited."""
+    called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004 - its code is looked at
+    return any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        for each in (function, called)
+    )
+
+
+def initializer_of(initial: object, operator: str) -> Callable[[], Any]:
+    """What gives the first aggregate of a key: `initial` itself, or a function of its value.
+
+    Raises TopologyError for a value that all keys would share and change.
+    """
+    if callable(initial):
+        callable_or_raise(initial, operator)
+        return initial
+    if isinstance(initial, list | dict | set | bytearray):
+        kind = type(initial).__name__
+        made = kind if not initial else f"lambda: {initial!r}"
+        raise TopologyError(
+            f"{operator} at {call_site()}: all keys would begin with the same {kind}: give a "
+            f"function that makes a new one, as in aggregate({made}, ...)"
+        )
+    return lambda: initial
 
 
 def call_site() -> str:

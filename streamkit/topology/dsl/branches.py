@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from streamkit.topology.dsl.annotations import callable_or_raise
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.writing import processor
 from streamkit.topology.graph.logical import GraphNode
@@ -45,6 +46,7 @@ class Branches(Generic[K, V]):
         self, predicate: Callable[[K, V], object], *, name: str | None = None
     ) -> Stream[K, V]:
         """The stream of the records for which `predicate(key, value)` holds."""
+        callable_or_raise(predicate, "branch()")
         return self._branch(predicate, name, sum(p is not None for p in self._predicates) + 1)
 
     def default_branch(self, *, name: str | None = None) -> Stream[K, V]:

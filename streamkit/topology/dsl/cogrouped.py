@@ -9,7 +9,7 @@ from streamkit.common.model import Windowed
 from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.annotations import call_site, callable_or_raise, initializer_of
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.rows import StoredRows
 from streamkit.topology.dsl.scope import Place, Scope
@@ -17,7 +17,7 @@ from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.table import Table
 from streamkit.topology.dsl.windowed import WindowShape
-from streamkit.topology.dsl.windows import Windows
+from streamkit.topology.dsl.windows import AnyWindows
 from streamkit.topology.dsl.writing import processor, write_processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import PhysicalBuilder
@@ -50,10 +50,11 @@ class CogroupedStream(Generic[K, A]):
         self, group: GroupedStream[K, V], aggregator: Callable[[K, V, A], A]
     ) -> CogroupedStream[K, A]:
         """Add a grouped stream: `aggregator(key, value, aggregate)`."""
+        callable_or_raise(aggregator, "cogroup()")
         self._inputs[group] = aggregator
         return self
 
-    def windowed_by(self, windows: Windows) -> WindowedCogroup[K, A]:
+    def windowed_by(self, windows: AnyWindows) -> WindowedCogroup[K, A]:
         """The same in windows."""
         return WindowedCogroup(self, windows)
 
@@ -67,7 +68,7 @@ class CogroupedStream(Generic[K, A]):
         node: str | None = None,
     ) -> Table[K, A]:
         """One table of all; `name` names the store, `node` the operators."""
-        initializer: Callable[[], Any] = initial if callable(initial) else lambda: initial
+        initializer = initializer_of(initial, "aggregate()")
 
         def make(name: str, rows: StoredRows, fold: Fold) -> Node:
             kind = VersionedFoldNode if rows.is_versioned else AggregateNode
@@ -137,7 +138,7 @@ class CogroupedStream(Generic[K, A]):
 class WindowedCogroup(Generic[K, A]):
     """Cogrouped streams in windows."""
 
-    def __init__(self, cogroup: CogroupedStream[K, A], windows: Windows) -> None:
+    def __init__(self, cogroup: CogroupedStream[K, A], windows: AnyWindows) -> None:
         self._cogroup = cogroup
         self._windows = windows
 
@@ -152,7 +153,7 @@ class WindowedCogroup(Generic[K, A]):
         node: str | None = None,
     ) -> Table[Windowed[K], A]:
         """One table of all per window; `merger` brings two sessions together."""
-        initializer: Callable[[], Any] = initial if callable(initial) else lambda: initial
+        initializer = initializer_of(initial, "aggregate()")
         choice = materialized(name, store)
         shape = WindowShape(self._windows, "on_update", merger)
         shape.check()

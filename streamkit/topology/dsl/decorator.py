@@ -2,12 +2,13 @@
 function's first parameter and its result against the topics.
 
 One overload stands for each shape of signature, so that the function keeps its own type. mypy
-warns that some overlap (a topic whose values are records or iterators); then either is right.
+warns that some overlap (a topic whose values are records, iterators
+or coroutines); then either is right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from streamkit.common.model import Record
@@ -17,6 +18,10 @@ V = TypeVar("V")
 K2 = TypeVar("K2")
 R = TypeVar("R")
 P = ParamSpec("P")
+T = TypeVar("T")
+
+Later = Coroutine[Any, Any, T]
+"""What an async function gives when it is called."""
 
 
 class ProcessorInto(Generic[K, V, R]):
@@ -24,6 +29,68 @@ class ProcessorInto(Generic[K, V, R]):
 
     def __init__(self, declare: Callable[[Callable[..., Any]], None]) -> None:
         self._declare = declare
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], AsyncIterator[Record[K, R]]], /
+    ) -> Callable[Concatenate[V, P], AsyncIterator[Record[K, R]]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], AsyncIterator[Record[K, R]]], /
+    ) -> Callable[Concatenate[Record[K, V], P], AsyncIterator[Record[K, R]]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Later[Record[K, R]]], /
+    ) -> Callable[Concatenate[V, P], Later[Record[K, R]]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], Later[Record[K, R]]], /
+    ) -> Callable[Concatenate[Record[K, V], P], Later[Record[K, R]]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Later[Record[K, R] | None]], /
+    ) -> Callable[Concatenate[V, P], Later[Record[K, R] | None]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self,
+        function: Callable[Concatenate[Record[K, V], P], Later[Record[K, R] | None]],
+        /,
+    ) -> Callable[Concatenate[Record[K, V], P], Later[Record[K, R] | None]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], AsyncIterator[R]], /
+    ) -> Callable[Concatenate[V, P], AsyncIterator[R]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], AsyncIterator[R]], /
+    ) -> Callable[Concatenate[Record[K, V], P], AsyncIterator[R]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Later[R]], /
+    ) -> Callable[Concatenate[V, P], Later[R]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], Later[R]], /
+    ) -> Callable[Concatenate[Record[K, V], P], Later[R]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Later[R | None]], /
+    ) -> Callable[Concatenate[V, P], Later[R | None]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self, function: Callable[Concatenate[Record[K, V], P], Later[R | None]], /
+    ) -> Callable[Concatenate[Record[K, V], P], Later[R | None]]: ...
 
     @overload
     def __call__(
@@ -96,6 +163,40 @@ class RekeyingInto(Generic[K, V, K2, R]):
 
     def __init__(self, declare: Callable[[Callable[..., Any]], None]) -> None:
         self._declare = declare
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], AsyncIterator[Record[K2, R]]], /
+    ) -> Callable[Concatenate[V, P], AsyncIterator[Record[K2, R]]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Record[K, V], P], AsyncIterator[Record[K2, R]]], /
+    ) -> Callable[Concatenate[Record[K, V], P], AsyncIterator[Record[K2, R]]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Later[Record[K2, R]]], /
+    ) -> Callable[Concatenate[V, P], Later[Record[K2, R]]]: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # see the module's docstring
+        self,
+        function: Callable[Concatenate[Record[K, V], P], Later[Record[K2, R]]],
+        /,
+    ) -> Callable[Concatenate[Record[K, V], P], Later[Record[K2, R]]]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[V, P], Later[Record[K2, R] | None]], /
+    ) -> Callable[Concatenate[V, P], Later[Record[K2, R] | None]]: ...
+
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[Record[K, V], P], Later[Record[K2, R] | None]],
+        /,
+    ) -> Callable[Concatenate[Record[K, V], P], Later[Record[K2, R] | None]]: ...
 
     @overload
     def __call__(

@@ -20,8 +20,8 @@ from typing import Any
 from streamkit.common.errors import TopologyError
 from streamkit.common.model import Record
 from streamkit.serdes.lookup import serde_for
+from streamkit.state import interfaces
 from streamkit.state.builders import StoreBuilder, StoreKind
-from streamkit.state.interfaces import KeyValue, KeyValueStore
 from streamkit.topology.dsl.annotations import hints_of
 from streamkit.topology.dsl.calls import CallContext, StagedStore
 from streamkit.topology.dsl.context import Context
@@ -34,7 +34,24 @@ from streamkit.topology.operators.asynchronous import CONCURRENCY, AsyncNode, Be
 from streamkit.topology.operators.functions import FunctionNode
 from streamkit.topology.operators.node import Node, ProcessorContext
 
-_STORES = (KeyValue, KeyValueStore)
+_FORMS = {
+    StoreKind.KEY_VALUE: "key_value",
+    StoreKind.TIMESTAMPED_KEY_VALUE: "timestamped",
+    StoreKind.WINDOW: "window",
+    StoreKind.SESSION: "session",
+    StoreKind.VERSIONED: "versioned",
+    StoreKind.HEADERS: "headers",
+}
+_STORES: dict[object, StoreKind] = {
+    interfaces.KeyValue: StoreKind.KEY_VALUE,
+    interfaces.KeyValueStore: StoreKind.KEY_VALUE,
+    interfaces.TimestampedStore: StoreKind.TIMESTAMPED_KEY_VALUE,
+    interfaces.WindowStore: StoreKind.WINDOW,
+    interfaces.SessionStore: StoreKind.SESSION,
+    interfaces.VersionedStore: StoreKind.VERSIONED,
+    interfaces.HeadersStore: StoreKind.HEADERS,
+}
+"""What may stand in an annotation, and what it is."""
 _MANY = (
     collections.abc.Iterator,
     collections.abc.Iterable,
@@ -201,6 +218,8 @@ def contract_of(
         )
     takes_record, key, value = _first_parameter(parameters, hints)
     asked, stores, handles = _other_parameters(parameters[1:], hints, name, store_names)
+    if is_async:
+        _refuse_unstaged(stores, name)
     if is_async and concurrency < 1:
         raise TopologyError(f"processor {name}: concurrency={concurrency}: it must be at least 1")
     return Contract(
@@ -208,7 +227,7 @@ def contract_of(
         takes_record,
         key,
         value,
-        result_of(hints.get("return", inspect.Signature.empty), name, is_async=is_async),
+        _result(function, hints.get("return", inspect.Signature.empty), name, is_async=is_async),
         tuple(asked),
         stores,
         _is_positional(parameters, asked),
@@ -216,6 +235,34 @@ def contract_of(
         is_async,
         concurrency,
     )
+
+
+def _refuse_unstaged(stores: Mapping[str, StoreBuilder], name: str) -> None:
+    """What an async function writes waits for its turn, which only plain rows by key can do."""
+    for store in stores.values():
+        if store.kind is not StoreKind.KEY_VALUE or store.interface is not None:
+            raise TopologyError(
+                f"processor {name}: store {store.name}: an async function has stores of the form "
+                "key_value only: put what needs another into a function of its own behind it"
+            )
+
+
+def _result(
+    function: Callable[..., Any], annotation: object, name: str, *, is_async: bool
+) -> Result:
+    """What it gives, by its annotation; a generator gives many even without one."""
+    if not inspect.isgeneratorfunction(function) and not inspect.isasyncgenfunction(function):
+        return result_of(annotation, name, is_async=is_async)
+    if annotation is inspect.Signature.empty:
+        return Result(Output.MANY)
+    said = result_of(annotation, name, is_async=is_async)
+    if said.output is not Output.MANY:
+        shown = "AsyncIterator" if is_async else "Iterator"
+        raise TopologyError(
+            f"processor {name}: it yields, but is annotated to return {type_name(annotation)}: "
+            f"annotate it -> {shown}[...]"
+        )
+    return said
 
 
 def result_of(annotation: object, name: str, *, is_async: bool = False) -> Result:
@@ -270,11 +317,9 @@ def _other_parameters(
     handles: dict[str, TableView | Resource] = {}
     for parameter in parameters:
         annotation = hints.get(parameter.name)
-        if typing.get_origin(annotation) in _STORES:
-            choice = store_names.get(parameter.name, parameter.name)
-            stores[parameter.name] = (
-                choice if isinstance(choice, StoreBuilder) else _store(choice, annotation, name)
-            )
+        choice = store_names.get(parameter.name, parameter.name)
+        if typing.get_origin(annotation) in _STORES or isinstance(choice, StoreBuilder):
+            stores[parameter.name] = _store(choice, annotation, name)
             asked.append(parameter.name)
         elif isinstance(parameter.default, TableView | Resource):
             handles[parameter.name] = parameter.default
@@ -289,8 +334,8 @@ def _other_parameters(
                 f"processor {name}: parameter {parameter.name} is "
                 f"{'not annotated' if annotation is None else type_name(annotation)}: after the "
                 "value, a processor can ask for streamkit.KeyValue[K, V], "
-                "streamkit.KeyValueStore[K, V] and streamkit.Context, and by default for a view "
-                "of a table or a resource"
+                "streamkit.KeyValueStore[K, V] and streamkit.Context, by default for a view "
+                "of a table or a resource, and for any store that stores= gives it"
             )
     unknown = sorted(set(store_names) - set(stores))
     if unknown:
@@ -300,12 +345,27 @@ def _other_parameters(
     return asked, stores, handles
 
 
-def _store(store_name: str, annotation: object, name: str) -> StoreBuilder:
+def _store(choice: str | StoreBuilder, annotation: object, name: str) -> StoreBuilder:
+    """The store of a parameter: the one given, else one of the annotation's types."""
+    kind = _STORES.get(typing.get_origin(annotation))
+    if isinstance(choice, StoreBuilder):
+        if kind not in {None, choice.kind} and choice.interface is None:
+            raise TopologyError(
+                f"processor {name}: store {choice.name} is of the form "
+                f"{_FORMS.get(choice.kind, choice.kind.value)}, not {type_name(annotation)}"
+            )
+        return choice
+    assert kind is not None, "a name alone is asked for by annotation"
+    if kind not in {StoreKind.KEY_VALUE, StoreKind.TIMESTAMPED_KEY_VALUE}:
+        raise TopologyError(
+            f"processor {name}: store {choice} needs more than types: say "
+            f"stores={{{choice!r}: streamkit.store({choice!r}, form={_FORMS[kind]!r}, ...)}}"
+        )
     key, value = typing.get_args(annotation)
     try:
-        return StoreBuilder(store_name, StoreKind.KEY_VALUE, serde_for(key), serde_for(value))
+        return StoreBuilder(choice, kind, serde_for(key), serde_for(value))
     except TopologyError as error:
-        raise TopologyError(f"processor {name}: store {store_name}: {error}") from None
+        raise TopologyError(f"processor {name}: store {choice}: {error}") from None
 
 
 def _is_positional(parameters: list[inspect.Parameter], asked: list[str]) -> bool:

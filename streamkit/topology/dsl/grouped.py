@@ -10,7 +10,7 @@ from streamkit.serdes.builtin import long
 from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.annotations import call_site, callable_or_raise, initializer_of
 from streamkit.topology.dsl.cogrouped import CogroupedStream
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.repartition import Through, repartition_node
@@ -20,7 +20,7 @@ from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.table import Table
 from streamkit.topology.dsl.windowed import Emit, WindowedStream
-from streamkit.topology.dsl.windows import Windows
+from streamkit.topology.dsl.windows import AnyWindows
 from streamkit.topology.dsl.writing import write_processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
@@ -96,7 +96,7 @@ class GroupedStream(Generic[K, V]):
         node = repartition_node(self._scope, prefix, through)
         return known[self] if self in known else self._scope.graph.add(node, self._parent)
 
-    def windowed_by(self, windows: Windows, *, emit: Emit = "on_update") -> WindowedStream[K, V]:
+    def windowed_by(self, windows: AnyWindows, *, emit: Emit = "on_update") -> WindowedStream[K, V]:
         """The same in windows: `sk.tumbling("1m")`, `sk.hopping`, `sk.sliding`, `sk.session`."""
         return WindowedStream(self, windows).emit(emit)
 
@@ -131,6 +131,7 @@ class GroupedStream(Generic[K, V]):
         node: str | None = None,
     ) -> Table[K, V]:
         """`reducer(aggregate, value)`; the first value of a key is its first aggregate."""
+        callable_or_raise(reducer, "reduce()")
         names = self._names("reduce()", _REDUCE, materialized(name, store), node)
 
         def make(rows: StoredRows) -> Node:
@@ -179,8 +180,9 @@ class GroupedStream(Generic[K, V]):
 
         `initial` is an immutable value, or a function that makes a new one.
         """
+        callable_or_raise(aggregator, "aggregate()")
+        initializer = initializer_of(initial, "aggregate()")
         names = self._names("aggregate()", _AGGREGATE, materialized(name, store), node)
-        initializer = initial if callable(initial) else lambda: initial
 
         def make(rows: StoredRows) -> Node:
             kind = VersionedFoldNode if rows.is_versioned else AggregateNode

@@ -9,7 +9,7 @@ from streamkit.serdes.builtin import long
 from streamkit.serdes.changes import ChangeSerde
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.annotations import call_site, callable_or_raise, initializer_of
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.repartition import SUFFIX
 from streamkit.topology.dsl.rows import StoredRows
@@ -73,6 +73,8 @@ class GroupedTable(Generic[K, V]):
         node: str | None = None,
     ) -> Table[K, V]:
         """`adder(aggregate, new)` and `subtractor(aggregate, old)`, which comes first."""
+        callable_or_raise(adder, "reduce()")
+        callable_or_raise(subtractor, "reduce()")
         return self._table(
             ("reduce()", _REDUCE, node),
             (
@@ -99,7 +101,9 @@ class GroupedTable(Generic[K, V]):
 
         `initial` is an immutable value, or a function that makes a new one.
         """
-        initializer: Callable[[], Any] = initial if callable(initial) else lambda: initial
+        callable_or_raise(adder, "aggregate()")
+        callable_or_raise(subtractor, "aggregate()")
+        initializer = initializer_of(initial, "aggregate()")
         return self._table(
             ("aggregate()", _AGGREGATE, node),
             (initializer, adder, subtractor),

@@ -26,7 +26,7 @@ from streamkit.topology.dsl.processor import Supplier, is_supplier, supplier_of
 from streamkit.topology.dsl.repartition import Partitioner
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import said
-from streamkit.topology.dsl.sinks import TopicChoice
+from streamkit.topology.dsl.sinks import TopicChoice, target_or_raise
 from streamkit.topology.dsl.sources import TimestampChoice, consumed, source_spec
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.failures import PolicyChoice, policy_of
@@ -95,7 +95,11 @@ class Topology:
 
         def write(builder: PhysicalBuilder, scope: Scope) -> None:
             _require(builder, name, parents)
-            builder.add_node(NodeSpec(name, NodeKind.PROCESSOR, parents, lambda _: made.make(name)))
+            is_async = isinstance(made, Contract) and made.is_async
+            spec = NodeSpec(
+                name, NodeKind.PROCESSOR, parents, lambda _: made.make(name), is_async=is_async
+            )
+            builder.add_node(spec)
             for store in stores:
                 builder.add_store(self._store(store, name), name)
 
@@ -112,6 +116,7 @@ class Topology:
         on_error: PolicyChoice = None,
     ) -> Topology:
         """Write to a topic, or to the topic that a function of the record names."""
+        target_or_raise(topic, "add_sink()")
         place = Place("add_sink()", name, f"topic {topic}", call_site())
         key_side, value_side = said(key), said(value)
         if isinstance(topic, Topic):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamkit.common.errors import TopologyError
+from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.function import Contract, contract_of
 from streamkit.topology.dsl.processor import Stores, Supplier, is_supplier, supplier_of
@@ -53,7 +54,9 @@ def process_node(
             f"processor {shown} at {line}: the stores of a function are its parameters; stores= "
             "names them, as in stores={'seen': 'seen-orders'}"
         )
-    contract = contract_of(function, f"{shown} at {line}", stores or {}, concurrency)
+    # A name may be that of a store which the program knows.
+    known = {each: _known(scope, store) for each, store in (stores or {}).items()}
+    contract = contract_of(function, f"{shown} at {line}", known, concurrency)
     refuse_mismatch(here[1], contract.value, f"processor {shown} at {line}: it takes")
     refuse_mismatch(here[0], contract.key, f"processor {shown} at {line}: it takes the key")
     node_name = _node_name(scope, shown, name, contract)
@@ -65,6 +68,10 @@ def process_node(
         unless_said(given[0], key),
         unless_said(given[1], contract.result.value),
     )
+
+
+def _known(scope: Scope, store: str | StoreBuilder) -> str | StoreBuilder:
+    return scope.stores.get(store, store) if isinstance(store, str) else store
 
 
 def _class_node(

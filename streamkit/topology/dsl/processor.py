@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from streamkit.common.errors import FatalError, TopologyError
 from streamkit.common.model import Record
 from streamkit.state.builders import StoreBuilder
+from streamkit.topology.dsl.annotations import is_async
 from streamkit.topology.dsl.context import Context
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.sides import UNKNOWN, Side
@@ -114,6 +115,8 @@ class Supplier:
         """A new processor, once it is initialised."""
         processor = self.make_processor()
         own = Context(node, context, fixes_key=self.is_fixed_key)
+        if isinstance(processor, Processor | FixedKeyProcessor):
+            processor.context = own  # its own init() need not call this one's
         context.current = node
         try:
             processor.init(own)
@@ -147,6 +150,12 @@ def supplier_of(given: Callable[[], Any], stores: Stores, name: str) -> Supplier
             raise TopologyError(
                 f"processor {name}: {store!r} is no store: give streamkit.store(...) or a name"
             )
+    processes = given.func if isinstance(given, functools.partial) else given
+    if is_async(getattr(processes, "process", None)):
+        raise TopologyError(
+            f"processor {name}: its process() is async, which only functions may be: write an "
+            "async def, as for @app.processor"
+        )
     if given() is given():
         raise TopologyError(
             f"processor {name}: each call must make a new processor, since each task has its own"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from streamkit.common.errors import TopologyError
 from streamkit.common.model import Record
-from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.annotations import call_site, callable_or_raise
 from streamkit.topology.dsl.repartition import Partitioner
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side, refuse_mismatch
@@ -27,6 +28,7 @@ def sink_node(
     name: str | None,
 ) -> GraphNode:
     """The logical node of a sink; `here` is what is known of the stream's keys and values."""
+    target_or_raise(topic, "to()")
     node = scope.graph.name_or_new(name, "KSTREAM-SINK-")
     line = call_site()
     key_side, value_side = here
@@ -58,6 +60,17 @@ def sink_node(
         )
 
     return GraphNode(node, write)
+
+
+def target_or_raise(topic: object, operator: str) -> None:
+    """Raises TopologyError for what names no topic."""
+    if not isinstance(topic, str | Topic):
+        if not callable(topic):
+            raise TopologyError(
+                f"{operator} at {call_site()}: {topic!r} is no topic: give app.topic(...), a name, "
+                "or a function of the record that names one"
+            )
+        callable_or_raise(topic, operator)
 
 
 def _meet(here: Side, of_topic: Side, what: str) -> Side:

@@ -15,6 +15,7 @@ from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side, refuse_mismatch, said
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.graph.physical import PhysicalBuilder
+from streamkit.topology.offset_resets import reset_or_raise
 from streamkit.topology.operators.node import SourceNode
 from streamkit.topology.plan import NodeKind, NodeSpec
 
@@ -25,8 +26,6 @@ Extractor = Callable[[Any, int], int] | str
 TimestampChoice = (
     str | Callable[[Record[Any, Any]], int] | Callable[[Record[Any, Any], int], int] | None
 )
-
-_RESETS = (None, "earliest", "latest", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +53,7 @@ def consumed(
         if isinstance(topic, Topic):
             key_side = _agreed(key_side, topic.key_side, f"keys of topic {topic.name} are")
             value_side = _agreed(value_side, topic.value_side, f"values of topic {topic.name} are")
-    if offset_reset not in _RESETS and not str(offset_reset).startswith("by_duration:"):
-        raise TopologyError(
-            f"offset_reset={offset_reset!r}: use earliest, latest, none or by_duration:PT1H"
-        )
+    reset_or_raise(offset_reset)
     extractor, says_time = extractor_of(timestamp), timestamp is not None
     return Consumed(key_side, value_side, extractor, says_time, offset_reset, call_site())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from streamkit.common.errors import TopologyError
@@ -40,6 +40,7 @@ def store(
     segment: Duration | None = None,
     ttl: Duration | None = None,
     entries: int | None = None,
+    interface: Callable[[Any], Any] | None = None,
 ) -> StoreBuilder:
     """A store for processors, by name; `key` and `value` are types or serdes.
 
@@ -49,6 +50,11 @@ def store(
     "timestamped" expire so long after their time, in stream time. `window` is the size of windows.
     `kind` says where it is: "lru" is in memory and holds the `entries` used most recently.
     `changelog` are topic configs of its changelog. Raises TopologyError.
+
+    With an `interface` processors see what that makes of the store, for each task: a class of your
+    own whose `__init__` takes the store. All that it keeps there is logged, restored and rolled
+    back. What it remembers beside is made anew with it, after a restart and when a transaction was
+    rolled back; `rolled_back()`, if it has that, is called when a record was undone by its policy.
 
     >>> store("seen", key=str, value=int).name
     'seen'
@@ -63,6 +69,10 @@ def store(
         raise TopologyError(f"store {name}: rows with headers have no ttl=")
     if kind == "lru" and form not in {"key_value", "timestamped"}:
         raise TopologyError(f"store {name}: kind='lru' is for rows by key")
+    if interface is not None and not callable(interface):
+        raise TopologyError(
+            f"store {name}: interface={interface!r}: give a class whose __init__ takes the store"
+        )
     retention_ms = 0 if retention is None else duration_ms(retention)
     segment_ms = 0
     if form == "versioned":
@@ -81,4 +91,5 @@ def store(
         segment_ms=segment_ms,
         ttl_ms=0 if ttl is None else duration_ms(ttl),
         entries_max=entries_of(name, kind, entries),
+        interface=interface,
     )

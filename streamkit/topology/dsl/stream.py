@@ -7,7 +7,7 @@ marks its result; a later grouping of a marked stream goes through a repartition
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TextIO, TypeVar, overload
 
 from streamkit.common.errors import TopologyError
@@ -21,6 +21,11 @@ from streamkit.topology.dsl.global_tables import GlobalTable
 from streamkit.topology.dsl.grouped import GroupedStream
 from streamkit.topology.dsl.joins import Join, stream_global_node, stream_table_node
 from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.partners import (
+    partner_or_raise,
+    same_keys_or_raise,
+    same_program_or_raise,
+)
 from streamkit.topology.dsl.processing import process_node
 from streamkit.topology.dsl.processor import FixedKeyProcessor, Processor, Stores
 from streamkit.topology.dsl.repartition import Partitioner, Through, repartition_node
@@ -253,8 +258,12 @@ class Stream(Generic[K, V]):
     @overload
     def process(
         self,
-        function: Callable[Concatenate[V, P], Iterator[Record[K2, R]]]
-        | Callable[Concatenate[Record[K, V], P], Iterator[Record[K2, R]]],
+        function: Callable[
+            Concatenate[V, P], Iterator[Record[K2, R]] | AsyncIterator[Record[K2, R]]
+        ]
+        | Callable[
+            Concatenate[Record[K, V], P], Iterator[Record[K2, R]] | AsyncIterator[Record[K2, R]]
+        ],
         *,
         key: type[K2] | Serde[K2] | None = None,
         value: type[R] | Serde[R] | None = None,
@@ -267,8 +276,13 @@ class Stream(Generic[K, V]):
     @overload
     def process(
         self,
-        function: Callable[Concatenate[V, P], Record[K2, R] | None]
-        | Callable[Concatenate[Record[K, V], P], Record[K2, R] | None],
+        function: Callable[
+            Concatenate[V, P], Record[K2, R] | Coroutine[Any, Any, Record[K2, R] | None] | None
+        ]
+        | Callable[
+            Concatenate[Record[K, V], P],
+            Record[K2, R] | Coroutine[Any, Any, Record[K2, R] | None] | None,
+        ],
         *,
         key: type[K2] | Serde[K2] | None = None,
         value: type[R] | Serde[R] | None = None,
@@ -281,8 +295,21 @@ class Stream(Generic[K, V]):
     @overload
     def process(
         self,
-        function: Callable[Concatenate[V, P], Iterator[R]]
-        | Callable[Concatenate[Record[K, V], P], Iterator[R]],
+        function: Callable[Concatenate[V, P], Iterator[R] | AsyncIterator[R]]
+        | Callable[Concatenate[Record[K, V], P], Iterator[R] | AsyncIterator[R]],
+        *,
+        value: type[R] | Serde[R] | None = None,
+        name: str | None = None,
+        stores: Stores = None,
+        on_error: PolicyChoice = None,
+        concurrency: int = CONCURRENCY,
+    ) -> Stream[K, R]: ...
+
+    @overload
+    def process(
+        self,
+        function: Callable[Concatenate[V, P], Coroutine[Any, Any, R | None]]
+        | Callable[Concatenate[Record[K, V], P], Coroutine[Any, Any, R | None]],
         *,
         value: type[R] | Serde[R] | None = None,
         name: str | None = None,
@@ -357,6 +384,8 @@ class Stream(Generic[K, V]):
 
     def merge(self, other: Stream[K, V], *, name: str | None = None) -> Stream[K, V]:
         """Both streams as one, in no order between them."""
+        partner_or_raise(other, (Stream,), "merge()")
+        same_program_or_raise(self._scope, other._scope, "merge()")
         new = self._scope.graph.name_or_new(name, "KSTREAM-MERGE-")
         node = processor(new, lambda _: PassNode(new))
         node.is_merge = True
@@ -636,6 +665,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K, R]:
         """Like `left_join` of two streams, with the other's records that have no partner, too."""
+        partner_or_raise(other, (Stream,), "outer_join()")
         time = Within(within, before, after, grace)
         how = Join(joiner, with_key, True, True, name)
         return self._join(other, how, time, store, value)
@@ -696,7 +726,12 @@ class Stream(Generic[K, V]):
         store: Materialized | None,
         value: type[R] | Serde[R] | None,
     ) -> Stream[K, R]:
+        partner_or_raise(other, (Table, Stream, GlobalTable), "join()")
+        callable_or_raise(how.joiner, "join()")
         result = sides.chosen(value, how.joiner, sides.whole)
+        if not isinstance(other, GlobalTable):
+            same_program_or_raise(self._scope, other._scope, "join()")
+            same_keys_or_raise(self._key, other._key, "join()")
         if isinstance(other, Stream):
             return self._join_stream(other, how, within, store, result)
         if within.is_given or store is not None:
@@ -704,6 +739,7 @@ class Stream(Generic[K, V]):
         if isinstance(other, GlobalTable):
             if how.on is None:
                 raise TopologyError("join(): say which row of the global table: on=lambda k, v: …")
+            callable_or_raise(how.on, "join()")
             node = stream_global_node(self._scope, self._node, other, how, how.on)
             return Stream(self._scope, node, self._key, result, is_rekeyed=self._is_rekeyed)
         if how.on is not None:

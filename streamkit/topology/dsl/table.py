@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.annotations import call_site, callable_or_raise
 from streamkit.topology.dsl.foreign_keys import ForeignKeyJoin, ForeignKeyPlan
 from streamkit.topology.dsl.joins import TableJoin, table_table
 from streamkit.topology.dsl.options import Materialized, materialized
+from streamkit.topology.dsl.partners import (
+    partner_or_raise,
+    same_keys_or_raise,
+    same_program_or_raise,
+)
 from streamkit.topology.dsl.repartition import Partitioner
 from streamkit.topology.dsl.rows import DerivedRows, Found, Rows
 from streamkit.topology.dsl.scope import Place, Scope
@@ -150,6 +155,7 @@ class Table(Generic[K, V]):
 
         It is not called for a delete, which passes.
         """
+        callable_or_raise(mapper, "map_values()")
         of_pair = mapper if with_key else lambda _, row: mapper(row)
         new = sides.chosen(value, mapper, sides.whole)
         choice = materialized(name, store)
@@ -165,6 +171,7 @@ class Table(Generic[K, V]):
         node: str | None = None,
     ) -> Table[K, V2]:
         """Like `map_values` with the key, but `mapper` is called for deletes, too."""
+        callable_or_raise(mapper, "transform_values()")
         new = sides.chosen(value, mapper, sides.whole)
         choice = materialized(name, store)
         names = ("transform_values()", "KTABLE-TRANSFORMVALUES-")
@@ -184,6 +191,7 @@ class Table(Generic[K, V]):
         """
         from streamkit.topology.dsl.grouped_table import GroupedTable
 
+        callable_or_raise(selector, "group_by()")
         node_name = self._scope.graph.name_or_new(name, "KTABLE-SELECT-")
 
         def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
@@ -358,6 +366,8 @@ class Table(Generic[K, V]):
         choice: Materialized | None,
         node: str | None,
     ) -> Table[K, R]:
+        self._check_partner(other, joiner)
+        same_keys_or_raise(self._key, other._key, "join()")
         here = (self._key, sides.chosen(value, joiner, sides.whole))
         made, rows, store = table_table(self._scope, self, other, join, here, choice, node)
         return Table(self._scope, made, *here, rows, store)
@@ -370,9 +380,17 @@ class Table(Generic[K, V]):
         choice: Materialized | None,
         node: str | None,
     ) -> Table[K, R]:
+        self._check_partner(other, how.joiner)
+        callable_or_raise(how.extractor, "join()")
         here = (self._key, sides.chosen(value, how.joiner, sides.whole))
         plan = ForeignKeyPlan(self._scope, (self, other), how, here, choice, node)
         return Table(self._scope, plan.add(), *here, plan.rows, plan.rows.kept_in)
+
+    def _check_partner(self, other: object, joiner: object) -> None:
+        partner_or_raise(other, (Table,), "join()")
+        assert isinstance(other, Table), "it was looked at"
+        same_program_or_raise(self._scope, other._scope, "join()")
+        callable_or_raise(joiner, "join()")
 
     def _filter(
         self,
@@ -382,6 +400,7 @@ class Table(Generic[K, V]):
         choice: Materialized | None,
         node: str | None,
     ) -> Table[K, V]:
+        callable_or_raise(predicate, operator)
         plan = self._plan(choice, "KTABLE-FILTER-")
         name = self._scope.graph.name_or_new(node, "KTABLE-FILTER-")
         store = None if plan is None else plan.name

@@ -10,14 +10,27 @@ from streamkit.common.errors import TopologyError
 from streamkit.common.model import Windowed
 from streamkit.serdes.builtin import long
 from streamkit.serdes.serde import Serde
-from streamkit.serdes.windowed import SessionWindowedSerde, TimeWindowedSerde
+from streamkit.serdes.windowed import (
+    SessionWindowedSerde,
+    TimeWindowedSerde,
+    VaryingWindowedSerde,
+)
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.topology.dsl import sides
+from streamkit.topology.dsl.annotations import callable_or_raise, initializer_of
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.rows import StoredRows
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.table import Table
-from streamkit.topology.dsl.windows import SessionWindows, SlidingWindows, Windows, duration_ms
+from streamkit.topology.dsl.windows import (
+    AnyWindows,
+    SessionWindows,
+    SlidingWindows,
+    duration_ms,
+    retention_ms_of,
+    windows_or_raise,
+)
+from streamkit.topology.operators.custom_windows import CustomWindowNode
 from streamkit.topology.operators.node import Node
 from streamkit.topology.operators.sliding import SlidingNode
 from streamkit.topology.operators.windowed import (
@@ -25,6 +38,7 @@ from streamkit.topology.operators.windowed import (
     Initializer,
     SessionNode,
     TimeWindowNode,
+    TimeWindows,
     count_one,
     nothing_yet,
 )
@@ -45,10 +59,10 @@ class WindowedStream(Generic[K, V]):
     """A grouped stream in windows. Null keys and late records are dropped and counted."""
 
     def __init__(
-        self, group: GroupedStream[K, V], windows: Windows, emits: Emit = "on_update"
+        self, group: GroupedStream[K, V], windows: AnyWindows, emits: Emit = "on_update"
     ) -> None:
         self._group = group
-        self._windows = windows
+        self._windows = windows_or_raise(windows)
         self._emits = emits
 
     def emit(self, when: Emit) -> WindowedStream[K, V]:
@@ -57,6 +71,11 @@ class WindowedStream(Generic[K, V]):
             raise TopologyError(f"emit({when!r}): use on_update or on_close")
         if when == "on_close" and getattr(self._windows, "advance_ms", 1) == 0:
             raise TopologyError("emit('on_close'): unlimited windows never close")
+        if when == "on_close" and is_custom(self._windows):
+            raise TopologyError(
+                "emit('on_close') is not for windows of one's own: suppress('window_closes') the "
+                "table instead"
+            )
         return WindowedStream(self._group, self._windows, when)
 
     def count(
@@ -87,6 +106,8 @@ class WindowedStream(Generic[K, V]):
     ) -> Table[Windowed[K], V]:
         """`reducer(aggregate, value)`; the first value in a window is its first aggregate."""
 
+        callable_or_raise(reducer, "reduce()")
+
         def fold(key: K, new: V, aggregate: V | None) -> V:
             return new if aggregate is None else reducer(aggregate, new)
 
@@ -114,7 +135,9 @@ class WindowedStream(Generic[K, V]):
         `merger(key, one, two)` brings two sessions together, and is for sessions only.
         """
         WindowShape(self._windows, self._emits, merger).check()
-        initializer: Initializer = initial if callable(initial) else lambda: initial
+        for function in (aggregator, *([] if merger is None else [merger])):
+            callable_or_raise(function, "aggregate()")
+        initializer = initializer_of(initial, "aggregate()")
         side = sides.chosen(value, aggregator, sides.whole)
         names = ("aggregate()", _AGGREGATE, node)
         return self._table(
@@ -147,7 +170,7 @@ class WindowedStream(Generic[K, V]):
 class WindowShape:
     """What follows from the windows of an aggregate: its store, its keys, its node."""
 
-    windows: Windows
+    windows: AnyWindows
     emits: Emit
     merger: Aggregator | None
 
@@ -167,6 +190,7 @@ class WindowShape:
             caching_enabled=builder.caching_enabled and self.emits == "on_update",
             retention_ms=self.retention_ms(choice),
             window_ms=getattr(self.windows, "size_ms", 0),
+            window_end=getattr(self.windows, "end", None) if is_custom(self.windows) else None,
         )
 
     def node(self, name: str, rows: StoredRows, folds: tuple[Initializer, Aggregator]) -> Node:
@@ -179,7 +203,9 @@ class WindowShape:
         if isinstance(windows, SlidingWindows):
             times = (windows.difference_ms, windows.grace_ms)
             return SlidingNode(name, rows.store, folds, times, closes, rows.sends_old)
-        return TimeWindowNode(name, rows.store, folds, windows, closes, rows.sends_old)
+        if isinstance(windows, TimeWindows):
+            return TimeWindowNode(name, rows.store, folds, windows, closes, rows.sends_old)
+        return CustomWindowNode(name, rows.store, folds, windows, rows.sends_old)
 
     @property
     def closes_after_ms(self) -> int:
@@ -192,11 +218,13 @@ class WindowShape:
         assert key.serde is not None, "only asked for when the keys' serde is known"
         if isinstance(self.windows, SessionWindows):
             return Side(SessionWindowedSerde(key.serde))
-        return Side(TimeWindowedSerde(key.serde, self.windows.size_ms))
+        if isinstance(self.windows, TimeWindows | SlidingWindows):
+            return Side(TimeWindowedSerde(key.serde, self.windows.size_ms))
+        return Side(VaryingWindowedSerde(key.serde, self.windows.end))
 
     def retention_ms(self, choice: Materialized | None) -> int:
         """How long the store keeps a window. Raises TopologyError when that is too short."""
-        least = self.windows.retention_ms
+        least = retention_ms_of(self.windows)
         if choice is None or choice.retention is None:
             return least
         given = duration_ms(choice.retention)
@@ -205,6 +233,11 @@ class WindowShape:
                 f"retention={choice.retention!r} is too short: windows and grace need {least}ms"
             )
         return given
+
+
+def is_custom(windows: AnyWindows) -> bool:
+    """Whether they are the user's own."""
+    return not isinstance(windows, TimeWindows | SlidingWindows | SessionWindows)
 
 
 def _sum(key: Any, one: int, two: int) -> int:

@@ -6,8 +6,10 @@ Durations are `timedelta` or text such as "90s"; grace says how late a record ma
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from streamkit.common.errors import TopologyError
 from streamkit.topology.operators.windowed import TimeWindows
@@ -50,7 +52,42 @@ class SessionWindows:
         return self.gap_ms + self.grace_ms
 
 
-Windows = TimeWindows | SlidingWindows | SessionWindows
+class Windows(Protocol):
+    """Windows of one's own, of any sizes: months, shifts, opening hours.
+
+    Times are in milliseconds since the epoch. `size_ms` is the longest size: so long, and for the
+    grace, a store keeps a window. An end does not belong to its window.
+    """
+
+    @property
+    def size_ms(self) -> int: ...
+
+    @property
+    def grace_ms(self) -> int: ...
+
+    def starts(self, timestamp: int, /) -> Iterable[int]:
+        """The starts of the windows that hold a time."""
+
+    def end(self, start: int, /) -> int:
+        """The end of the window that begins then."""
+
+
+AnyWindows = TimeWindows | SlidingWindows | SessionWindows | Windows
+
+
+def windows_or_raise(given: object) -> AnyWindows:
+    """Check what `windowed_by()` was given. Raises TopologyError."""
+    if isinstance(given, TimeWindows | SlidingWindows | SessionWindows):
+        return given
+    missing = [
+        name for name in ("size_ms", "grace_ms", "starts", "end") if not hasattr(given, name)
+    ]
+    if missing:
+        raise TopologyError(
+            f"windowed_by({given!r}): give streamkit.tumbling('1m'), hopping, sliding, session or "
+            f"unlimited, or windows of your own, which this is not for want of {missing[0]}"
+        )
+    return given  # type: ignore[return-value]  # has all that the protocol asks for
 
 
 def tumbling(size: Duration, *, grace: Duration = "0ms") -> TimeWindows:
@@ -91,7 +128,7 @@ def duration_ms(duration: Duration) -> int:
     if isinstance(duration, timedelta):
         ms = duration // timedelta(milliseconds=1)
     else:
-        found = _DURATION.fullmatch(duration.strip())
+        found = _DURATION.fullmatch(duration.strip()) if isinstance(duration, str) else None
         if found is None:
             raise TopologyError(
                 f"{duration!r} is no duration: use a timedelta or text such as '90s', '5m', '250ms'"
@@ -107,3 +144,10 @@ def _positive(duration: Duration, what: str) -> int:
     if ms == 0:
         raise TopologyError(f"{what} must be longer than nothing")
     return ms
+
+
+def retention_ms_of(windows: AnyWindows) -> int:
+    """How long a store must keep them."""
+    if isinstance(windows, TimeWindows | SlidingWindows | SessionWindows):
+        return windows.retention_ms
+    return windows.size_ms + windows.grace_ms

@@ -2,11 +2,12 @@
 
 `Topology.describe()` of Kafka Streams prints neighbours from tree sets whose sort keys change
 while they are filled, in the order of hash maps; printing the same text needs the same orders.
+So do the co-partition groups that a member tells Apache Kafka.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -30,19 +31,29 @@ def hash_order(texts: Iterable[str], *, copied: bool = False) -> list[str]:
 
     `copied` is a set made by the constructor that takes a collection, which sizes the table once.
     """
-    distinct = list(dict.fromkeys(texts))
+    codes = {text: string_hash(text) for text in texts}
+    return _table_order(codes, len(codes) if copied else 0)
+
+
+def hash_order_of_sets(sets: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The iteration order of a `HashSet` made of a collection of sets, where some may be equal."""
+    first = {frozenset(each): each for each in reversed(sets)}
+    distinct = dict.fromkeys(first[frozenset(each)] for each in sets)
+    codes = {each: sum(map(string_hash, each)) & 0xFFFFFFFF for each in distinct}
+    return _table_order(codes, len(sets))
+
+
+def _table_order(codes: Mapping[T, int], copied: int) -> list[T]:
+    """The keys by bucket of a table that is made for so many, and grows as it must."""
     capacity = _CAPACITY
-    if copied:
-        wanted = max(int(len(distinct) / _LOAD) + 1, _CAPACITY)
-        while capacity < wanted:
-            capacity *= 2
-    while len(distinct) > capacity * _LOAD:
+    while capacity < int(copied / _LOAD) + 1:
         capacity *= 2
-    buckets: dict[int, list[str]] = {}
-    for text in distinct:
-        code = string_hash(text)
-        buckets.setdefault((code ^ code >> 16) & (capacity - 1), []).append(text)
-    return [text for bucket in sorted(buckets) for text in buckets[bucket]]
+    while len(codes) > capacity * _LOAD:
+        capacity *= 2
+    buckets: dict[int, list[T]] = {}
+    for key, code in codes.items():
+        buckets.setdefault((code ^ code >> 16) & (capacity - 1), []).append(key)
+    return [key for bucket in sorted(buckets) for key in buckets[bucket]]
 
 
 @dataclass(slots=True, eq=False)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from streamkit.common.errors import TopologyError
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.topology.failures import ErrorPolicy, Policies
+from streamkit.topology.graph.copartition import copartition_groups
+from streamkit.topology.offset_resets import EARLIEST
 from streamkit.topology.plan import (
     InternalTopicSpec,
     NodeKind,
@@ -161,7 +163,11 @@ class PhysicalBuilder:
         members: dict[str, list[NodeSpec]] = {}
         for spec in self._nodes.values():
             members.setdefault(self._groups.root(spec.name), []).append(spec)
-        parts = [self._subtopology(number, nodes) for number, nodes in enumerate(members.values())]
+        groups = self._copartition_groups()
+        parts = [
+            self._subtopology(number, nodes, groups)
+            for number, nodes in enumerate(members.values())
+        ]
         globals_ = [
             part for part in parts if any(spec.name in self._global_sources for spec in part.nodes)
         ]
@@ -171,7 +177,9 @@ class PhysicalBuilder:
             refuse_early_stores(part.nodes)
         return Topology(self._application_id, tasks, policies, globals=tuple(globals_))
 
-    def _subtopology(self, number: int, nodes: list[NodeSpec]) -> Subtopology:
+    def _subtopology(
+        self, number: int, nodes: list[NodeSpec], groups: list[tuple[str, ...]]
+    ) -> Subtopology:
         internal = {self._full(topic.name): topic for topic in self._internal.values()}
         read = [topic for spec in nodes if spec.kind is NodeKind.SOURCE for topic in spec.topics]
         written = [topic for spec in nodes if spec.kind is NodeKind.SINK for topic in spec.topics]
@@ -189,34 +197,38 @@ class PhysicalBuilder:
             repartition_sources=tuple(
                 self._repartition(topic, internal[topic]) for topic in read if topic in internal
             ),
-            copartition_groups=self._copartition_groups({spec.name for spec in nodes}),
+            copartition_groups=tuple(group for group in groups if set(read).issuperset(group)),
             repartition_sinks=tuple(dict.fromkeys(topic for topic in written if topic in internal)),
             changelogs=tuple(
                 self._changelog(store)
                 for store in stores
                 if store.logging_enabled and store.changelog_topic is None
             ),
+            source_changelogs=tuple(
+                self._changelog(store) for store in stores if store.changelog_topic is not None
+            ),
             stores=tuple(stores),
-            offset_resets={topic: self._resets[topic] for topic in read if topic in self._resets},
+            offset_resets=self._offset_resets(read, internal),
         )
 
-    def _copartition_groups(self, members: set[str]) -> tuple[tuple[str, ...], ...]:
-        """Groups of topics; those that overlap are one."""
-        groups: list[dict[str, None]] = []
-        for nodes in self._copartitioned:
-            if nodes[0] not in members:
-                continue
-            group = dict.fromkeys(topic for node in nodes for topic in self._topics_above(node))
-            for other in [each for each in groups if not group.keys().isdisjoint(each)]:
-                groups.remove(other)
-                group = {**other, **group}
-            groups.append(group)
-        return tuple(tuple(group) for group in groups if len(group) > 1)
+    def _offset_resets(self, read: Sequence[str], internal: Mapping[str, object]) -> dict[str, str]:
+        """What was said of sources. Of repartition topics nothing is ever left out."""
+        said = {topic: self._resets[topic] for topic in read if topic in self._resets}
+        return said | {topic: EARLIEST for topic in read if topic in internal}
+
+    def _copartition_groups(self) -> list[tuple[str, ...]]:
+        return copartition_groups(
+            [topic for node in nodes for topic in self._topics_above(node)]
+            for nodes in self._copartitioned
+        )
 
     def _topics_above(self, node: str) -> list[str]:
+        """The topics that a node reads. Kafka Streams forgets those of suppressed tables."""
         spec = self._nodes[node]
         if spec.kind is NodeKind.SOURCE:
             return list(spec.topics)
+        if any(self._stores[name].kind is StoreKind.SUPPRESS_BUFFER for name in spec.stores):
+            return []
         return [topic for parent in spec.parents for topic in self._topics_above(parent)]
 
     def _repartition(self, name: str, topic: InternalTopic) -> InternalTopicSpec:
@@ -225,7 +237,7 @@ class PhysicalBuilder:
         )
 
     def _changelog(self, store: StoreBuilder) -> InternalTopicSpec:
-        name = f"{self._application_id}-{store.name}-changelog"
+        name = store.changelog_topic or f"{self._application_id}-{store.name}-changelog"
         own = changelog_configs(store, self._window_extra_ms)
         configs = {**own, **self._topic_configs, **store.changelog_configs}
         return InternalTopicSpec(name, None, configs, store.changelog_configs)

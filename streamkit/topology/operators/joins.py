@@ -11,6 +11,7 @@ from typing import Any
 
 import cython
 
+from streamkit.common.direct import Rows, receiver, row_value
 from streamkit.common.model import Headers
 from streamkit.topology.operators.node import Node, ProcessorContext, StoreNode
 from streamkit.topology.operators.versioned import forward_put
@@ -46,6 +47,7 @@ class StreamTableJoinNode(Node):
     _buffer_name: object
     _buffer: object
     _find: object
+    _rows: Rows
 
     def __init__(
         self,
@@ -69,11 +71,13 @@ class StreamTableJoinNode(Node):
         self._buffer_name = buffer_name
         self._buffer = None
         self._find = _nothing
+        self._rows = None
 
     def init(self, context: ProcessorContext) -> None:
         """Open the table's rows."""
         Node.init(self, context)
         self._find = self._open(context)
+        self._rows = receiver(self._find, Rows, "get")
         if self._buffer_name is not None:
             self._buffer = context.store(self._buffer_name)
 
@@ -103,9 +107,12 @@ class StreamTableJoinNode(Node):
     ) -> object:
         row = None
         if row_key is not None:
-            row = self._find(row_key, timestamp) if self._is_versioned else self._find(row_key)
+            if self._rows is not None:
+                row = self._rows.get(row_key)
+            else:
+                row = self._find(row_key, timestamp) if self._is_versioned else self._find(row_key)
         if row is not None or self._keeps_left:
-            other = None if row is None else row[0]
+            other = None if row is None else row_value(row)
             if self._with_key:
                 joined = self._joiner(key, value, other)
             else:

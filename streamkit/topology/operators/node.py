@@ -14,6 +14,14 @@ import struct
 
 import cython
 
+from streamkit.common.direct import (
+    FlushTarget,
+    RecordColumns,
+    RecordWriter,
+    row_time,
+    row_value,
+    rows_of,
+)
 from streamkit.common.errors import (
     DeserializationError,
     FatalError,
@@ -67,8 +75,10 @@ class ProcessorContext:
         self.offset = -1
         self.timestamp = -1
         self.headers = ()
-        self.raw_key = None
-        self.raw_value = None
+        self.columns = None
+        self.index = 0
+        self.own_key = None
+        self.own_value = None
         self.stream_time = -1
         self.emit_interval_ms = 1000
         self.is_latest = True
@@ -76,6 +86,22 @@ class ProcessorContext:
         self.current = None
         self.savepoint = None
         self.processor_times = {}
+
+    @property
+    def raw_key(self):
+        """The bytes of the record's key."""
+        return self.own_key if self.columns is None else self.columns.key_at(self.index)
+
+    @property
+    def raw_value(self):
+        """The bytes of the record's value."""
+        return self.own_value if self.columns is None else self.columns.value_at(self.index)
+
+    def set_raw(self, key, value):
+        """Have these as the bytes of the record, which is not one that a source reads now."""
+        self.columns = None
+        self.own_key = key
+        self.own_value = value
 
     def store(self, name):
         """The store of that name in this task."""
@@ -139,13 +165,17 @@ class ProcessorContext:
 
 
 @cython.cclass
-class Node:
-    """One operator in one task. `init` comes once, after linking and before the first record."""
+class Node(FlushTarget):
+    """One operator in one task. `init` comes once, after linking and before the first record.
+
+    One that `ignores_values` asks only whether there is one: a source makes no object of it.
+    """
 
     def __init__(self, name):
         self.name = name
         self.children = []
         self.only = None
+        self.ignores_values = False
         self.context = None
 
     def add_child(self, child):
@@ -224,6 +254,7 @@ class SourceNode(Node):
     record_type: object
     key_kind: cython.int
     value_kind: cython.int
+    skips_values: cython.bint
     partition_time = cython.declare(cython.longlong, visibility="public")
 
     def __init__(self, name, topic, key_serde, value_serde, extractor=None, record_type=None):
@@ -235,11 +266,19 @@ class SourceNode(Node):
         self.record_type = record_type
         self.key_kind = kind_of(key_serde)
         self.value_kind = kind_of(value_serde)
+        self.skips_values = False
         self.partition_time = -1
 
     def init(self, context):
         """Take the context; the clock where that gives the time."""
         Node.init(self, context)
+        cannot_fail: cython.bint = self.value_kind in (_STRING, _BYTES)
+        self.skips_values = (
+            cannot_fail
+            and self.extractor is None
+            and self.only is not None
+            and self.only.ignores_values
+        )
         if self.extractor == "wall":
             self.extractor = lambda record, partition_time: context.wall_time_ms()
 
@@ -248,11 +287,10 @@ class SourceNode(Node):
 
         When it raises, `context.offset` is the offset of the record that failed.
         """
-        offsets: list = batch.offsets
-        timestamps: list = batch.timestamps
-        keys: list = batch.keys
-        values: list = batch.values
-        all_headers: list = batch.headers
+        columns: RecordColumns = batch
+        offsets = columns.offsets
+        is_dense: cython.bint = type(offsets) is range
+        first: cython.longlong = offsets[0] if stop > start else -1
         context: ProcessorContext = self.context
         child: Node
         i: cython.Py_ssize_t
@@ -263,20 +301,16 @@ class SourceNode(Node):
             if savepoint is not None:
                 savepoint.begin()
                 self.on_failure(self.set_times, self.partition_time, context.stream_time)
-            headers = all_headers[i]
-            context.offset = offsets[i]
+            headers = columns.headers_at(i)
+            context.offset = first + i if is_dense else offsets[i]
             context.headers = headers
-            timestamp = timestamps[i]
+            timestamp = columns.time_at(i)
             context.timestamp = timestamp
             context.current = self
-            key = keys[i]
-            context.raw_key = key
-            value = values[i]
-            context.raw_value = value
-            if key is not None:
-                key = decode(self.key_kind, self.key_serde, self.topic, key, headers)
-            if value is not None:
-                value = decode(self.value_kind, self.value_serde, self.topic, value, headers)
+            context.columns = columns
+            context.index = i
+            key = self.key_of(columns, i, headers)
+            value = self.value_of(columns, i, headers)
             if self.extractor is not None or timestamp < 0:
                 timestamp = self.time_of(key, value, timestamp, headers)
                 if timestamp < 0:
@@ -294,6 +328,29 @@ class SourceNode(Node):
                     child.process(key, value, timestamp, headers)
             if context.punctuate_at <= context.stream_time and context.punctuate_at != _NEVER:
                 context.punctuate()
+        context.set_raw(None, None)
+
+    @cython.cfunc
+    @cython.inline
+    def key_of(self, columns: RecordColumns, i: cython.Py_ssize_t, headers):
+        if self.key_kind == _STRING:
+            try:
+                return columns.key_text_at(i)
+            except UnicodeDecodeError:
+                return _read(self.key_serde, self.topic, columns.key_at(i), headers)
+        return decode(self.key_kind, self.key_serde, self.topic, columns.key_at(i), headers)
+
+    @cython.cfunc
+    @cython.inline
+    def value_of(self, columns: RecordColumns, i: cython.Py_ssize_t, headers):
+        if self.skips_values:
+            return columns.value_mark_at(i)
+        if self.value_kind == _STRING:
+            try:
+                return columns.value_text_at(i)
+            except UnicodeDecodeError:
+                return _read(self.value_serde, self.topic, columns.value_at(i), headers)
+        return decode(self.value_kind, self.value_serde, self.topic, columns.value_at(i), headers)
 
     def set_times(self, partition_time, stream_time):
         """Take times back: the record that brought them failed."""
@@ -330,7 +387,7 @@ class SinkNode(Node):
     partitioner: object
     key_kind: cython.int
     value_kind: cython.int
-    append: object
+    writer: RecordWriter
     writers: dict
 
     def __init__(
@@ -346,18 +403,18 @@ class SinkNode(Node):
         self.writes_headers = _writes_headers(key_serde) or _writes_headers(value_serde)
         self.key_kind = kind_of(key_serde)
         self.value_kind = kind_of(value_serde)
-        self.append = None
+        self.writer = None
         self.writers = {}
 
     def init(self, context):
         """Look up the writer of a fixed topic."""
         Node.init(self, context)
         if self.topic_of is None:
-            self.append = context.sink(self.topic).append
+            self.writer = context.sink(self.topic)
 
     def close(self):
         """Forget the writers."""
-        self.append = None
+        self.writer = None
         self.writers = {}
 
     @cython.ccall
@@ -373,17 +430,17 @@ class SinkNode(Node):
             value_bytes = key_bytes
         elif value is not None:
             value_bytes = encode(self.value_kind, self.value_serde, self.topic, value, headers)
-        self.append(key_bytes, value_bytes, timestamp, headers)
+        self.writer.append(key_bytes, value_bytes, timestamp, headers)
 
     @cython.cfunc
     def route(self, key, value, timestamp: cython.longlong, headers):
         topic = self.topic
         if self.topic_of is not None:
             topic = self.topic_of(self.record_type(key, value, timestamp, headers))
-        append = self.writers.get(topic)
-        if append is None:
-            append = self.context.sink(topic).append
-            self.writers[topic] = append
+        writer: RecordWriter | None = self.writers.get(topic)
+        if writer is None:
+            writer = self.context.sink(topic)
+            self.writers[topic] = writer
         if self.writes_headers:
             headers = list(headers)
         key_bytes = value_bytes = None
@@ -394,18 +451,18 @@ class SinkNode(Node):
         if self.writes_headers:
             headers = tuple(headers)
         if self.partitioner is None:
-            append(key_bytes, value_bytes, timestamp, headers)
+            writer.append(key_bytes, value_bytes, timestamp, headers)
             return
         chosen = self.partitioner(topic, key, value, self.context.partition_count(topic))
         if chosen is None:
-            append(key_bytes, value_bytes, timestamp, headers)
+            writer.append(key_bytes, value_bytes, timestamp, headers)
         elif isinstance(chosen, int):
-            append(key_bytes, value_bytes, timestamp, headers, chosen)
+            writer.append(key_bytes, value_bytes, timestamp, headers, chosen)
         elif not chosen:
             self.context.drop(f"{self.name}: the partitioner chose no partition")
         else:
             for partition in dict.fromkeys(chosen):
-                append(key_bytes, value_bytes, timestamp, headers, partition)
+                writer.append(key_bytes, value_bytes, timestamp, headers, partition)
 
 
 @cython.cclass
@@ -441,6 +498,7 @@ class StoreNode(Node):
         self.store_name = store_name
         self.sends_old = sends_old
         self.is_cached = False
+        self.rows = None
         self.get = None
         self.put = None
 
@@ -449,16 +507,19 @@ class StoreNode(Node):
         Node.init(self, context)
         if self.store_name is not None:
             store = context.store(self.store_name)
+            self.rows = rows_of(store)
             self.get = store.get
             self.put = store.put
             self.is_cached = bool(store.set_flush_listener(self.on_flush, bool(self.sends_old)))
 
     def close(self):
         """Forget the store."""
+        self.rows = None
         self.get = None
         self.put = None
 
-    def on_flush(self, key, new, old, timestamp, headers):
+    @cython.ccall
+    def on_flush(self, key, new, old, timestamp: cython.longlong, headers):
         """Hand on what the cache let go of."""
         context = self.context
         before = context.current
@@ -476,23 +537,29 @@ class StoreNode(Node):
 class CountNode(StoreNode):
     """Counts the records of each key; as in Kafka Streams the old value of a new row is 0."""
 
+    def __init__(self, name, store_name, sends_old=False):
+        StoreNode.__init__(self, name, store_name, sends_old)
+        self.ignores_values = True
+
     @cython.ccall
     def process(self, key, value, timestamp: cython.longlong, headers):
         """Count one."""
         if key is None or value is None:
             self.context.drop(f"{self.name}: null key or value")
             return
-        entry = self.get(key)
+        if self.is_cached:
+            self.rows.count_up(key, timestamp, headers)
+            return
+        entry = self.rows.get(key)
         old = 0
         new = 1
         if entry is not None:
-            old = entry[0]
-            then: cython.longlong = entry[1]
+            old = row_value(entry)
+            then: cython.longlong = row_time(entry)
             new = old + 1
             timestamp = max(timestamp, then)
-        self.put(key, new, timestamp, headers)
-        if not self.is_cached:
-            self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
+        self.rows.put(key, new, timestamp, headers)
+        self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
 
 
 @cython.cclass
@@ -511,15 +578,15 @@ class ReduceNode(StoreNode):
         if key is None or value is None:
             self.context.drop(f"{self.name}: null key or value")
             return
-        entry = self.get(key)
+        entry = self.rows.get(key)
         old = None
         new = value
         if entry is not None:
-            old = entry[0]
-            then: cython.longlong = entry[1]
+            old = row_value(entry)
+            then: cython.longlong = row_time(entry)
             new = self.reducer(old, value)
             timestamp = max(timestamp, then)
-        self.put(key, new, timestamp, headers)
+        self.rows.put(key, new, timestamp, headers)
         if not self.is_cached:
             self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
 
@@ -545,17 +612,17 @@ class AggregateNode(StoreNode):
         if key is None or value is None:
             self.context.drop(f"{self.name}: null key or value")
             return
-        entry = self.get(key)
+        entry = self.rows.get(key)
         old = None
         if entry is None:
             old = self.initializer()
             new = self.aggregator(key, value, old)
         else:
-            old = entry[0]
-            then: cython.longlong = entry[1]
+            old = row_value(entry)
+            then: cython.longlong = row_time(entry)
             timestamp = max(timestamp, then)
             new = self.aggregator(key, value, old)
-        self.put(key, new, timestamp, headers)
+        self.rows.put(key, new, timestamp, headers)
         if not self.is_cached:
             self.forward_change(key, new, old if self.sends_old else None, timestamp, headers)
 
@@ -574,11 +641,11 @@ class TableSourceNode(StoreNode):
         if key is None:
             self.context.drop(f"{self.name}: null key")
             return
-        if self.put is not None:
+        if self.rows is not None:
             if self.sends_old:
-                entry = self.get(key)
-                old = None if entry is None else entry[0]
-            self.put(key, value, timestamp, headers)
+                entry = self.rows.get(key)
+                old = None if entry is None else row_value(entry)
+            self.rows.put(key, value, timestamp, headers)
         if not self.is_cached:
             self.forward_change(key, value, old, timestamp, headers)
 
@@ -595,11 +662,8 @@ class ToStreamNode(Node):
 
 @cython.cfunc
 def decode(kind: cython.int, serde, topic, data, headers):
-    if kind == _STRING:
-        try:
-            return cython.cast(bytes, data).decode("utf-8")
-        except UnicodeDecodeError:
-            return _read(serde, topic, data, headers)
+    if data is None:
+        return None
     if kind == _LONG and len(cython.cast(bytes, data)) == 8:
         return _unpack_long(data)[0]
     if kind == _BYTES:
@@ -612,6 +676,8 @@ def decode(kind: cython.int, serde, topic, data, headers):
 @cython.cfunc
 def encode(kind: cython.int, serde, topic, value, headers):
     if kind == _STRING and type(value) is str:
+        if cython.compiled and is_ascii(value):  # noqa: F821 - from the pxd
+            return value
         try:
             return cython.cast(str, value).encode("utf-8")
         except UnicodeEncodeError:
@@ -639,9 +705,12 @@ def _read(serde, topic, data, headers):
 
 def _write(serde, topic, value, headers):
     try:
-        return serde.serialize(topic, value, headers)
+        data = serde.serialize(topic, value, headers)
     except Exception as error:  # a serde may be the user's: whatever it raises
         raise ProductionError(f"topic {topic}: {error}") from error
+    if data is not None and not isinstance(data, bytes):
+        raise ProductionError(f"topic {topic}: {serde!r} must give bytes, not {data!r:.40}")
+    return data
 
 
 @cython.cfunc

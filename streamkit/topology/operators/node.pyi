@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from streamkit.common.direct import FlushTarget, RecordColumns, RecordWriter
 from streamkit.common.model import Headers, TaskId
 from streamkit.serdes import Serde
 from streamkit.topology.sensors import Sensor
@@ -8,29 +9,6 @@ from streamkit.topology.sensors import Sensor
 NEVER: int
 
 def is_compiled() -> bool: ...
-
-class SinkWriter(Protocol):
-    def append(
-        self,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp: int,
-        headers: Headers,
-        partition: int = -1,
-        /,
-    ) -> None: ...
-
-class Batch(Protocol):
-    @property
-    def offsets(self) -> list[int]: ...
-    @property
-    def timestamps(self) -> list[int]: ...
-    @property
-    def keys(self) -> list[bytes | None]: ...
-    @property
-    def values(self) -> list[bytes | None]: ...
-    @property
-    def headers(self) -> list[Headers]: ...
 
 class Savepoint(Protocol):
     @property
@@ -48,8 +26,11 @@ class ProcessorContext:
     offset: int
     timestamp: int
     headers: Headers
-    raw_key: bytes | None
-    raw_value: bytes | None
+    @property
+    def raw_key(self) -> bytes | None: ...
+    @property
+    def raw_value(self) -> bytes | None: ...
+    def set_raw(self, key: bytes | None, value: bytes | None) -> None: ...
     stream_time: int
     emit_interval_ms: int
     is_latest: bool
@@ -60,7 +41,7 @@ class ProcessorContext:
     def __init__(self, application_id: str, task_id: TaskId) -> None: ...
     def store(self, name: str) -> Any: ...
     def is_connected(self, node: str, store: str) -> bool: ...
-    def sink(self, topic: str) -> SinkWriter: ...
+    def sink(self, topic: str) -> RecordWriter: ...
     def partition_count(self, topic: str) -> int: ...
     def drop(self, reason: str) -> None: ...
     def wall_time_ms(self) -> int: ...
@@ -86,7 +67,8 @@ class ProcessorContext:
         self, node: Node, key: Any, new: Any, old: Any, timestamp: int, headers: Headers
     ) -> None: ...
 
-class Node:
+class Node(FlushTarget):
+    ignores_values: bool
     @property
     def name(self) -> str: ...
     @property
@@ -125,7 +107,7 @@ class SourceNode(Node):
         extractor: Callable[[Any, int], int] | str | None = None,
         record_type: Callable[..., Any] | None = None,
     ) -> None: ...
-    def run(self, batch: Batch, start: int, stop: int) -> None: ...
+    def run(self, batch: RecordColumns, start: int, stop: int) -> None: ...
 
 class SinkNode(Node):
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 import cython
 
+from streamkit.common.direct import TimedRows, row_time, row_value, timed_rows_of
 from streamkit.common.model import Headers, Windowed
 from streamkit.topology.operators.node import ProcessorContext, StoreNode
 
@@ -181,9 +182,7 @@ class TimeWindowNode(WindowedNode):
     _size_ms: cython.longlong
     _advance_ms: cython.longlong
     _counts: cython.bint
-    _place: object
-    _get_at: object
-    _put_at: object
+    _rows: TimedRows
 
     def __init__(
         self,
@@ -201,14 +200,13 @@ class TimeWindowNode(WindowedNode):
         self._size_ms = windows.size_ms
         self._advance_ms = windows.advance_ms
         self._counts = folds[1] is count_one
-        self._place = self._get_at = self._put_at = None
+        self.ignores_values = self._counts
+        self._rows = None
 
     def init(self, context: ProcessorContext) -> None:
         """Look up the store."""
         WindowedNode.init(self, context)
-        self._place = self.kept.place
-        self._get_at = self.kept.get_at
-        self._put_at = self.kept.put_at
+        self._rows = timed_rows_of(self.kept)
 
     @cython.ccall
     def process(self, key: Any, value: Any, timestamp: cython.longlong, headers: Headers) -> object:
@@ -249,16 +247,19 @@ class TimeWindowNode(WindowedNode):
         if end <= close_time:
             self.context.drop(f"{self.name}: window [{start}, {end}) has closed")
             return
-        place = self._place(key, start, end)
-        row = self._get_at(place, start)
+        place = self._rows.place(key, start, end)
+        if self._counts and self.is_cached:
+            self._rows.count_up_at(place, start, timestamp, headers)
+            return
+        row = self._rows.get_at(place, start)
         if row is None:
             old = self.initializer()
         else:
-            old = row[0]
-            then: cython.longlong = row[1]
+            old = row_value(row)
+            then: cython.longlong = row_time(row)
             timestamp = max(timestamp, then)
         new = old + 1 if self._counts else self.aggregator(key, value, old)
-        self._put_at(place, start, new, timestamp, headers)
+        self._rows.put_at(place, start, new, timestamp, headers)
         if not self.is_cached:
             self.update(Windowed(key, start, end), new, old, timestamp, headers)
 
