@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from streamkit.broker.embedded import Broker as Broker
     from streamkit.common.model import Record as Record
     from streamkit.common.model import Windowed as Windowed
+    from streamkit.state.interfaces import HeadersStore as HeadersStore
     from streamkit.state.interfaces import KeyValue as KeyValue
     from streamkit.state.interfaces import KeyValueStore as KeyValueStore
+    from streamkit.state.interfaces import SessionStore as SessionStore
+    from streamkit.state.interfaces import TimestampedStore as TimestampedStore
+    from streamkit.state.interfaces import VersionedStore as VersionedStore
+    from streamkit.state.interfaces import WindowStore as WindowStore
+    from streamkit.tasks.states import State as State
     from streamkit.topology.dsl.cogrouped import CogroupedStream as CogroupedStream
     from streamkit.topology.dsl.context import Context as Context
     from streamkit.topology.dsl.global_tables import GlobalTable as GlobalTable
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from streamkit.topology.dsl.topic import Topic as Topic
     from streamkit.topology.dsl.views import View as View
     from streamkit.topology.dsl.windowed import WindowedStream as WindowedStream
+    from streamkit.topology.dsl.windows import Windows as Windows
     from streamkit.topology.dsl.windows import hopping as hopping
     from streamkit.topology.dsl.windows import session as session
     from streamkit.topology.dsl.windows import sliding as sliding
@@ -39,12 +46,14 @@ if TYPE_CHECKING:
     from streamkit.topology.failures import dead_letter as dead_letter
     from streamkit.topology.failures import fail as fail
     from streamkit.topology.failures import skip as skip
+    from streamkit.topology.wrapping import Change as Change
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "App": "streamkit.app",
     "Broker": "streamkit.broker.embedded",
+    "Change": "streamkit.topology.wrapping",
     "CogroupedStream": "streamkit.topology.dsl.cogrouped",
     "Context": "streamkit.topology.dsl.context",
     "ErrorPolicy": "streamkit.topology.failures",
@@ -53,18 +62,25 @@ _PLACES = {
     "GlobalTable": "streamkit.topology.dsl.global_tables",
     "GroupedStream": "streamkit.topology.dsl.grouped",
     "GroupedTable": "streamkit.topology.dsl.grouped_table",
+    "HeadersStore": "streamkit.state.interfaces",
     "KeyValue": "streamkit.state.interfaces",
     "KeyValueStore": "streamkit.state.interfaces",
     "Materialized": "streamkit.topology.dsl.options",
     "Processor": "streamkit.topology.dsl.processor",
     "Record": "streamkit.common.model",
+    "SessionStore": "streamkit.state.interfaces",
+    "State": "streamkit.tasks.states",
     "Stream": "streamkit.topology.dsl.stream",
     "Table": "streamkit.topology.dsl.table",
+    "TimestampedStore": "streamkit.state.interfaces",
     "Topic": "streamkit.topology.dsl.topic",
     "Topology": "streamkit.topology.dsl.low_level",
+    "VersionedStore": "streamkit.state.interfaces",
     "View": "streamkit.topology.dsl.views",
+    "WindowStore": "streamkit.state.interfaces",
     "Windowed": "streamkit.common.model",
     "WindowedStream": "streamkit.topology.dsl.windowed",
+    "Windows": "streamkit.topology.dsl.windows",
     "dead_letter": "streamkit.topology.failures",
     "fail": "streamkit.topology.failures",
     "hopping": "streamkit.topology.dsl.windows",
@@ -80,6 +96,7 @@ _MODULES = {"client", "serdes", "testing"}
 __all__ = [
     "App",
     "Broker",
+    "Change",
     "CogroupedStream",
     "Context",
     "ErrorPolicy",
@@ -88,18 +105,25 @@ __all__ = [
     "GlobalTable",
     "GroupedStream",
     "GroupedTable",
+    "HeadersStore",
     "KeyValue",
     "KeyValueStore",
     "Materialized",
     "Processor",
     "Record",
+    "SessionStore",
+    "State",
     "Stream",
     "Table",
+    "TimestampedStore",
     "Topic",
     "Topology",
+    "VersionedStore",
     "View",
+    "WindowStore",
     "Windowed",
     "WindowedStream",
+    "Windows",
     "__version__",
     "client",
     "dead_letter",

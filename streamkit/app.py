@@ -46,6 +46,7 @@ from streamkit.topology.graph.optimize import optimizations_of
 from streamkit.topology.graph.physical import WINDOW_CHANGELOG_EXTRA_MS
 from streamkit.topology.operators.asynchronous import CONCURRENCY
 from streamkit.topology.plan import Topology
+from streamkit.topology.wrapping import Wrapper, wrapped, wrapper_of
 
 if TYPE_CHECKING:
     from streamkit.tasks.embedding import EmbeddedWorker
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         StandbyUpdateListener,
         StateRestoreListener,
     )
+    from streamkit.tasks.states import StateListener
     from streamkit.testing.driver import TopologyTestDriver
 
 K = TypeVar("K")
@@ -90,6 +92,7 @@ class App:
         on_restore: StateRestoreListener | None = None,
         on_standby_update: StandbyUpdateListener | None = None,
         on_uncaught: UncaughtChoice = None,
+        on_state: StateListener | None = None,
     ) -> None:
         """`topology` is one of the Processor API.
 
@@ -99,7 +102,8 @@ class App:
         those without the key that an operator needs, which are counted and logged by default.
         `on_uncaught` is what a worker does that has failed: "stop" (the default), "replace" itself,
         or "stop_application", which ends all workers.
-        `on_restore` and `on_standby_update` are told how stores come up to their changelogs.
+        `on_restore` and `on_standby_update` are told how stores come up to their changelogs,
+        `on_state(new, old)` of each worker's `State`.
         """
         if not isinstance(application_id, str):
             raise TopologyError(
@@ -110,10 +114,12 @@ class App:
         self._scope = Scope()
         self._optimizations: frozenset[str] = frozenset()
         self._needs_names = False
+        self._wrapper: Wrapper | None = None
         self._window_extra_ms = WINDOW_CHANGELOG_EXTRA_MS
         self._topology = topology
         self._on_restore = on_restore
         self._on_standby_update = on_standby_update
+        self._on_state = on_state
         general = policy_of(on_error)
         self._policies = Policies(
             policy_of(on_deserialization_error, "on_deserialization_error") or general,
@@ -143,6 +149,7 @@ class App:
         self._needs_names = settings.ensure_explicit_internal_resource_naming
         self._window_extra_ms = settings.windowstore_changelog_additional_retention_ms
         self._optimizations = optimizations_of(str(merged.get("topology.optimization", "none")))
+        self._wrapper = wrapper_of(merged.get("processor.wrapper.class"))
         self._scope.default_extractor = default_extractor(merged)
         self._scope.keeps_on_disk = keeps_on_disk(merged)
         self._scope.keeps_headers = keeps_headers(merged)
@@ -477,7 +484,8 @@ class App:
             if self._needs_names:
                 check_all_named(built)
             policies = replace(self._policies, by_operator=built.policies.by_operator)
-            self._compiled = (version, replace(built, policies=policies))
+            built = wrapped(replace(built, policies=policies), self._wrapper)
+            self._compiled = (version, built)
         return self._compiled[1]
 
     @property
@@ -485,7 +493,7 @@ class App:
         """Who is told how stores come up to their changelogs."""
         from streamkit.tasks.listeners import Listeners
 
-        return Listeners(self._on_restore, self._on_standby_update)
+        return Listeners(self._on_restore, self._on_standby_update, self._on_state)
 
     def worker(
         self,
@@ -499,6 +507,8 @@ class App:
             async with sk.Broker() as broker, app.worker(bootstrap=broker.bootstrap):
                 ...
 
+        A worker that fails ends by itself: `await worker.wait()` (in a `with` block
+        `worker.join()`) waits for that, and leaving the block raises why.
         `config` wins over the app's own. With `remain_in_group` the end of the block keeps the
         membership: the tasks wait for the restart until the session times out. Raises
         ConfigError, TopologyError.
@@ -512,6 +522,10 @@ class App:
             given["bootstrap.servers"] = bootstrap
         self.configure(given)
         settings = StreamsSettings.from_mapping({**self.config, "application.id": self.id})
+        if not self.topology.subtopologies:
+            raise TopologyError(
+                f"app {self.id} reads no topic: declare a stream, a table or a processor"
+            )
         return EmbeddedWorker(
             self.topology,
             settings,

@@ -88,10 +88,11 @@ def _where(error: BaseException, target: str) -> str:
     """The deepest line of the program itself in the error's traceback."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return ""
+    program = Path(target).resolve()
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename.endswith(Path(target).name)
+        if Path(frame.filename).resolve() == program
     ]
     return f" (line {own[-1].lineno})" if own else ""
 

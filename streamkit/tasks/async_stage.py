@@ -200,7 +200,7 @@ class AsyncStage:
             place.topic, place.partition, place.offset,
         )  # fmt: skip
         context.headers = place.headers
-        context.raw_key, context.raw_value = place.raw_key, place.raw_value
+        context.set_raw(place.raw_key, place.raw_value)
         context.stream_time = place.stream_time
         context.timestamp = place.timestamp if call.is_held else call.timestamp
         context.current = call.node

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from streamkit.common.direct import RecordWriter
 from streamkit.common.model import Headers, TopicPartition
 from streamkit.records import BatchBuilder
 
@@ -23,7 +24,7 @@ class Collector:
         self, opened_before_ms: int | None = None
     ) -> list[tuple[TopicPartition, BatchBuilder]]: ...
 
-class TopicWriter:
+class TopicWriter(RecordWriter):
     @property
     def topic(self) -> str: ...
     @property
@@ -31,19 +32,10 @@ class TopicWriter:
     def __init__(self, collector: Collector, topic: str) -> None: ...
     def set_count(self, count: int) -> None: ...
     def set_bytes_max(self, bytes_max: int) -> None: ...
-    def append(
-        self,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp: int,
-        headers: Headers = (),
-        partition: int = -1,
-        /,
-    ) -> None: ...
     def add(
         self,
-        key: bytes | None,
-        value: bytes | None,
+        key: bytes | str | None,
+        value: bytes | str | None,
         timestamp: int,
         headers: Headers,
         partition: int,

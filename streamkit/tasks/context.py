@@ -51,6 +51,7 @@ class TaskContext(ProcessorContext):
     ) -> None:
         super().__init__(application_id, task_id)
         self.stores: dict[str, Any] = {}
+        self.interfaces: dict[str, Any] = {}
         self.global_stores: Mapping[str, Any] = {}
         self.savepoint = savepoint
         self.failures = Failures(self, policies, savepoint, timeout_ms)
@@ -69,7 +70,9 @@ class TaskContext(ProcessorContext):
 
     def store(self, name: str) -> Any:
         """The store of that name. Raises TopologyError when the sub-topology has none."""
-        found = self.stores.get(name, self.global_stores.get(name))
+        found = self.interfaces.get(name)
+        if found is None:
+            found = self.stores.get(name, self.global_stores.get(name))
         if found is None:
             raise TopologyError(f"task {self.task_id} has no store {name!r}")
         return found
@@ -190,7 +193,7 @@ class TaskContext(ProcessorContext):
         )  # fmt: skip
         self.topic, self.partition, self.offset = "", -1, -1
         self.timestamp, self.headers = now_ms, ()
-        self.raw_key = self.raw_value = None
+        self.set_raw(None, None)
         self.current = node
         mark = self.failures.mark()
         try:
@@ -199,5 +202,6 @@ class TaskContext(ProcessorContext):
             self.failures.on_call(error, mark)
         (
             self.topic, self.partition, self.offset, self.timestamp, self.headers,
-            self.raw_key, self.raw_value, self.current,
+            raw_key, raw_value, self.current,
         ) = before  # fmt: skip
+        self.set_raw(raw_key, raw_value)

@@ -15,6 +15,7 @@ from streamkit.common.seams import Seams, Thread
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners
 from streamkit.tasks.local_stores import LocalStore
 from streamkit.tasks.settings import StreamsSettings
+from streamkit.tasks.states import State
 from streamkit.tasks.worker import Progress, Worker
 from streamkit.topology.plan import Topology
 
@@ -44,6 +45,27 @@ class EmbeddedWorker:
         """Where the worker stands."""
         return self._worker.progress()
 
+    @property
+    def state(self) -> State:
+        """Where it is in its life, by Kafka Streams' names."""
+        return self._worker.state
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `pause` was called, and `resume` was not since."""
+        return self._worker.is_paused
+
+    def pause(self) -> None:
+        """Process nothing, punctuate nothing and follow no standby's changelog (KIP-834).
+
+        The worker stays in its group with its tasks; may be called before the block begins.
+        """
+        self._worker.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._worker.pause(is_paused=False)
+
     def store(self, name: str, *, stale: bool = False) -> LocalStore:
         """A store to read from, as far as this worker has it; see `LocalStore`.
 
@@ -53,6 +75,18 @@ class EmbeddedWorker:
         if loop is None:
             raise UsageError("the worker does not run yet: read its stores inside the block")
         return LocalStore(self._worker.queries, name, stale=stale, loop=loop)
+
+    async def wait(self) -> None:
+        """Wait until the worker ends by itself. Raises StreamkitError when it has failed."""
+        assert self._serving is not None, "the block was entered"
+        self._status = await asyncio.shield(self._serving)
+        self._check(None)
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """`wait` for the blocking form, for so long at most."""
+        assert self._thread is not None, "the block was entered"
+        self._thread.join(timeout_s)
+        self._check(None)
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ from streamkit.records import DecodedBatch
 from streamkit.state.backend import Backend
 from streamkit.state.builders import StoreBuilder
 from streamkit.state.cache import CacheBudget
-from streamkit.state.factory import Changelog, build_store
+from streamkit.state.factory import Changelog, build_store, interface_of
 from streamkit.state.formats import StoredOffset
 from streamkit.state.overlay import OverlayStore
 from streamkit.state.restore import ChangelogBounds, plan_restore
@@ -125,8 +125,9 @@ class GlobalState:
 
     def close(self) -> None:
         """Close the stores."""
-        for store in self.stores.values():
-            store.close()
+        for context in self._contexts:
+            for store in context.stores.values():
+                store.close()
         self._state.close()
 
     def _open(self, application_id: str, part: Subtopology, now_ms: Callable[[], int]) -> None:
@@ -146,7 +147,9 @@ class GlobalState:
                 CacheBudget(0),
                 context,
             )
-            context.stores[builder.name] = self.stores[builder.name] = store
+            context.stores[builder.name] = store
+            seen = interface_of(builder, store)
+            context.interfaces[builder.name] = self.stores[builder.name] = seen
             self._stores.update(dict.fromkeys(part.source_topics, builder.name))
         linked = part.link(context)
         linked.init()

@@ -10,8 +10,12 @@ from streamkit.topology.plan import InternalTopicSpec, Subtopology, Topology
 
 
 def group_topology(topology: Topology, settings: StreamsSettings, epoch: int = 0) -> GroupTopology:
-    """What a joining member tells the coordinator, internal topics with the `topic.` settings."""
-    factor = max(settings.replication_factor, 0)
+    """What a joining member tells the coordinator, internal topics with the `topic.` settings.
+
+    To the letter what Kafka Streams tells of the same program: Apache Kafka refuses a member whose
+    topology differs from the group's in anything.
+    """
+    factor = settings.replication_factor
     configs = settings.topic_configs()
     return GroupTopology(
         epoch,
@@ -20,6 +24,7 @@ def group_topology(topology: Topology, settings: StreamsSettings, epoch: int = 0
 
 
 def _subtopology(part: Subtopology, factor: int, configs: Mapping[str, str]) -> GroupSubtopology:
+    changelogs = {spec.name: spec for spec in (*part.source_changelogs, *part.changelogs)}
     return GroupSubtopology(
         id=str(part.id),
         source_topics=part.source_topics,
@@ -27,7 +32,7 @@ def _subtopology(part: Subtopology, factor: int, configs: Mapping[str, str]) -> 
             _internal(spec, factor, configs) for spec in part.repartition_sources
         ),
         repartition_sinks=part.repartition_sinks,
-        changelogs=tuple(_internal(spec, factor, configs) for spec in part.changelogs),
+        changelogs=tuple(_internal(spec, factor, configs) for spec in changelogs.values()),
         copartition_groups=part.copartition_groups,
     )
 

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from streamkit.common.model import TaskId, TopicPartition
+from streamkit.tasks.states import StateListener
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Listeners:
 
     restore: StateRestoreListener | None = None
     standby: StandbyUpdateListener | None = None
+    state: StateListener | None = None
 
 
 NO_LISTENERS = Listeners()

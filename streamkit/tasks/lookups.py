@@ -20,6 +20,7 @@ from streamkit.common.model import TopicPartition
 from streamkit.state.restore import ChangelogBounds
 from streamkit.tasks.messages import PrepareTask, StartPosition, TaskPrepared
 from streamkit.tasks.offset_metadata import decode_metadata
+from streamkit.topology.offset_resets import EARLIEST, age_ms_of
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +29,21 @@ TOPIC_WAIT_MS = 15_000
 
 TOPIC_RETRY_MS = 200
 
-DEFAULT_RESET = "earliest"
-
 
 class Lookups:
     """Answers `PrepareTask` for the tasks of one group."""
 
     def __init__(
-        self, client: Client, offsets: Offsets, group_id: str, *, reads_committed: bool = False
+        self,
+        client: Client,
+        offsets: Offsets,
+        group_id: str,
+        *,
+        reads_committed: bool = False,
+        default_reset: str = EARLIEST,
     ) -> None:
         self._reads_committed = reads_committed
+        self._default_reset = default_reset
         self._client = client
         self._offsets = offsets
         self._group_id = group_id
@@ -112,6 +118,12 @@ class Lookups:
     ) -> dict[TopicPartition, StartPosition]:
         ends = await self._offsets.end_offsets(task.inputs, read_committed=self._reads_committed)
         starts = await self._offsets.start_offsets(task.inputs)
+        resets = {
+            tp: task.resets.get(tp.topic, self._default_reset)
+            for tp in task.inputs
+            if tp not in committed
+        }
+        by_time = await self._offsets_by_age(resets)
         positions = {}
         for tp in task.inputs:
             end = ends[tp]
@@ -122,11 +134,27 @@ class Lookups:
                     found.offset, end, known.partition_time, known.processors
                 )
                 continue
-            reset = task.resets.get(tp.topic, DEFAULT_RESET)
-            if reset == "none":
-                raise FatalError(f"{tp} has no committed offset, and its offset_reset is none")
-            positions[tp] = StartPosition(end if reset == "latest" else starts[tp], end)
+            if resets[tp] == "none":
+                raise FatalError(
+                    f"{tp} has no committed offset, and its offset_reset is none: say earliest or "
+                    "latest, or commit an offset with `streamkit groups reset`"
+                )
+            first = by_time.get(tp, end if resets[tp] == "latest" else starts[tp])
+            positions[tp] = StartPosition(first if first >= 0 else end, end)
         return positions
+
+    async def _offsets_by_age(
+        self, resets: Mapping[TopicPartition, str]
+    ) -> dict[TopicPartition, int]:
+        """The first offsets that are young enough, where that is what counts; -1 for none."""
+        now_ms = self._client.seams.clock.now_ms()
+        times = {
+            tp: max(now_ms - age_ms, 0)
+            for tp, reset in resets.items()
+            if (age_ms := age_ms_of(reset)) is not None
+        }
+        listed = await self._offsets.list_offsets(times) if times else {}
+        return {tp: answer.offset for tp, answer in listed.items()}
 
     async def _changelogs(
         self, changelogs: tuple[TopicPartition, ...]

@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 LEAVE_TIMEOUT_MS = 2_000
 WATCH_INTERVAL_MS = 1_000.0
 FATAL_STATUSES = (StatusCode.INCORRECTLY_PARTITIONED_TOPICS,)
+_ADVICE = (
+    "topics that are joined have equal numbers of partitions: make them so, or put "
+    ".repartition(partitions=N) before the join"
+)
 STATUS_PATIENCE_INTERVALS = 2
 """Heartbeat intervals that source topics may be missing before the worker gives up."""
 
@@ -207,7 +211,9 @@ class Membership:
         for code, detail in status.statuses:
             log.info("group %s: %s: %s", self.member.group_id, _name(code), detail)
             if code in FATAL_STATUSES:
-                raise FatalError(f"group {self.member.group_id}: {_name(code)}: {detail}")
+                raise FatalError(
+                    f"group {self.member.group_id}: {_name(code)}: {detail.rstrip('.')}; {_ADVICE}"
+                )
             if code == StatusCode.SHUTDOWN_APPLICATION:
                 self._inbox.put(Drain())
             if code == StatusCode.MISSING_SOURCE_TOPICS:

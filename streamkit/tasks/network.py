@@ -59,6 +59,7 @@ from streamkit.tasks.messages import (
 )
 from streamkit.tasks.purge import Purger
 from streamkit.tasks.transactional import TransactionalWriter
+from streamkit.topology.offset_resets import EARLIEST
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ class Network:
         inbox: Inbox[Event],
         outbox: Outbox[Command],
         writer: TransactionalWriter | None = None,
+        default_reset: str = EARLIEST,
     ) -> None:
         self._clock = client.seams.clock
         self._fetcher = fetcher
@@ -95,7 +97,11 @@ class Network:
         self._purger = purger
         self._writer = writer
         self._lookups = Lookups(
-            client, offsets, membership.member.group_id, reads_committed=writer is not None
+            client,
+            offsets,
+            membership.member.group_id,
+            reads_committed=writer is not None,
+            default_reset=default_reset,
         )
         self._inbox = inbox
         self._outbox = outbox

@@ -131,7 +131,7 @@ class PartitionQueue:
         self.buffered = max(self.buffered - (index - self.index), 0)
         if index > self.index:
             self.position = self.batch.offsets[index - 1] + 1
-            self.latest_time = self.batch.timestamps[index - 1]
+            self.latest_time = self.batch.time_at(index - 1)
             self.consumed += index - self.index
         self.index = index
 
@@ -169,9 +169,10 @@ class PartitionGroup:
         queue = ready[0]
         batch = queue.batch
         assert batch is not None
-        stop = min(queue.index + limit, len(batch.timestamps))
+        stop = min(queue.index + limit, len(batch))
         if len(ready) > 1:
-            stop = _end_of_run(batch.timestamps, queue.index, stop, _head_timestamp(ready[1]))
+            other = _head_timestamp(ready[1])
+            stop = max(batch.first_after(other, queue.index, stop), queue.index + 1)
         self._current = queue
         return queue.run(stop)
 
@@ -189,14 +190,4 @@ class PartitionGroup:
 
 def _head_timestamp(queue: PartitionQueue) -> int:
     assert queue.batch is not None
-    return queue.batch.timestamps[queue.index]
-
-
-def _end_of_run(timestamps: list[int], start: int, stop: int, other: int) -> int:
-    """The index after the records from `start` on that are not younger than `other`."""
-    if timestamps[start] > other:
-        return start + 1
-    end = start + 1
-    while end < stop and timestamps[end] <= other:
-        end += 1
-    return end
+    return queue.batch.time_at(queue.index)

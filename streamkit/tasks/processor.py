@@ -106,6 +106,8 @@ class Processor:
         self.last_step_ms = monotonic_ms()
         self.current: StreamTask | None = None
         self.is_ended = False
+        self.is_paused = False
+        """Whether nothing is processed, punctuated or followed for now; set by any thread."""
         self._topology = topology
         self._environment = environment
         self._collector = environment.collector
@@ -194,9 +196,10 @@ class Processor:
         if self._commit.is_idle:
             self._maybe_reassign(now_ms)
         self._advance_tasks(now_ms)
-        self.standbys.advance(now_ms, is_busy=self._did_process)
+        if not self.is_paused:
+            self.standbys.advance(now_ms, is_busy=self._did_process)
         self.queries.advance(now_ms)
-        did_work = self._did_process = self._commit.is_idle and self._process_slice(now_ms)
+        did_work = self._did_process = self._may_process() and self._process_slice(now_ms)
         took_ms = self._monotonic_ms() - now_ms
         if took_ms > LONG_STEP_MS:
             # The tasks may have been lost meanwhile: hear that before anything more is written.
@@ -211,6 +214,9 @@ class Processor:
         if self.queries.is_waited_for:
             return QUERY_WAIT_MS
         return self._wait_ms(now_ms)
+
+    def _may_process(self) -> bool:
+        return self._commit.is_idle and not self.is_paused
 
     def _handle(self, event: Event, now_ms: float) -> None:
         match event:
@@ -594,14 +600,14 @@ class Processor:
 
     def _has_restore_work(self) -> bool:
         restoring = any(task.has_restore_work for task in self.tasks.values())
-        return restoring or self.standbys.has_work
+        return restoring or (self.standbys.has_work and not self.is_paused)
 
     def _wait_ms(self, now_ms: float) -> float:
         due_ms = self._settings.wait_max_ms
         if self._commit.is_idle:
             # A commit under way ends with an event; the next is due only after that.
             due_ms = self._commit.last_ms + self._settings.commit_interval_ms - now_ms
-        waits = [task.wait_ms(now_ms) for task in self._running()]
+        waits = [task.wait_ms(now_ms) for task in self._running() if not self.is_paused]
         return max(min(due_ms, self._settings.wait_max_ms, *waits), 1.0)
 
 

@@ -7,6 +7,8 @@ pass nothing on meanwhile; what is over their limit is passed on between two rec
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from streamkit.state.cache import CacheBudget
 from streamkit.state.journal import Journal, undo
 from streamkit.tasks.collector import Collector
@@ -19,6 +21,8 @@ class Savepoint:
 
     def __init__(self, collector: Collector, budget: CacheBudget) -> None:
         self.journal: Journal = []
+        self.undone: dict[object, Callable[[], object]] = {}
+        """Users' stores that read again what they remember, once a record was undone."""
         self._collector = collector
         self._budget = budget
         self._staged: list[object] = []
@@ -44,3 +48,5 @@ class Savepoint:
         """Undo what was done since the mark, or since `begin`."""
         undo(self.journal, mark[0])
         del self._staged[mark[1] :]
+        for read_again in self.undone.values():
+            read_again()

@@ -82,6 +82,7 @@ class StreamsSettings(ClientSettings):
     statestore_uncommitted_max_bytes: int = Field(default=67_108_864, ge=-1)
     memory_max_bytes: int = Field(default=268_435_456, ge=-1)
     state_cleanup_delay_ms: int = Field(default=600_000, ge=0)
+    state_cleanup_dir_max_age_ms: int = Field(default=-1, ge=-1)
     buffered_records_per_partition: int = Field(default=1000, gt=0)
     max_task_idle_ms: int = Field(default=0, ge=-1)
     stream_time_idle_ms: int = Field(default=-1, ge=-1)
@@ -112,6 +113,7 @@ class StreamsSettings(ClientSettings):
     processing_exception_handler: Any = None
     production_exception_handler: Any = None
     errors_dead_letter_queue_topic_name: str | None = None
+    processor_wrapper_class: Any = None
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "") -> Self:

@@ -103,6 +103,23 @@ class StateDirectory:
             release()
         return True
 
+    def delete_outdated(self, age_ms_max: int, now_ms: int) -> list[str]:
+        """Delete what was last written longer ago (`state.cleanup.dir.max.age.ms`, KIP-1259).
+
+        Its changelog may have forgotten rows that were deleted since, so that they would stay.
+        The caller has the directory's lock, and nobody runs yet. Returns the folders' names.
+        """
+        folders = [str(task_id) for task_id in self.tasks()]
+        if self._disk.exists(f"{self.path}/global"):
+            folders += [f"global/{name}" for name in self._disk.list(f"{self.path}/global")]
+        deleted = []
+        for folder in folders:
+            written_ms = self._disk.modified_ms(f"{self.path}/{folder}")
+            if 0 < written_ms < now_ms - age_ms_max:
+                self._disk.remove_tree(f"{self.path}/{folder}")
+                deleted.append(folder)
+        return deleted
+
 
 class Cleaner:
     """Deletes the folders of tasks that have been away for `state.cleanup.delay.ms`."""

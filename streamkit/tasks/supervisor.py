@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamkit.common.seams import Child, Seams
 from streamkit.tasks.settings import StreamsSettings
-from streamkit.tasks.worker import DRAIN_DEADLINE_MS, state_directory
+from streamkit.tasks.worker import DRAIN_DEADLINE_MS, state_directory, take_directory
 from streamkit.topology.plan import Topology
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class Supervisor:
     async def serve(self) -> int:
         """`run` in the event loop of the caller."""
         directory = state_directory(self._topology, self._settings, self._seams)
-        release = directory.lock()
+        release = take_directory(directory, self._settings, self._seams)
         try:
             process_id = str(directory.process_id(self._seams.random))
             self._argv += ["--process-id", process_id]
@@ -137,7 +138,10 @@ class Supervisor:
         return None
 
     async def _end_children(self) -> int:
-        """Have those that still run drain; 1 when one of them failed to."""
+        """Have those that still run drain; 1 when one of them failed to.
+
+        SIGTERM itself ends only a child that is still starting, which has nothing to drain.
+        """
         children = [slot.child for slot in self.slots if slot.child is not None]
         for child in children:
             child.terminate()
@@ -148,4 +152,4 @@ class Supervisor:
                     log.error("process %d did not end in time; killing it", child.pid)
                     child.kill()
                 await asyncio.sleep(LOOK_MS / 1000)
-        return int(any(child.poll() for child in children))
+        return int(any(child.poll() not in (0, -signal.SIGTERM) for child in children))

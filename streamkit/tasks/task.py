@@ -19,7 +19,7 @@ from streamkit.common.model import TaskId, TopicPartition
 from streamkit.state.backend import Backend
 from streamkit.state.builders import StoreBuilder
 from streamkit.state.cache import CacheBudget
-from streamkit.state.factory import Changelog, build_store
+from streamkit.state.factory import Changelog, build_store, interface_of
 from streamkit.state.formats import StoredOffset
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
@@ -42,6 +42,7 @@ from streamkit.tasks.restoration import (
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.state_directory import Release, StateDirectory
 from streamkit.topology.failures import Policies
+from streamkit.topology.offset_resets import EARLIEST
 from streamkit.topology.operators.asynchronous import AsyncNode
 from streamkit.topology.operators.guards import GuardNode
 from streamkit.topology.operators.node import Node, SinkNode, SourceNode
@@ -96,6 +97,8 @@ class TaskEnvironment:
     timeout_ms: int = 0
     """How long a record is tried that cannot be read for now (`task.timeout.ms`)."""
     tracing: Tracing | None = None
+    default_reset: str = EARLIEST
+    """Where sources begin that say nothing of it (`auto.offset.reset`)."""
 
     def open_state(self, task_id: TaskId, subtopology: Subtopology) -> TaskState:
         """The state in a task's folder; the caller holds its lock."""
@@ -409,13 +412,13 @@ class StreamTask:
             return {tp: start}
         assert self._group is not None
         queue = self._group.queues[tp]
-        reset = self.subtopology.offset_resets.get(tp.topic, "earliest")
+        reset = self.subtopology.offset_resets.get(tp.topic, self._environment.default_reset)
         if reset == "none":
             raise FatalError(
                 f"task {self.id}: offset {queue.position} of {tp} lies outside the log, "
                 f"{start} to {end}, and offset_reset is none"
             )
-        queue.seek(start if reset == "earliest" else end)
+        queue.seek(end if reset == "latest" else start)
         return {tp: queue.position}
 
     def process(self, limit: int, now_ms: float) -> int:
@@ -614,6 +617,9 @@ class StreamTask:
             self._linked = None
         for store in self.context.stores.values():
             store.close()
+        if self._environment.savepoint is not None:
+            for name in self.context.interfaces:
+                self._environment.savepoint.undone.pop((self.id, name), None)
 
     def _to(self, phase: TaskPhase) -> None:
         assert phase in _MOVES[self.phase], f"task {self.id} cannot go from {self.phase} to {phase}"
@@ -636,6 +642,14 @@ class StreamTask:
                 self.context,
             )
             meters = self._environment.meters
-            self.context.stores[builder.name] = (
-                store if meters is None else meters.store(self.id, store)
-            )
+            seen = store if meters is None else meters.store(self.id, store)
+            self.context.stores[builder.name] = seen
+            if builder.interface is not None:
+                self._open_interface(builder, seen)
+
+    def _open_interface(self, builder: StoreBuilder, store: Any) -> None:
+        """Make the user's own interface of a store."""
+        made = self.context.interfaces[builder.name] = interface_of(builder, store)
+        savepoint, read_again = self._environment.savepoint, getattr(made, "rolled_back", None)
+        if savepoint is not None and read_again is not None:
+            savepoint.undone[self.id, builder.name] = read_again

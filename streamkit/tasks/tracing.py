@@ -19,6 +19,7 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
+from streamkit.common.direct import RecordWriter
 from streamkit.common.model import Headers, TopicPartition
 from streamkit.records import DecodedBatch
 from streamkit.serdes import string
@@ -73,7 +74,7 @@ class Tracing:
         return TracedWriter(self._tracer, writer)
 
 
-class TracedWriter:
+class TracedWriter(RecordWriter):
     """A topic's writer that writes the context of a span into the headers."""
 
     __slots__ = ("_append", "_attributes", "_name", "_tracer", "_writer")
@@ -101,8 +102,8 @@ class TracedWriter:
 
     def append(
         self,
-        key: bytes | None,
-        value: bytes | None,
+        key: bytes | str | None,
+        value: bytes | str | None,
         timestamp: int,
         headers: Headers = (),
         partition: int = -1,
@@ -192,7 +193,7 @@ def _operation(name: str, topic: str) -> dict[str, Any]:
     }
 
 
-def _message(key: bytes | None, value: bytes | None) -> dict[str, Any]:
+def _message(key: bytes | None, value: bytes | str | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if key is not None and len(key) <= KEY_SIZE_MAX:
         found["messaging.kafka.message.key"] = key.decode("utf-8", "replace")

@@ -12,7 +12,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Collection
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from queue import Empty
 from uuid import UUID
@@ -58,6 +58,7 @@ from streamkit.tasks.rebalance_metrics import MembershipMetrics
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import Cleaner, Release, StateDirectory, member_id_of
+from streamkit.tasks.states import State, States
 from streamkit.tasks.task import TaskEnvironment
 from streamkit.tasks.topology_epoch import fitting_topology
 from streamkit.tasks.transactional import TransactionalWriter
@@ -72,6 +73,7 @@ SWITCH_INTERVAL_S = 0.0001
 DRAIN_DEADLINE_MS = 30_000
 JOIN_TIMEOUT_S = 5.0
 PROGRESS_INTERVAL_MS = 500
+STATE_INTERVAL_MS = 50
 STEP_WAIT_MS = 5.0
 GIVE_BACK_INTERVAL_S = 5.0
 """How often memory that is free goes back to the system."""
@@ -145,6 +147,8 @@ class Worker:
         self._processor: Processor | None = None
         self._membership: Membership | None = None
         self._stop_requested = False
+        self._is_paused = False
+        self._states = States(listeners.state)
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Future[int] | None = None
@@ -165,6 +169,17 @@ class Worker:
             seams.clock,
         )
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether it processes nothing for now."""
+        return self._is_paused
+
+    def pause(self, *, is_paused: bool = True) -> None:
+        """Process nothing until `is_paused` is taken back; the membership stays (KIP-834)."""
+        self._is_paused = is_paused
+        if self._processor is not None:
+            self._processor.is_paused = is_paused
+
     def run(self) -> int:
         """Work until the end; blocks. Raises UsageError for what the user must change."""
         from streamkit.common.system import run_loop
@@ -181,7 +196,8 @@ class Worker:
         """Drain and stop: commit, close the tasks, leave the group. From any thread."""
         self._stop_requested = True
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._begin_stop)
+            with suppress(RuntimeError):  # its loop is closed: it has ended by itself
+                self._loop.call_soon_threadsafe(self._begin_stop)
 
     def progress(self) -> Progress:
         """Where the worker stands; from any thread."""
@@ -199,8 +215,31 @@ class Worker:
             len(processor.standbys.tasks),
         )
 
+    @property
+    def state(self) -> State:
+        """Where it is in its life; from any thread."""
+        if self._states.current in {State.REBALANCING, State.RUNNING}:
+            return self._state_now()
+        return self._states.current
+
+    def _state_now(self) -> State:
+        if self._stop_requested:
+            return State.PENDING_SHUTDOWN
+        at = self.progress()
+        is_running = at.is_ready and at.running == at.tasks
+        return State.RUNNING if is_running else State.REBALANCING
+
     async def serve(self) -> int:
         """`run` in the event loop of the caller."""
+        self._states.move(State.REBALANCING)
+        status = 1
+        try:
+            status = await self._serve_until_end()
+        finally:
+            self._states.end(has_failed=status != 0)
+        return status
+
+    async def _serve_until_end(self) -> int:
         self._loop = asyncio.get_running_loop()
         self._outbox.attach(self._loop)
         self._inbox.attach(self._loop)
@@ -251,6 +290,7 @@ class Worker:
             application_id = self._topology.application_id
             await configure_group(client, self._settings, application_id, extensions)
             processor = self._processor = self._make_processor(directory)
+            processor.is_paused = self._is_paused
             wanted = group_topology(self._topology, self._settings)
             fitting = await fitting_topology(client, application_id, wanted, extensions)
             member = self._make_member(process_id, fitting, extensions)
@@ -356,7 +396,7 @@ class Worker:
             writer = TransactionalWriter(transactions, membership, purger)
         return Network(
             client, fetcher, restorer, sender, Offsets(client), membership,
-            purger, self._inbox, self._outbox, writer,
+            purger, self._inbox, self._outbox, writer, self._settings.consumer().auto_offset_reset,
         )  # fmt: skip
 
     async def _run_both(
@@ -376,6 +416,7 @@ class Worker:
                     group.create_task(self._watch_stop(group), name="stop"),
                     group.create_task(self._clean(directory, processor), name="cleaner"),
                     group.create_task(self._report(), name="progress"),
+                    group.create_task(self._watch_state(), name="state"),
                     group.create_task(self._tick(metrics), name="metrics"),
                 ]
                 if self._in_loop:
@@ -451,6 +492,11 @@ class Worker:
         client_id = self._settings.client_id or f"{self._topology.application_id}-{process_id}"
         return f"{client_id}-StreamThread-{self._slot + 1}"
 
+    async def _watch_state(self) -> None:
+        while self._states.is_listened_to:
+            self._states.move(self._state_now())
+            await asyncio.sleep(STATE_INTERVAL_MS / 1000)
+
     async def _report(self) -> None:
         while self._listener is not None:
             self._listener(self.progress())
@@ -462,7 +508,7 @@ class Worker:
     def _lock(self, directory: StateDirectory) -> Release:
         if self._process_id is not None:
             return lambda: None
-        return directory.lock()
+        return take_directory(directory, self._settings, self._seams)
 
     def _make_purger(self, client: Client) -> Purger:
         topics = [
@@ -525,6 +571,7 @@ class Worker:
             else Meters(self._seams.clock.monotonic_ms),
             timeout_ms=settings.task_timeout_ms,
             tracing=settings.tracing(),
+            default_reset=settings.consumer().auto_offset_reset,
             global_stores={} if globals_ is None else globals_.stores,
         )
         return Processor(
@@ -620,3 +667,16 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def take_directory(directory: StateDirectory, settings: StreamsSettings, seams: Seams) -> Release:
+    """Lock the state directory for this process, and delete what is too old in it."""
+    release = directory.lock()
+    age_ms_max = settings.state_cleanup_dir_max_age_ms
+    if age_ms_max >= 0:
+        for folder in directory.delete_outdated(age_ms_max, seams.clock.now_ms()):
+            log.warning(
+                "%s/%s was not written for state.cleanup.dir.max.age.ms=%d and is deleted",
+                directory.path, folder, age_ms_max,
+            )  # fmt: skip
+    return release

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamkit.testing.broker import Broker as Broker
+    from streamkit.testing.context import MockContext as MockContext
     from streamkit.testing.driver import TopologyTestDriver as TopologyTestDriver
 
 _PLACES = {
     "Broker": "streamkit.testing.broker",
+    "MockContext": "streamkit.testing.context",
     "TopologyTestDriver": "streamkit.testing.driver",
 }
 
-__all__ = ["Broker", "TopologyTestDriver"]
+__all__ = ["Broker", "MockContext", "TopologyTestDriver"]
 
 
 def __getattr__(name: str) -> object:

@@ -224,6 +224,9 @@ class MemoryDisk:
         used = sum(len(content.data) for content in self._files.values())
         return total, max(0, total - used)
 
+    def modified_ms(self, path: str) -> int:
+        return 0
+
     def lock(self, path: str) -> Callable[[], None]:
         path = posixpath.normpath(path)
         if path in self._locks:

@@ -18,6 +18,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from streamkit.client.decode import Fetched, decode_fetched
+from streamkit.common.direct import as_bytes
 from streamkit.common.errors import FatalError, SerializationError, TopologyError
 from streamkit.common.model import Headers, Record, TaskId, TopicPartition
 from streamkit.common.partitioner import partition_for
@@ -224,6 +225,9 @@ class TopologyTestDriver:
 
         Raises TopologyError when there is none.
         """
+        for task in self.tasks:
+            if name in task.context.interfaces and task.id.partition == partition:
+                return task.context.interfaces[name]
         found = self.state_store(name, partition)
         if isinstance(found, TimestampedStore | CachedStore):
             return PlainStore[Any, Any](found, self.tasks[0].context)
@@ -383,8 +387,8 @@ class RecordingWriter(TopicWriter):
 
     def add(
         self,
-        key: bytes | None,
-        value: bytes | None,
+        key: bytes | str | None,
+        value: bytes | str | None,
         timestamp: int,
         headers: Headers,
         partition: int,
@@ -393,7 +397,8 @@ class RecordingWriter(TopicWriter):
         if partition < 0:
             partition = 0 if key is None else partition_for(key, self.count)
         tp = TopicPartition(self.topic, partition)
-        self.driver.on_written(Written(tp, key, value, timestamp, headers))
+        written = Written(tp, as_bytes(key), as_bytes(value), timestamp, headers)
+        self.driver.on_written(written)
 
 
 def _fetched(record: Written, offset: int) -> Fetched:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from streamkit.common.seams import Bytes, FileSlice, Listener, Network, Piece, Random
+from streamkit.common.seams import Bytes, FileSlice, Listener, Network, Piece, Random, Sender
 
 FIRST_PORT: Final = 20_001
 """The port given to the first that listens at port 0; later ones count up."""
@@ -74,9 +74,9 @@ class MemoryNetwork:
         """Connect, after a round trip. Raises ConnectionRefusedError when nobody listens."""
         return await self.dial_from("", factory, host, port, tls)
 
-    def send(self, transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
-        """Write the pieces."""
-        send(transport, pieces)
+    def sender(self, transport: asyncio.Transport) -> Sender:
+        """What writes pieces to this transport."""
+        return MemorySender(transport)
 
     def listen_at(
         self, node: str, factory: Factory, host: str, port: int, tls: ssl.SSLContext | None
@@ -152,9 +152,10 @@ class MemoryNetwork:
         """Whether something of this chance happens now; draws nothing when it cannot."""
         return chance > 0 and self.random.random() < chance
 
-    def forget_listener(self, port: int) -> None:
-        """The listener is closed."""
-        self._listeners.pop(port, None)
+    def forget_listener(self, listener: MemoryListener) -> None:
+        """The listener is closed; after a crash its port may be its successor's."""
+        if self._listeners.get(listener.port) is listener:
+            del self._listeners[listener.port]
 
     def forget_end(self, end: MemoryTransport) -> None:
         """This end of a connection is closed."""
@@ -206,13 +207,24 @@ class _NodeNetwork:
     ) -> asyncio.Transport:
         return await self._network.dial_from(self._node, factory, host, port, tls)
 
-    def send(self, transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
-        send(transport, pieces)
+    def sender(self, transport: asyncio.Transport) -> Sender:
+        return MemorySender(transport)
 
 
-def send(transport: asyncio.Transport, pieces: Sequence[Piece]) -> None:
-    """Write pieces, of which slices are read: there is no socket to pass them to."""
-    transport.writelines([each.read() if isinstance(each, FileSlice) else each for each in pieces])
+class MemorySender:
+    """Writes pieces, of which slices are read: there is no socket to pass them to."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def send(self, pieces: Sequence[Piece]) -> None:
+        """Write the pieces."""
+        self._transport.writelines(
+            [each.read() if isinstance(each, FileSlice) else each for each in pieces]
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class MemoryListener:
@@ -234,7 +246,7 @@ class MemoryListener:
 
     async def close(self) -> None:
         """Stop listening; connections stay."""
-        self._network.forget_listener(self._port)
+        self._network.forget_listener(self)
 
 
 class MemoryTransport(asyncio.Transport):
