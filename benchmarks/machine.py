@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,24 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).parent.parent
 KAFKA = ROOT / "tests" / "judges" / "kafka"
 ORACLE = ROOT / "tests" / "judges" / "oracle" / "oracle"
 BROKER_CORE, CLIENT_CORE = 0, 1
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    """A port that nothing listens at, nor at the next, where Kafka's controller will."""
-    while True:
-        with socket.socket() as probe, socket.socket() as following:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            try:
-                following.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 def pinned(core: int, argv: list[str]) -> list[str]:
@@ -86,7 +74,7 @@ def broker(kind: str, config: Mapping[str, str] | None = None) -> Iterator[Runni
     many threads does not get more of it than one of a single thread.
     """
     directory = tempfile.mkdtemp(prefix=f"bench-{kind}-")
-    port = free_port()
+    port = free_ports()
     started = time.monotonic()
     if kind == "kafka":
         settings = [f"{key}={value}" for key, value in (config or {}).items()]

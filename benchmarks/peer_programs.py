@@ -63,7 +63,14 @@ def faust() -> None:
     )
     lines = app.topic("lines", key_type=bytes, value_type=bytes, value_serializer="raw")
     words = app.topic("faust-words", key_type=str, value_type=str, partitions=4)
-    output = app.topic(OUTPUT, key_type=str, value_type=str, partitions=4)
+    output = app.topic(
+        OUTPUT,
+        key_type=bytes,
+        key_serializer="raw",
+        value_type=bytes,
+        value_serializer="raw",
+        partitions=4,
+    )
     counts = app.Table("counts", default=int, partitions=4)
 
     @app.agent(lines)
@@ -76,7 +83,7 @@ def faust() -> None:
     async def count(stream: Any) -> None:
         async for word in stream:
             counts[word] += 1
-            await output.send(key=word, value=str(counts[word]))
+            await output.send(key=word.encode(), value=b"%d" % counts[word])
 
     sys.argv = [sys.argv[0], "worker", "--loglevel", "warn", "--without-web"]
     app.main()

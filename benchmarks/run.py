@@ -8,6 +8,7 @@ import sys
 from benchmarks.contest import PROGRAMS
 
 ALL = [
+    ["benchmarks.assignor"],
     ["benchmarks.footprint"],
     ["benchmarks.produce_fetch"],
     ["benchmarks.restore"],

@@ -1,22 +1,24 @@
 """How long output pauses while workers come, crash and restart, under load.
 
 One worker, then three more; one is killed (-9) and started again at once; then each is stopped in
-order and started again, one after the other. Each input partition is one task and one output
-partition, so the longest gap between two committed records of an output partition is the pause of
-its task. For every event: gaps of partitions that stay, whose member was neither killed nor stopped
-nor had to give them away, and of those that moved.
+order and started again, one after the other; at last two are killed, one after the other, and
+nobody starts them again. Each input partition is one task and one output partition, so the longest
+gap between two committed records of an output partition is the pause of its task. For every event:
+gaps of partitions that stay, whose member was neither killed nor stopped nor had to give them away,
+and of those that moved; for those, also when the group named another owner.
 
 `streamkit-remaining` are workers that keep their membership when they are stopped.
 
     python -m benchmarks.scale_out [streamkit] [streamkit-remaining] [java-streams] [java-classic]
+        [--only restarted,rolling,gone]
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,6 +51,8 @@ NO_COMPILED_FILES = "PYTHONDONTWRITEBYTECODE"
 SETTLE_S = 6.0
 SETTLE_MAX_S = 90.0
 LOOK_S = 0.25
+RESTARTED, ROLLING, GONE = "restarted", "rolling", "gone"
+PHASES = (RESTARTED, ROLLING, GONE)
 JAVA_TOPOLOGY = [
     {"id": "s", "op": "stream", "topic": "events", "key": "string", "value": "string"},
     {"id": "g", "op": "group_by_key", "of": "s", "key": "string", "value": "string"},
@@ -64,6 +68,8 @@ JAVA_PROTOCOL: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The same timers for all; for the streams protocol the broker gives them."""
+
+KINDS = ("streamkit", f"streamkit{REMAINING}", *JAVA_PROTOCOL)
 
 
 class Load:
@@ -169,35 +175,43 @@ class Fleet:
         self.running[number].send_signal(signal.SIGTERM)
         self.running.pop(number).wait(60)
 
-    def held(self, number: int, owners: Mapping[int, str]) -> set[int]:
-        """The partitions of a worker of ours, whose member id outlives it."""
-        log = (self.directory / f"{number}.log").read_text()
-        members = re.findall(r": member (\S+)", log)
-        return {each for each, owner in owners.items() if members and owner == members[-1]}
-
     def _argv(self, number: int) -> list[str]:
         state = str(self.directory / f"state-{number}")
         if not self.kind.startswith("java"):
             argv = [sys.executable, "-m", "streamkit", "worker", "benchmarks/scale_out_program.py"]
             if self.kind.endswith(REMAINING):
                 argv.append("--remain-in-group")
-            return [*argv, "--bootstrap", self.bootstrap, "--set", f"state.dir={state}"]
+            argv += ["--bootstrap", self.bootstrap, "--set", f"state.dir={state}"]
+            return [*argv, "--set", f"client.id={_client(number)}"]
         settings = {
             "application.id": f"scale-out-{self.kind}",
             "bootstrap.servers": self.bootstrap,
             "processing.guarantee": "exactly_once_v2",
             "state.dir": state,
+            "client.id": _client(number),
             **JAVA_PROTOCOL[self.kind],
         }
         pairs = [f"{key}={value}" for key, value in settings.items()]
         return [str(ORACLE), "run", str(self.directory / "topology.json"), *pairs]
 
 
+def _client(number: int) -> str:
+    return f"worker{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The member that has a task; a worker that is started again may be another member."""
+
+    member_id: str
+    client_id: str
+
+
 class Owners:
     """Which member runs each partition's task, looked up again and again in a thread of its own."""
 
     def __init__(self, bootstrap: str, group: str, protocol: str) -> None:
-        self.seen: list[tuple[float, dict[int, str]]] = []
+        self.seen: list[tuple[float, dict[int, Owner]]] = []
         """What was found, and when."""
         self._bootstrap = bootstrap
         self._group = group
@@ -210,8 +224,13 @@ class Owners:
         self._is_ended.set()
         self._thread.join()
 
-    def now(self) -> dict[int, str]:
+    def now(self) -> dict[int, Owner]:
         return self.seen[-1][1] if self.seen else {}
+
+    def held(self, number: int) -> set[int]:
+        """The partitions of a worker."""
+        name = _client(number)
+        return {each for each, owner in self.now().items() if owner.client_id.startswith(name)}
 
     def moved(self, begin: float, end: float) -> set[int]:
         """The partitions that had another owner, or none, at some time within these."""
@@ -220,6 +239,15 @@ class Owners:
         return {
             each for each in range(PARTITIONS) if len({found.get(each) for found in inside}) != 1
         }
+
+    def given_s(self, partition: int, begin: float, end: float) -> float | None:
+        """After how long the last owner within these times was first named."""
+        inside = [(at, found.get(partition)) for at, found in self.seen if begin <= at <= end]
+        if not inside:
+            return None
+        last = inside[-1][1]
+        others = [at for at, owner in inside if owner != last]
+        return max(others) - begin if others else None
 
     async def _run(self) -> None:
         async with Admin({"bootstrap.servers": self._bootstrap}) as admin:
@@ -230,29 +258,29 @@ class Owners:
                     self.seen.append((time.monotonic(), {}))
                 await asyncio.sleep(LOOK_S)
 
-    async def _ask_streams(self, admin: Admin) -> dict[int, str]:
+    async def _ask_streams(self, admin: Admin) -> dict[int, Owner]:
         described = await admin.describe_streams_group(self._group)
         return {
-            int(partition): member.member_id
+            int(partition): Owner(member.member_id, member.client_id)
             for member in described.members
             for tasks in member.assignment.active_tasks
             for partition in tasks.partitions
         }
 
-    async def _ask_classic(self, _admin: Admin) -> dict[int, str]:
+    async def _ask_classic(self, _admin: Admin) -> dict[int, Owner]:
         admin = AdminClient({"bootstrap.servers": self._bootstrap})
         asked = admin.describe_consumer_groups([self._group])[self._group]
         described = await asyncio.to_thread(asked.result, 10)
         return {
-            tp.partition: member.member_id
+            tp.partition: Owner(member.member_id, member.client_id)
             for member in described.members
             for tp in member.assignment.topic_partitions
             if tp.topic == "events"
         }
 
 
-def run(kind: str) -> dict[str, dict[str, float]]:
-    """All events with one contender; seconds by event."""
+def run(kind: str, phases: Sequence[str] = PHASES) -> dict[str, dict[str, str]]:
+    """The events of these phases with one contender; seconds by event."""
     with broker("streamkit", EMBEDDED_DEFAULTS) as server, _directory() as directory:
         name = kind.removesuffix(REMAINING)
         topic = f"out-{name}"
@@ -268,7 +296,7 @@ def run(kind: str) -> dict[str, dict[str, float]]:
         protocol = JAVA_PROTOCOL.get(kind, {}).get("group.protocol", "streams")
         owners = Owners(server.bootstrap, f"scale-out-{name}", protocol)
         try:
-            return _events(fleet, arrivals, owners)
+            return _events(fleet, arrivals, owners, phases)
         finally:
             load.end()
             arrivals.end()
@@ -280,61 +308,80 @@ def run(kind: str) -> dict[str, dict[str, float]]:
 
 @dataclass(slots=True)
 class Gaps:
-    """The longest gap of each partition, by whether it moved."""
+    """The longest gap of each partition."""
 
     stayed: list[float] = field(default_factory=list)
+    of_it: list[float] = field(default_factory=list)
+    """Of the worker that was killed or stopped."""
     moved: list[float] = field(default_factory=list)
+    """Of others, that had no owner or another one meanwhile."""
+    given: list[float] = field(default_factory=list)
+    """When the group named the owner that those of it have since."""
 
-    def add(self, arrivals: Arrivals, moved: set[int], begin: float, end: float) -> None:
+    def add(
+        self, arrivals: Arrivals, owners: Owners, taken: set[int], begin: float, end: float
+    ) -> None:
+        moved = owners.moved(begin, end)
         for each in range(PARTITIONS):
-            gaps = self.moved if each in moved else self.stayed
+            gaps = self.of_it if each in taken else self.moved if each in moved else self.stayed
             gaps.append(arrivals.gap_s(each, begin, end))
+        given = [owners.given_s(each, begin, end) for each in taken]
+        self.given += [each for each in given if each is not None]
 
-    def summary(self) -> dict[str, float]:
-        shown: dict[str, float] = {"moved": len(self.moved)}
-        if self.stayed:
-            shown["stayed_gap_s_max"] = round(max(self.stayed), 2)
-        if self.moved:
-            shown["moved_gap_s_median"] = round(median(self.moved), 2)
-            shown["moved_gap_s_max"] = round(max(self.moved), 2)
-        return shown
+    def summary(self) -> dict[str, str]:
+        kinds = {"stayed": self.stayed, "of it": self.of_it, "moved": self.moved}
+        shown = {name: _shown(gaps) for name, gaps in kinds.items() if gaps}
+        return shown | ({"given to others after": _shown(self.given)} if self.given else {})
 
 
-def _events(fleet: Fleet, arrivals: Arrivals, owners: Owners) -> dict[str, dict[str, float]]:
+def _shown(gaps: Sequence[float]) -> str:
+    return f"{median(gaps):.2f} median, {max(gaps):.2f} max of {len(gaps)}"
+
+
+def _events(
+    fleet: Fleet, arrivals: Arrivals, owners: Owners, phases: Sequence[str]
+) -> dict[str, dict[str, str]]:
     found: dict[str, Gaps] = {}
 
     def event(name: str, what: Callable[[], set[int]]) -> None:
         began = time.monotonic()
         taken = what()
         _settle(arrivals, owners, len(fleet.running))
-        end = time.monotonic()
-        moved = taken | owners.moved(began, end)
-        found.setdefault(name, Gaps()).add(arrivals, moved, began, end)
+        gaps = found.setdefault(name, Gaps())
+        gaps.add(arrivals, owners, taken, began, time.monotonic())
 
     def start_others() -> set[int]:
         for number in range(1, WORKERS):
             fleet.start(number)
         return set()
 
-    def kill() -> set[int]:
-        held = fleet.held(1, owners.now())
-        fleet.kill(1)
-        fleet.start(1)
+    def kill(number: int) -> set[int]:
+        held = owners.held(number)
+        fleet.kill(number)
         return held
 
-    def restart(number: int) -> set[int]:
-        held = fleet.held(number, owners.now())
-        fleet.stop(number)
+    def restart(number: int, end: Callable[[int], set[int]]) -> set[int]:
+        held = end(number)
         fleet.start(number)
+        return held
+
+    def stop(number: int) -> set[int]:
+        held = owners.held(number)
+        fleet.stop(number)
         return held
 
     fleet.start(0)
     _settle(arrivals, owners, 1)
     event("quiet", set)
     event("1 to 4", start_others)
-    event("kill -9, started again", kill)
-    for number in range(WORKERS):
-        event("rolling restart", partial(restart, number))
+    if RESTARTED in phases:
+        event("kill -9, started again", partial(restart, 1, kill))
+    if ROLLING in phases:
+        for number in range(WORKERS):
+            event("rolling restart", partial(restart, number, stop))
+    if GONE in phases:
+        for number in (2, 3):
+            event("kill -9, not started again", partial(kill, number))
     return {name: gaps.summary() for name, gaps in found.items()}
 
 
@@ -362,8 +409,16 @@ def _directory() -> Iterator[Path]:
 
 
 def main() -> None:
-    kinds = sys.argv[1:] or ["streamkit", f"streamkit{REMAINING}", *JAVA_PROTOCOL]
-    result = {kind: run(kind) for kind in kinds}
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; all when none is named")
+    parser.add_argument("--only", default=",".join(PHASES), help="phases, with commas between")
+    given = parser.parse_args()
+    phases = given.only.split(",")
+    unknown = {*given.kinds} - {*KINDS} | {*phases} - {*PHASES}
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    result = {kind: run(kind, phases) for kind in given.kinds or KINDS}
     print(json.dumps({"about": about(), "load_records_s": RECORDS_PER_S, **result}, indent=1))
 
 

@@ -31,8 +31,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks.machine import ROOT, about, cpu_s, free_port, resident_mb
+from benchmarks.machine import ROOT, about, cpu_s, resident_mb
 from streamkit.testing.broker import Broker
+from tests.ports import free_ports
 
 PARTITIONS = 4
 TASKS = 2 * PARTITIONS
@@ -164,7 +165,7 @@ class Worker:
     """One worker process and its log."""
 
     def __init__(self, name: str, bootstrap: str, directory: Path, budget_mb: float) -> None:
-        self.port = free_port()
+        self.port = free_ports()
         self.log = directory / f"{name}.log"
         self.state = directory / name
         settings = {

@@ -79,7 +79,7 @@ class Half:
         self.context = context
         self.linked = subtopology.link(context)
         self.linked.init()
-        (self.source,) = self.linked.sources.values()
+        self.source = next(iter(self.linked.sources.values()))
 
     def run(self, batches: list[Any]) -> None:
         for batch in batches:
