@@ -8,12 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from streamkit.broker import child
 from streamkit.testing.broker import Broker
 
 KAFKA = Path(__file__).parent / "kafka"
 TOOL_TIMEOUT_S = 120
 
 KafkaTool = Callable[..., str]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """A machine with many servers at once stalls: ours may take longer to start and to stop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "READY_WAIT_S", 120.0)
+        patch.setattr(child, "STOP_WAIT_S", 60.0)
+        yield
 
 
 @pytest.fixture(scope="module")

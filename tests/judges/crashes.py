@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from tests.harness import WorkerProcess
 from tests.judges.conftest import KAFKA
+from tests.ports import free_ports
 
 PAUSE_S = 4.0
-FREEZES_MAX = 3
 ROLLED_BACK = "rolling back"
+SLOT = r"slot (\d) runs as process (\d+)"
 RUNNING = r"task (\d+_\d+): running, (\d+) records restored"
 QUICK = {
     "group.streams.min.heartbeat.interval.ms": "500",
@@ -35,20 +35,6 @@ class Killable(Protocol):
     def pid(self) -> int: ...
     def kill(self) -> None: ...
     def start(self) -> None: ...
-
-
-def free_ports() -> int:
-    """A port that is free together with the next one, outside of those for connections."""
-    chance = random.Random(os.getpid())
-    while True:
-        port = chance.randrange(20_000, 30_000)
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind(("127.0.0.1", port))
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 class ApacheKafka:
@@ -107,11 +93,12 @@ def live_through(
     worker: WorkerProcess,
     seed: int,
     gap_s: tuple[float, float] = (0.5, 2.5),
+    freeze_broker: Callable[[], None] | None = None,
 ) -> None:
     """Let one thing after the other happen, at times drawn from the seed.
 
-    W: a worker is killed, P: one is paused, B: the broker is killed, F: it freezes for a
-    while, again and again until that met a batch on its way and a worker rolled back.
+    W: a worker is killed, P: one is paused, B: the broker is killed, F: it is frozen by the
+    caller's function.
     """
     chance = random.Random(seed)
     for event in events:
@@ -121,25 +108,14 @@ def live_through(
             broker.start()
             continue
         if event == "F":
-            freeze_until_rolled_back(broker, worker, chance)
+            assert freeze_broker is not None
+            freeze_broker()
             continue
-        victim = child_of(worker, chance.randrange(2))
+        victim = child_of(worker, chance.choice(slots_of(worker)))
         if victim is not None and event == "W":
             os.kill(victim, signal.SIGKILL)
         elif victim is not None:
             freeze(victim)
-
-
-def freeze_until_rolled_back(
-    broker: Killable, worker: WorkerProcess, chance: random.Random
-) -> None:
-    """Freeze the broker until a worker rolls back, `FREEZES_MAX` times at most."""
-    before = len(worker.logged(ROLLED_BACK))
-    for _ in range(FREEZES_MAX):
-        freeze(broker.pid)
-        time.sleep(chance.uniform(0.5, 1.0))
-        if len(worker.logged(ROLLED_BACK)) > before:
-            return
 
 
 def freeze(pid: int) -> None:
@@ -149,8 +125,12 @@ def freeze(pid: int) -> None:
     os.kill(pid, signal.SIGCONT)
 
 
+def slots_of(worker: WorkerProcess) -> list[int]:
+    """The slots that ever ran a process."""
+    return sorted({int(match[1]) for _, match in worker.logged(SLOT)})
+
+
 def child_of(worker: WorkerProcess, slot: int) -> int | None:
     """The process of a slot, unless it is just being started again."""
-    slots = worker.logged(r"slot (\d) runs as process (\d+)")
-    pid = [int(match[2]) for _, match in slots if int(match[1]) == slot][-1]
+    pid = [int(match[2]) for _, match in worker.logged(SLOT) if int(match[1]) == slot][-1]
     return pid if pid in worker.children() else None

@@ -10,12 +10,13 @@ a mismatch. The user has the same password in PLAIN and in both SCRAM mechanisms
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from tests.ports import free_ports
 
 KAFKA: Final = Path(__file__).with_name("kafka")
 USERNAME: Final = "alice, the = user"
@@ -174,19 +175,6 @@ class SecureKafka:
                 *("--entity-type", "users", "--entity-name", USERNAME),
                 *("--add-config", f"{mechanism}=[iterations=4096,password={PASSWORD}]"),
             )
-
-
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row that are free."""
-    for first in range(31_000 + os.getpid() % 1000 * 10, 60_000, count):
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first
-    raise OSError(f"no {count} free ports in a row")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _openssl(*arguments: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from streamkit.testing.broker import Broker
+from tests.harness import wait_for
 
 pytestmark = pytest.mark.judge
 
@@ -47,7 +48,7 @@ def consume_confluent(bootstrap: str, topic: str) -> list[tuple[bytes, bytes]]:
     consumer.assign([TopicPartition(topic, 0, 0)])
     found: list[tuple[bytes, bytes]] = []
     while len(found) < COUNT:
-        messages = consumer.consume(COUNT, timeout=10.0)
+        messages = consumer.consume(COUNT, timeout=60.0)
         assert messages, f"only {len(found)} of {COUNT} records came"
         for message in messages:
             assert message.error() is None
@@ -111,7 +112,7 @@ def test_aiokafka_reads_what_it_wrote(broker: Broker, compression: str) -> None:
             await consumer.seek_to_beginning()
             found: list[tuple[bytes, bytes]] = []
             while len(found) < COUNT:
-                records = await asyncio.wait_for(consumer.getone(), 10)
+                records = await asyncio.wait_for(consumer.getone(), 60)
                 found.append((records.key, records.value))
             return found
 
@@ -132,13 +133,20 @@ def test_kafka_python_reads_what_it_wrote(broker: Broker, compression: str) -> N
     producer.flush(30)
     producer.close()
     consumer = KafkaConsumer(
-        bootstrap_servers=broker.bootstrap, enable_auto_commit=False, consumer_timeout_ms=10_000
+        bootstrap_servers=broker.bootstrap, enable_auto_commit=False, metadata_max_age_ms=1000
     )
     consumer.assign([TopicPartition(topic, 0)])
     consumer.seek_to_beginning()
-    found = [next(consumer) for _ in range(COUNT)]
+    found: list[tuple[bytes, bytes]] = []
+
+    def has_all() -> bool:
+        for records in consumer.poll(1000).values():
+            found.extend((record.key, record.value) for record in records)
+        return len(found) >= COUNT
+
+    wait_for(has_all, what="all records")
     consumer.close()
-    assert [(record.key, record.value) for record in found] == words(topic)
+    assert found == words(topic)
 
 
 def test_java_topics_tool(broker: Broker, kafka_tool: KafkaTool) -> None:

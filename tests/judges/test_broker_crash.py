@@ -25,7 +25,8 @@ RECORDS_BETWEEN_KILLS = 60_000
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    with Broker(str(tmp_path / "broker")) as running:
+    settings = {"group.streams.session.timeout.ms": "45000"}
+    with Broker(str(tmp_path / "broker"), settings) as running:
         yield running
 
 

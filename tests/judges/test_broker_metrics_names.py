@@ -11,8 +11,9 @@ import confluent_kafka
 import pytest
 
 from streamkit.testing.broker import Broker
-from tests.foreign import ApacheKafka, create_topics, free_port_pair, read_confluent
+from tests.foreign import ApacheKafka, create_topics, read_confluent
 from tests.judges.conftest import KafkaTool
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.judge
 
@@ -52,7 +53,8 @@ SAME_TOTALS = (
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory, kafka_tool: KafkaTool) -> tuple[Series, Series]:
     """Kafka's and our metrics after the same load."""
-    jmx_port, metrics_port = free_port_pair(), free_port_pair()
+    jmx_port = free_ports()
+    metrics_port = jmx_port + 1
     home: Path = tmp_path_factory.mktemp("kafka")
     kafka = ApacheKafka(home / "node")
     with pytest.MonkeyPatch.context() as patch:
@@ -97,7 +99,12 @@ def make_load(bootstrap: str) -> None:
     assert producer.flush(30) == 0
     assert refused[0] is not None
     consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "readers", "auto.offset.reset": "earliest"}
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "readers",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
     )
     consumer.subscribe(["orders"])
     seen = 0

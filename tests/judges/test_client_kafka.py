@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +32,7 @@ from streamkit.common.system import run_loop, system_seams
 from streamkit.net.errors import AuthenticationError, TlsError
 from streamkit.testing.broker import Broker
 from tests.judges.secure_kafka import PASSWORD, USERNAME, Authority, SecureKafka
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.judge
 
@@ -79,12 +78,6 @@ def cutting_seams() -> tuple[Seams, CuttingNetwork]:
     return replace(seams, network=network), network
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module", params=["apache", "streamkit"])
 def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -94,10 +87,10 @@ def cluster(
         with Broker() as broker:
             yield broker.bootstrap
         return
-    directory, port = str(tmp_path_factory.mktemp("kafka")), free_port()
+    directory, port = str(tmp_path_factory.mktemp("kafka")), free_ports()
     subprocess.run([str(KAFKA), "start", directory, str(port)], check=True, timeout=180)
     yield f"127.0.0.1:{port}"
-    subprocess.run([str(KAFKA), "stop", directory], check=True, timeout=60)
+    subprocess.run([str(KAFKA), "stop", directory], check=True, timeout=180)
 
 
 def partitions_of(topic: str) -> list[TopicPartition]:

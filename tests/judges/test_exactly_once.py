@@ -23,6 +23,7 @@ from tests.judges.crashes import (
     RUNNING,
     Killable,
     apache_kafka,
+    freeze,
     live_through,
 )
 from tests.judges.word_feed import WordFeed, end_offset_sum, group_lag
@@ -37,6 +38,8 @@ TASKS = 2 * PARTITIONS
 WORDS_PER_S = 4_000
 SEED = 20_262
 TRANSACTION_TIMEOUT_MS = 2_000
+BURST_WORDS = 60_000
+FREEZES_MAX = 6
 
 SETTINGS = {
     "processing.guarantee": "exactly_once_v2",
@@ -114,7 +117,10 @@ def run_trial(trial: Trial, broker: Killable, directory: Path) -> int:
         ) as feed,
     ):  # fmt: skip
         wait_for(lambda: len(worker.logged(RUNNING)) >= TASKS, 60, "running tasks")
-        live_through(trial.events, broker, worker, SEED)
+        live_through(
+            trial.events, broker, worker, SEED,
+            freeze_broker=lambda: freeze_until_rolled_back(broker, worker, feed),
+        )  # fmt: skip
         expected = feed.finish()
         topics = {"lines": PARTITIONS, REPARTITION: PARTITIONS}
         wait_for(lambda: group_lag(broker.bootstrap, APPLICATION, topics) == 0, 60, "the lag of 0")
@@ -130,6 +136,26 @@ def run_trial(trial: Trial, broker: Killable, directory: Path) -> int:
     assert status == 0
     assert "Traceback" not in worker.output()
     return rolled_back
+
+
+def freeze_until_rolled_back(broker: Killable, worker: WorkerProcess, feed: WordFeed) -> None:
+    """Freeze the broker while the workers are busy, so that it meets batches on their way.
+
+    Once should do; a stalled machine may need another one.
+    """
+    before = len(worker.logged(ROLLED_BACK))
+    for _ in range(FREEZES_MAX):
+        written = end_offset_sum(broker.bootstrap, REPARTITION, PARTITIONS)
+        feed.burst(BURST_WORDS)
+        wait_for_words(broker.bootstrap, written + BURST_WORDS // 20)
+        freeze(broker.pid)
+        if len(worker.logged(ROLLED_BACK)) > before:
+            return
+
+
+def wait_for_words(bootstrap: str, count: int) -> None:
+    """Wait until workers have re-partitioned so many words."""
+    wait_for(lambda: end_offset_sum(bootstrap, REPARTITION, PARTITIONS) >= count, 60, "words")
 
 
 def check_ledger(bootstrap: str, expected: Counter[str]) -> None:

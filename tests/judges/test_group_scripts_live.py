@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from streamkit.testing.broker import Broker
 from tests.group_script import run_on
 from tests.harness import ROOT
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.judge
 
@@ -41,9 +41,7 @@ def bootstrap(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         with Broker(config=SETTINGS) as broker:
             yield broker.bootstrap
         return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports()
     data = tmp_path / "kafka"
     settings = [f"{key}={value}" for key, value in SETTINGS.items()]
     subprocess.check_call([str(KAFKA), "start", str(data), str(port), *settings])

@@ -208,9 +208,17 @@ def test_kafka_python_reads_in_a_group(broker: Broker) -> None:
         bootstrap_servers=broker.bootstrap,
         group_id="kafka-python",
         auto_offset_reset="earliest",
-        consumer_timeout_ms=5000,
+        # A topic that is named while the first metadata come is asked for with the next ones only.
+        metadata_max_age_ms=1000,
     )
-    values = {record.value for record in consumer}
+    values: set[bytes] = set()
+
+    def has_all() -> bool:
+        for records in consumer.poll(1000).values():
+            values.update(record.value for record in records)
+        return len(values) >= COUNT
+
+    wait_for(has_all, READ_TIMEOUT_S, "all records")
     consumer.close()
     assert values >= {str(n).encode() for n in range(COUNT)}
 
@@ -226,7 +234,7 @@ def test_aiokafka_reads_in_a_group(broker: Broker) -> None:
         values: set[bytes] = set()
         async with consumer:
             while len(values) < COUNT:
-                record = await asyncio.wait_for(consumer.getone(), 20)
+                record = await asyncio.wait_for(consumer.getone(), 60)
                 values.add(record.value)
             await consumer.commit()
         return values
@@ -265,7 +273,8 @@ class VerifiableConsumer:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
+        self._reader.join(10)
 
 
 @pytest.mark.parametrize("protocol", EITHER)
@@ -279,7 +288,12 @@ def test_java_consumers_read_and_are_described(broker: Broker, protocol: str) ->
         )
 
     pair = [VerifiableConsumer(broker, group, protocol) for _ in range(2)]
+
+    def has_partitions(member: VerifiableConsumer) -> bool:
+        return any(event["partitions"] for event in member.of("partitions_assigned"))
+
     try:
+        wait_for(lambda: all(map(has_partitions, pair)), 60, "partitions for both")
         wait_for(lambda: sum(each.records for each in pair) >= COUNT, 60, "all records")
         wait_for(lambda: any(each.of("offsets_committed") for each in pair), 30, "commits")
         state = wait_for(

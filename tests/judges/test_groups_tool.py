@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +19,7 @@ from tests.cluster_commands import (
     transactions_are_shown,
 )
 from tests.foreign import create_topics, latest, produce_lines, read_confluent
-from tests.harness import WorkerProcess, streamkit, wait_for
+from tests.harness import ROOT, WorkerProcess, streamkit, wait_for
 from tests.judges.test_exactly_once import QUICK, apache_kafka
 
 pytestmark = pytest.mark.judge
@@ -113,16 +115,26 @@ def words_again() -> int:
 
 
 def test_program_begins_anew_after_a_reset(cluster: str, tmp_path: Path) -> None:
-    with worker(cluster, tmp_path) as running:
-        wait_for(lambda: described(cluster)["state"] == "Stable", 60, "a stable group")
-        running.kill()
-    state = ("--set", f"state.dir={tmp_path / 'state'}")
-    done = streamkit("reset", PROGRAM, "--bootstrap", cluster, *state, "--wait", "60", timeout_s=90)
-    print(f"\n{done.stdout}")
-    assert done.returncode == 0, done.stderr
-    assert "waiting for 1 members to leave or to time out" in done.stdout
+    said, faults = tmp_path / "said", tmp_path / "faults"
+    argv = [sys.executable, "-m", "streamkit", "reset", PROGRAM, "--bootstrap", cluster]
+    argv += ["--set", f"state.dir={tmp_path / 'state'}", "--wait", "120"]
+    with worker(cluster, tmp_path / "other") as other:
+        with worker(cluster, tmp_path) as here:
+            wait_for(lambda: here.logged("running, "), 60, "a task here")
+            assert here.stop() == 0
+        with (
+            said.open("wb") as out,
+            faults.open("wb") as err,
+            subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=err) as reset,
+        ):
+            waits = "waiting for 1 members to leave or to time out"
+            wait_for(lambda: waits in said.read_text(), 60, "the reset that waits")
+            other.kill()
+            assert reset.wait(240) == 0, faults.read_text()
+    told = said.read_text()
+    print(f"\n{told}")
     for step in ("group word-count deleted", *(f"topic {topic} deleted" for topic in INTERNAL)):
-        assert step in done.stdout
+        assert step in told
     with worker(cluster, tmp_path) as running:
         wait_for(lambda: counts(cluster) == COUNTS, 60, "the same counts again")
         assert running.stop() == 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -27,6 +26,7 @@ from tests.harness import WorkerProcess, wait_for
 from tests.judges.conftest import KAFKA
 from tests.judges.heartbeat_proxy import Exchange, HeartbeatProxy
 from tests.judges.java_application import JavaInstance
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.judge
 
@@ -38,6 +38,7 @@ TIMERS = {
     "group.streams.initial.rebalance.delay.ms": "0",
     "group.streams.assignment.interval.ms": "0",
     "group.streams.num.standby.replicas": "1",
+    "group.streams.session.timeout.ms": "45000",
 }
 OURS = {
     "group.streams.unsettled.heartbeat.interval.ms": "0",
@@ -164,14 +165,14 @@ def start_apache(directory: Path, port: int, config: Mapping[str, str]) -> None:
 
 
 def stop_apache(directory: Path) -> None:
-    subprocess.run([str(KAFKA), "stop", str(directory)], check=True, timeout=60)
+    subprocess.run([str(KAFKA), "stop", str(directory)], check=True, timeout=180)
 
 
 @contextmanager
 def recorded(kind: str, directory: Path) -> Iterator[tuple[str, Recording]]:
     """A broker of that kind behind a proxy, with the application's topics."""
     with ExitStack() as stack:
-        port = random.Random(os.getpid()).randrange(20_000, 30_000)
+        port = free_ports(3)
         address = f"PLAINTEXT://127.0.0.1:{port + 2}"
         settings = {**TIMERS, "advertised.listeners": address}
         if kind == "apache":

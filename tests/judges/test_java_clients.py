@@ -61,7 +61,7 @@ class Verifiable:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(60)
 
 
 def values(events: list[Event]) -> set[int]:
@@ -112,7 +112,7 @@ def test_acknowledged_records_reach_a_group_through_kills(
         wait_for(lambda: len(members[1].partitions()) == PARTITIONS, what="all partitions")
         broker.kill()
         broker.start()
-        assert producer.process.wait(60) == 0
+        assert producer.process.wait(120) == 0
         sent = values(producer.events("producer_send_success"))
         # It never retries, so it may have lost what was on its way to the broker.
         failed = values(producer.events("producer_send_error"))
@@ -123,7 +123,11 @@ def test_acknowledged_records_reach_a_group_through_kills(
 
         wait_for(lambda: seen() >= sent, 60, "every record")
         assert seen() <= sent | failed
-        assert all(each["success"] for each in members[1].events("offsets_committed")[-1:])
+        commits = "offsets_committed"
+        wait_for(
+            lambda: [each["success"] for each in members[1].events(commits)][-1:] == [True],
+            what="a commit after all",
+        )
     finally:
         for each in (*members, producer):
             each.stop()

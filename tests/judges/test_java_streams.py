@@ -175,7 +175,7 @@ class Shop:
 
     def topics(self) -> set[str]:
         admin = AdminClient({"bootstrap.servers": self.broker.bootstrap})
-        return {name for name in admin.list_topics(timeout=10).topics if name.startswith(GROUP)}
+        return {name for name in admin.list_topics(timeout=60).topics if name.startswith(GROUP)}
 
 
 @pytest.fixture(scope="module")

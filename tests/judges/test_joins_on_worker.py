@@ -13,7 +13,7 @@ import confluent_kafka
 import pytest
 
 from streamkit.testing.broker import Broker
-from tests.foreign import create_topics, read_confluent
+from tests.foreign import ASK_TIMEOUT_S, create_topics, read_confluent, until_answered
 from tests.harness import WorkerProcess, wait_for
 from tests.judges.crashes import QUICK, apache_kafka
 
@@ -128,6 +128,6 @@ def committed(bootstrap: str, group: str) -> int:
         for topic in ("orders", "bills", "clicks")
         for number in range(PARTITIONS)
     ]
-    found = consumer.committed(partitions, timeout=10)
+    found = until_answered(lambda: consumer.committed(partitions, ASK_TIMEOUT_S))
     consumer.close()
     return sum(max(each.offset, 0) for each in found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from streamkit.broker.kraft.voters import VoterEndpoint, VoterSet
 from streamkit.common.system import system_seams
 from streamkit.records import decode, scan
 from tests.judges.conftest import KAFKA, KafkaTool
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.judge
 
@@ -229,19 +229,6 @@ async def start_and_stop(path: Path, properties: MetaProperties) -> None:
     await quorum.stop()
 
 
-def free_ports() -> tuple[int, int]:
-    """Two free ports in a row."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port, port + 1
-
-
 PROPERTIES = """
 process.roles=broker,controller
 node.id={node_id}
@@ -284,7 +271,8 @@ def test_kafka_starts_on_our_directory_and_we_on_its_return(
     """Our format, log and snapshots are good enough to lead a cluster from, both ways."""
     data = tmp_path / "data"
     data.mkdir()
-    port, controller = free_ports()
+    port = free_ports()
+    controller = port + 1
     ours = asyncio.run(fill(data, controller))
     with KafkaOn(tmp_path / "kafka", data, port, controller, NODE_ID) as kafka:
         at = ("--bootstrap-server", kafka.address)
@@ -317,7 +305,8 @@ def kafka_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Apache Kafka leaves after topics and configs were made, in a dynamic quorum."""
     home = tmp_path_factory.mktemp("kafka")
     data = home / "data"
-    port, controller = free_ports()
+    port = free_ports()
+    controller = port + 1
     kafka = KafkaOn(home, data, port, controller, 3)
     format_ = ("format", "--standalone", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg")
     run([str(KAFKA), "storage", *format_, "--config", str(home / "server.properties")])

@@ -32,6 +32,7 @@ from streamkit.records import decode, scan
 from streamkit.testing.broker import Broker
 from tests.harness import wait_for
 from tests.judges.conftest import KAFKA, KafkaTool
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.judge
 
@@ -50,6 +51,7 @@ SETTINGS = {
     "group.streams.initial.rebalance.delay.ms": "0",
     "group.streams.assignment.interval.ms": "0",
     "group.streams.num.standby.replicas": "1",
+    "group.streams.session.timeout.ms": "45000",
 }
 DIFFERS = ("metadataHash", "assignmentTimestamp", "commitTimestamp", "topicId")
 LINE = re.compile(r"key: (\{.*?\}\}) payload: (.*)$")
@@ -133,11 +135,13 @@ def create_topics(bootstrap: str) -> None:
     from confluent_kafka import Consumer, TopicPartition
     from confluent_kafka.admin import AdminClient, NewTopic
 
+    from tests.foreign import ASK_TIMEOUT_S, until_answered
+
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for done in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in TOPICS]).values():
         done.result(30)
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
-    wait_for(lambda: consumer.committed([TopicPartition(TOPICS[0], 0)], timeout=10))
+    until_answered(lambda: consumer.committed([TopicPartition(TOPICS[0], 0)], ASK_TIMEOUT_S))
     consumer.close()
 
 
@@ -193,9 +197,7 @@ def dumped(kafka_tool: KafkaTool, log: Path) -> list[list[tuple[Any, Any]]]:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """An Apache Kafka: where it answers and where its data lies."""
     directory = tmp_path_factory.mktemp("kafka")
-    with socket.socket() as first:
-        first.bind(("127.0.0.1", 0))
-        port = first.getsockname()[1]
+    port = free_ports()
     settings = [f"{key}={value}" for key, value in SETTINGS.items()]
     subprocess.run([str(KAFKA), "start", str(directory), str(port), *settings], check=True)
     yield f"127.0.0.1:{port}", directory / "data"

@@ -19,8 +19,8 @@ from confluent_kafka.serialization import SerializationContext
 import streamkit as sk
 from streamkit import serdes
 from streamkit.common.errors import SerializationError
-from tests.foreign import free_port_pair
 from tests.harness import wait_for
+from tests.ports import free_ports
 from tests.shop_messages import Line, Order
 
 pytestmark = pytest.mark.judge
@@ -42,7 +42,7 @@ class Sale:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port_pair()
+    port = free_ports(1)
     log = tmp_path_factory.mktemp("registry") / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -54,7 +54,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield made
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
 
 
 def answers(url: str) -> bool:

@@ -6,7 +6,6 @@ clients that know transaction.version 2 and of those that do not.
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from streamkit.records import decode, scan
 from streamkit.testing.broker import Broker
 from tests.foreign import create_topics
 from tests.judges.conftest import KAFKA, KafkaTool
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.judge
 
@@ -30,9 +30,7 @@ Told = list[tuple[object, ...]]
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """Apache Kafka: where it answers and where its data is."""
     directory = tmp_path_factory.mktemp("kafka")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports()
     subprocess.run([str(KAFKA), "start", str(directory), str(port)], check=True)
     yield f"127.0.0.1:{port}", directory / "data"
     subprocess.run([str(KAFKA), "stop", str(directory)], check=True)

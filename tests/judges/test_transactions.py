@@ -15,9 +15,10 @@ from typing import Any
 
 import confluent_kafka
 import pytest
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streamkit.testing.broker import Broker
-from tests.foreign import create_topics
+from tests.foreign import ASK_TIMEOUT_S, create_topics, until_answered
 from tests.harness import wait_for
 
 pytestmark = pytest.mark.judge
@@ -57,7 +58,7 @@ def read(bootstrap: str, topic: str, isolation: str = "read_committed") -> list[
     consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
     values = []
     while True:
-        message = consumer.poll(20)
+        message = consumer.poll(60)
         assert message is not None, f"{topic} has no end"
         if message.error() is not None:
             assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
@@ -67,9 +68,19 @@ def read(bootstrap: str, topic: str, isolation: str = "read_committed") -> list[
     return values
 
 
+def stable_end(bootstrap: str, topic: str) -> int:
+    """The last stable offset of partition 0."""
+    at = confluent_kafka.TopicPartition(topic, 0)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    level = confluent_kafka.IsolationLevel.READ_COMMITTED
+    asked = admin.list_offsets({at: OffsetSpec.latest()}, isolation_level=level)
+    return int(asked[at].result(60).offset)
+
+
 def committed(bootstrap: str, group: str, topic: str) -> int:
     consumer = confluent_kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": group})
-    (found,) = consumer.committed([confluent_kafka.TopicPartition(topic, 0)], 20)
+    at = [confluent_kafka.TopicPartition(topic, 0)]
+    (found,) = until_answered(lambda: consumer.committed(at, ASK_TIMEOUT_S))
     consumer.close()
     return int(found.offset)
 
@@ -132,7 +143,7 @@ def test_librdkafka_that_takes_too_long_is_aborted(broker: Broker) -> None:
     producer.begin_transaction()
     producer.produce("rd-late", b"late")
     producer.flush(20)
-    time.sleep(2.0)
+    wait_for(lambda: stable_end(broker.bootstrap, "rd-late") > 0, what="the abort marker")
     with pytest.raises(confluent_kafka.KafkaException):
         producer.commit_transaction(20)
     assert read(broker.bootstrap, "rd-late") == []

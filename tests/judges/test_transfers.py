@@ -157,7 +157,7 @@ def run(broker: Killable, directory: Path, patience_s: float = 90) -> None:
     create_topics(broker.bootstrap, PARTITIONS, "transfers", "statements")
     with (
         WorkerProcess(
-            PROGRAM, broker.bootstrap, directory / "worker", processes=2, settings=SETTINGS
+            PROGRAM, broker.bootstrap, directory / "worker", processes=3, settings=SETTINGS
         ) as worker,
         Bank(broker.bootstrap) as bank,
     ):

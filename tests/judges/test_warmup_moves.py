@@ -46,7 +46,7 @@ def test_large_tasks_move_when_they_are_warm(tmp_path: Path, warmups: str) -> No
     config = {
         "group.streams.num.warmup.replicas": warmups,
         "group.streams.acceptable.recovery.lag": str(LAG_MAX),
-        "group.streams.task.offset.interval.ms": "300",
+        "group.streams.task.offset.interval.ms": "3000",
         "group.streams.heartbeat.interval.ms": "300",
     }
     with Broker(config=config) as broker:
@@ -56,6 +56,7 @@ def test_large_tasks_move_when_they_are_warm(tmp_path: Path, warmups: str) -> No
         with WorkerProcess(PROGRAM, at, tmp_path / "one", settings=SETTINGS) as first:
             wait_for(lambda: len(first.logged(r"task \d_\d: running")) == 2 * PARTITIONS, 30)
             wait_for(lambda: group_lag(at, APPLICATION, INPUT) == 0, 90, "all words counted")
+            wait_for(lambda: are_lengths_known(at), 30, "the coordinator to know the changelogs")
             feed = WordFeed(at, "lines", partitions=PARTITIONS, words_per_s=WORDS_PER_S, seconds=16)
             with feed, WorkerProcess(PROGRAM, at, tmp_path / "two", settings=SETTINGS) as second:
                 told = wait_moved(at, second)
@@ -76,8 +77,16 @@ def vocabulary() -> list[str]:
 def described(bootstrap: str) -> dict[str, Any]:
     """`streamkit groups describe`, in this process: a new one takes longer than a warm-up."""
     arguments = ["describe", APPLICATION, "--json", "--bootstrap", bootstrap]
-    shown: dict[str, Any] = json.loads(CliRunner().invoke(groups, arguments).stdout)
+    done = CliRunner().invoke(groups, arguments)
+    shown: dict[str, Any] = json.loads(done.stdout) if done.exit_code == 0 else {}
     return shown
+
+
+def are_lengths_known(bootstrap: str) -> bool:
+    """Without them a task moves at once, cold."""
+    members = described(bootstrap).get("members", [])
+    ends = {task: end for each in members for task, end in each["end_offsets"].items()}
+    return sum(end for task, end in ends.items() if task.startswith("1_")) >= WORDS
 
 
 def wait_moved(bootstrap: str, second: WorkerProcess) -> list[str]:
@@ -86,7 +95,7 @@ def wait_moved(bootstrap: str, second: WorkerProcess) -> list[str]:
 
     def has_moved() -> bool:
         shown = described(bootstrap)
-        told.extend([*shown["reasons"], shown["note"]])
+        told.extend([*shown.get("reasons", []), shown.get("note", "")])
         return len(second.logged(r"task 1_\d: running")) == MOVED
 
     wait_for(has_moved, 90, "counting tasks on the second worker")
@@ -108,7 +117,7 @@ def report(first: WorkerProcess, second: WorkerProcess, told: list[str], *, is_w
     if is_warm:
         assert len(behind) == MOVED
         assert all(lag > each * 0.9 for lag in behind)
-        assert all(count < 2 * LAG_MAX for count in restored)
+        assert all(count < each / 4 for count in restored)
         assert any("until its state is warm on" in text for text in told), told
         assert any("is warm," in text for text in told), told
     else:

@@ -16,7 +16,7 @@ import pytest
 from tests.foreign import create_topics, latest, read_confluent
 from tests.harness import WorkerProcess, streamkit, wait_for
 from tests.judges.secure_kafka import PASSWORD, USERNAME, Authority, SecureKafka
-from tests.judges.word_feed import WordFeed, group_lag
+from tests.judges.word_feed import WordFeed, group_lag, uncommitted_words
 
 pytestmark = pytest.mark.judge
 
@@ -25,9 +25,6 @@ PARTITIONS = 2
 TASKS = 2 * PARTITIONS
 REPARTITION = "word-count-word-counts-repartition"
 WORDS_PER_S = 20_000
-EXCESS_MAX = 2 * WORDS_PER_S // 2
-"""Two sub-topologies, half a second each: the commit interval and what is in flight."""
-
 UNBUFFERED = {"producer.linger.ms": "0", "statestore.cache.max.bytes": "0"}
 """What is processed is sent at once, so that a crash leaves something to be done twice."""
 
@@ -52,7 +49,7 @@ class Tally:
         excess = sum(counts.values()) - words
         assert counts.keys() == self.expected.keys()
         assert all(counts[word] >= count for word, count in self.expected.items())
-        assert excess <= excess_max
+        assert excess <= min(excess_max, words // 7)  # more could be all of it again
         self.expected = Counter(counts)
         return f"{words} words, excess {excess}"
 
@@ -120,8 +117,11 @@ def test_word_count_with_a_killed_child(kafka: SecureKafka, tally: Tally, tmp_pa
             kafka.plaintext, "lines", partitions=PARTITIONS, words_per_s=WORDS_PER_S, seconds=15
         ) as feed:
             feed.wait_until(6)
+            victim = worker.children()[0]
             killed = time.time()
-            os.kill(worker.children()[0], signal.SIGKILL)
+            bound = uncommitted_words(
+                kafka.plaintext, "word-count", PARTITIONS, lambda: os.kill(victim, signal.SIGKILL)
+            )
             running = wait_for(
                 lambda: (runs := worker.logged(RUNNING, killed))[TASKS // 2 - 1 :] and runs,
                 30,
@@ -129,12 +129,12 @@ def test_word_count_with_a_killed_child(kafka: SecureKafka, tally: Tally, tmp_pa
             )
             gap_s = running[TASKS // 2 - 1][0] - killed
             tally.expected += feed.finish()
-        figures = tally.check(kafka.plaintext, EXCESS_MAX)
+        figures = tally.check(kafka.plaintext, bound)
         members = {match[1] for _, match in worker.logged(r"member (\S+)$")}
         assert worker.stop() == 0
     print(
         f"\nApache Kafka, child killed: its tasks run again after {gap_s:.2f} s (session timeout "
-        f"{SESSION_TIMEOUT_S} s); {figures}; bound {EXCESS_MAX}"
+        f"{SESSION_TIMEOUT_S} s); {figures}; bound {bound}"
     )
     assert len(members) == 2
     assert gap_s < SESSION_TIMEOUT_S / 3
@@ -186,7 +186,7 @@ def test_untrusted_certificate_is_one_line(kafka: SecureKafka, tmp_path: Path) -
 def test_wrong_password_ends_all_processes(kafka: SecureKafka, tmp_path: Path) -> None:
     settings = security(kafka, "SCRAM-SHA-512", password="wrong")
     with worker_on(kafka.sasl_ssl, tmp_path, settings) as worker:
-        assert worker.process.wait(30) == 2
+        assert worker.process.wait(90) == 2
         lines = [line for line in worker.output().splitlines() if line.startswith("streamkit: ")]
     assert len(lines) == 1
     assert "Traceback" not in worker.output()

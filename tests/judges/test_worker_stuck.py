@@ -17,15 +17,18 @@ from tests.judges.word_feed import WordFeed, balance, group_lag
 pytestmark = pytest.mark.judge
 
 PARTITIONS = 2
-POLL_INTERVAL_MAX_MS = 3_000
-SLOW_S = 8
+POLL_INTERVAL_MAX_MS = 10_000
 SETTINGS = {
     "processing.guarantee": "at_least_once",
     "commit.interval.ms": "100",
     "max.poll.interval.ms": str(POLL_INTERVAL_MAX_MS),
 }
 CLEANUP_DELAY_MS = 2_000
+LOG_TIME_MS = 50
+"""The log's clock is not the worker's."""
 
+CLOSED = r"task (\d_\d): closed"
+DELETED = r"task (\d_\d): its state was not used any more and is deleted"
 BLOCKING = """
 import os, time
 import streamkit as sk
@@ -35,15 +38,16 @@ orders = app.topic("orders", key=str, value=str)
 done = app.topic("done", key=str, value=str)
 
 def work(value: str) -> str:
-    name, _, seconds = value.partition(":")
-    if seconds and not os.path.exists(f"FLAGS/{name}"):
+    name, _, end = value.partition(":")
+    if end and not os.path.exists(f"FLAGS/{name}"):
         open(f"FLAGS/{name}", "w").close()
-        time.sleep(float(seconds))
+        while not os.path.exists(f"FLAGS/{end}"):
+            time.sleep(0.05)
     return value
 
 app.stream(orders).map_values(work, value=str).to(done)
 """
-"""`NAME:SECONDS` blocks the first worker that gets it, and no other."""
+"""`NAME:END` blocks the first worker that gets it until there is a file END, and no other."""
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def values(broker: Broker) -> list[str]:
     )
 
 
-def wait_values(broker: Broker, expected: list[str], limit_s: float = 20) -> None:
+def wait_values(broker: Broker, expected: list[str], limit_s: float = 60) -> None:
     wait_for(lambda: values(broker) == sorted(expected), limit_s, f"{expected} in done")
 
 
@@ -79,7 +83,7 @@ def wait_shared(first: WorkerProcess, second: WorkerProcess, since: float = 0.0)
         told = worker.logged(r"assigned ([\d_, ]+)$", since)
         return bool(told) and len(told[-1][1][1].split(", ")) == 1
 
-    wait_for(lambda: has_one(first) and has_one(second), 20, "one task each")
+    wait_for(lambda: has_one(first) and has_one(second), 60, "one task each")
 
 
 def test_stuck_worker_gives_up_its_tasks_and_returns(broker: Broker, tmp_path: Path) -> None:
@@ -91,23 +95,24 @@ def test_stuck_worker_gives_up_its_tasks_and_returns(broker: Broker, tmp_path: P
         wait_values(broker, ["one", "two"])
 
         sent = time.time()
-        produce_lines(broker.bootstrap, "orders", [f"slow:{SLOW_S}", "three"], PARTITIONS)
-        wait_values(broker, ["one", f"slow:{SLOW_S}", "three", "two"])
+        produce_lines(broker.bootstrap, "orders", ["slow:release", "three"], PARTITIONS)
+        wait_values(broker, ["one", "slow:release", "three", "two"])
         taken_s = time.time() - sent
         stuck, other = sorted((first, second), key=lambda each: -len(each.logged("been stuck")))
         ((_, complaint),) = stuck.logged(
             r"stuck for (\d+) ms .* task 0_0, record orders-0 offset 1;"
         )
         assert other.logged("been stuck") == []
-        wait_for(lambda: stuck.logged("joining the group again"), 20, "the stuck worker's return")
-        wait_shared(first, second, since=sent + SLOW_S)
+        released = time.time()
+        (tmp_path / "release").touch()
+        wait_for(lambda: stuck.logged("joining the group again"), 60, "the stuck worker's return")
+        wait_shared(first, second, since=released)
         produce_lines(broker.bootstrap, "orders", ["four", "five"], PARTITIONS)
-        wait_values(broker, ["five", "four", "one", f"slow:{SLOW_S}", "three", "two"])
+        wait_values(broker, ["five", "four", "one", "slow:release", "three", "two"])
         print(
             f"\nstuck for {complaint[1]} ms (max.poll.interval.ms={POLL_INTERVAL_MAX_MS}): its "
             f"record was done by another worker {taken_s:.2f} s after it was sent, and only once"
         )
-        assert taken_s < SLOW_S
         assert other.stop() == 0
         assert stuck.stop() == 0
 
@@ -117,17 +122,17 @@ def test_drain_ends_at_its_deadline_when_user_code_blocks(broker: Broker, tmp_pa
     first, second = two_workers(broker, tmp_path)
     with first, second:
         wait_shared(first, second)
-        produce_lines(broker.bootstrap, "orders", ["block:300"], PARTITIONS)
+        produce_lines(broker.bootstrap, "orders", ["block:never"], PARTITIONS)
         wait_for((tmp_path / "block").exists, 10, "the block")
         began = time.monotonic()
         first.process.terminate()
         second.process.terminate()
-        statuses = sorted(each.process.wait(60) for each in (first, second))
+        statuses = sorted(each.process.wait(90) for each in (first, second))
         ended_s = time.monotonic() - began
         logs = first.output() + second.output()
     print(f"\nSIGTERM with blocked user code: ended after {ended_s:.2f} s")
     assert statuses == [0, 1]
-    assert DRAIN_DEADLINE_MS <= ended_s * 1000 <= DRAIN_DEADLINE_MS + 8_000
+    assert DRAIN_DEADLINE_MS <= ended_s * 1000 <= DRAIN_DEADLINE_MS + 25_000
     assert f"did not drain within {DRAIN_DEADLINE_MS} ms" in logs
     assert "Traceback" not in logs
 
@@ -146,16 +151,17 @@ def test_state_of_departed_tasks_is_cleaned(broker: Broker, tmp_path: Path) -> N
         return {path.name for path in (tmp_path / host / "state/word-count").glob("[0-9]_[0-9]")}
 
     with worker("a") as first:
-        wait_for(lambda: len(first.logged("running, ")) >= 2 * partitions, 20, "running tasks")
+        wait_for(lambda: len(first.logged("running, ")) >= 2 * partitions, 60, "running tasks")
         with WordFeed(
             broker.bootstrap, "lines", partitions=partitions, words_per_s=5_000, seconds=8
         ) as feed:
             assert len(folders("a")) == 2 * partitions
             with worker("b") as second:
-                wait_for(lambda: len(second.logged("running, ")) >= partitions, 20, "its half")
-                moved = time.monotonic()
-                wait_for(lambda: len(folders("a")) == partitions, 20, "the cleaning")
-                cleaned_s = time.monotonic() - moved
+                wait_for(lambda: len(second.logged("running, ")) >= partitions, 60, "its half")
+                wait_for(lambda: len(first.logged(DELETED)) == partitions, 60, "the cleaning")
+                closed = {match[1]: when for when, match in first.logged(CLOSED)}
+                cleaned_s = min(when - closed[m[1]] for when, m in first.logged(DELETED))
+                assert len(folders("a")) == partitions
                 assert len(folders("b")) == partitions
                 assert folders("a").isdisjoint(folders("b"))
                 assert second.stop() == 0
@@ -169,7 +175,7 @@ def test_state_of_departed_tasks_is_cleaned(broker: Broker, tmp_path: Path) -> N
         f"\nstate of {partitions} departed tasks deleted after {cleaned_s:.2f} s "
         f"(state.cleanup.delay.ms={CLEANUP_DELAY_MS}); back from the changelog: {restored} records"
     )
-    assert cleaned_s * 1000 >= CLEANUP_DELAY_MS - 1_000
+    assert cleaned_s * 1000 >= CLEANUP_DELAY_MS - LOG_TIME_MS
     assert restored > 0
     assert found.missing == {}
     assert found.excess == 0

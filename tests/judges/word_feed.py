@@ -11,11 +11,12 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import confluent_kafka
 
-from tests.foreign import latest, read_confluent
+from tests.foreign import ASK_TIMEOUT_S, latest, read_confluent, until_answered
 
 WORDS_PER_LINE = 10
 VOCABULARY = 1_000
@@ -42,6 +43,7 @@ class WordFeed:
         self._topic = topic
         self._partitions = partitions
         self._seconds = seconds
+        self._burst_lines = 0
         self._failed: list[str] = []
         self._producer = confluent_kafka.Producer(
             {
@@ -73,6 +75,10 @@ class WordFeed:
         """Let it feed until so many seconds after its beginning."""
         time.sleep(max(0.0, seconds - self.seconds_fed))
 
+    def burst(self, words: int) -> None:
+        """Write so many words more, at once."""
+        self._burst_lines += words // WORDS_PER_LINE
+
     def finish(self) -> Counter[str]:
         """Wait for the end of the input; the true counts of what was acknowledged."""
         self._thread.join()
@@ -84,7 +90,7 @@ class WordFeed:
         words = [f"word-{number}" for number in range(VOCABULARY)]
         lines_per_s = self.words_per_s / WORDS_PER_LINE
         while self.seconds_fed < self._seconds and not self._ended.is_set():
-            due = int(min(self.seconds_fed, self._seconds) * lines_per_s)
+            due = self._burst_lines + int(min(self.seconds_fed, self._seconds) * lines_per_s)
             while self.lines < due:
                 self._write(chance.choices(words, k=WORDS_PER_LINE))
             self._producer.poll(0)
@@ -147,29 +153,59 @@ def end_offset_sum(bootstrap: str, topic: str, partitions: int) -> int:
     """How many records were ever written to a topic."""
     consumer = confluent_kafka.Consumer({"bootstrap.servers": bootstrap, "group.id": "none"})
     try:
-        return sum(
-            consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic, each), 10)[1]
-            for each in range(partitions)
-        )
+        return _end_sum(consumer, topic, partitions)
     finally:
         consumer.close()
 
 
 def group_lag(bootstrap: str, group: str, topics: dict[str, int]) -> int:
     """How many records of the topics the group has not committed yet."""
+    found = offsets(bootstrap, group, topics)
+    return sum(end - committed for committed, end in found.values())
+
+
+def uncommitted_words(
+    bootstrap: str, application: str, partitions: int, act: Callable[[], object]
+) -> int:
+    """Do something that ends workers; how many words at most are processed twice because of it.
+
+    Those of lines, and those that were split from them: what was written then, and was not
+    committed before.
+    """
+    topics = {"lines": WORDS_PER_LINE, f"{application}-word-counts-repartition": 1}
+    before = offsets(bootstrap, application, dict.fromkeys(topics, partitions))
+    act()
+    after = offsets(bootstrap, application, dict.fromkeys(topics, partitions))
+    return sum(words * (after[topic][1] - before[topic][0]) for topic, words in topics.items())
+
+
+def offsets(bootstrap: str, group: str, topics: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """The sums of a group's committed offsets and of the end offsets, by topic."""
     consumer = confluent_kafka.Consumer(
         {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}
     )
+
     try:
-        wanted = [
-            confluent_kafka.TopicPartition(topic, partition)
-            for topic, count in topics.items()
-            for partition in range(count)
-        ]
-        lag = 0
-        for tp in consumer.committed(wanted, 10):
-            end = consumer.get_watermark_offsets(tp, 10)[1]
-            lag += end - max(tp.offset, 0)
-        return lag
+        return {
+            topic: (
+                _committed_sum(consumer, topic, partitions),
+                _end_sum(consumer, topic, partitions),
+            )
+            for topic, partitions in topics.items()
+        }
     finally:
         consumer.close()
+
+
+def _committed_sum(consumer: confluent_kafka.Consumer, topic: str, partitions: int) -> int:
+    parts = [confluent_kafka.TopicPartition(topic, each) for each in range(partitions)]
+    found = until_answered(lambda: consumer.committed(parts, ASK_TIMEOUT_S))
+    return sum(max(each.offset, 0) for each in found)
+
+
+def _end_sum(consumer: confluent_kafka.Consumer, topic: str, partitions: int) -> int:
+    def end(partition: int) -> int:
+        part = confluent_kafka.TopicPartition(topic, partition)
+        return int(until_answered(lambda: consumer.get_watermark_offsets(part, ASK_TIMEOUT_S))[1])
+
+    return sum(map(end, range(partitions)))
