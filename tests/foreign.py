@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import aiokafka
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.ports import free_ports
+
 READ_TIMEOUT_S = 60.0
+ASK_TIMEOUT_S = 60.0
 KAFKA = Path(__file__).parent / "judges" / "kafka"
+T = TypeVar("T")
 
 
 class ApacheKafka:
@@ -38,7 +42,7 @@ class ApacheKafka:
         return self.home / "data"
 
     def __enter__(self) -> ApacheKafka:
-        self._port = free_port_pair()
+        self._port = free_ports()
         self._run("start", str(self.home), str(self._port), *self._settings)
         return self
 
@@ -58,19 +62,6 @@ class ApacheKafka:
         subprocess.run([str(KAFKA), *arguments], check=True, timeout=120, env=environment)
 
 
-def free_port_pair() -> int:
-    """A free port whose successor, which the controller takes, is free too."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-
-
 def create_topics(bootstrap: str, partitions: int, *names: str) -> None:
     """Make topics and wait until they are there."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
@@ -79,9 +70,20 @@ def create_topics(bootstrap: str, partitions: int, *names: str) -> None:
         future.result(30)
 
 
-def produce_lines(bootstrap: str, topic: str, lines: Iterable[str], partitions: int) -> int:
-    """Write lines with librdkafka, over the partitions in turn; how many were acknowledged."""
-    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, "linger.ms": 20})
+def produce_lines(
+    bootstrap: str,
+    topic: str,
+    lines: Iterable[str],
+    partitions: int,
+    *,
+    linger_ms: int = 20,
+    timestamp_ms: int = 0,
+) -> int:
+    """Write lines with librdkafka, over the partitions in turn; how many were acknowledged.
+
+    A time of 0 is now.
+    """
+    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, "linger.ms": linger_ms})
     failed: list[str] = []
 
     def on_delivery(error: object, _message: object) -> None:
@@ -93,8 +95,9 @@ def produce_lines(bootstrap: str, topic: str, lines: Iterable[str], partitions: 
         while True:
             try:
                 producer.produce(
-                    topic, line.encode(), partition=number % partitions, on_delivery=on_delivery
-                )
+                    topic, line.encode(), partition=number % partitions,
+                    on_delivery=on_delivery, timestamp=timestamp_ms,
+                )  # fmt: skip
                 break
             except BufferError:
                 producer.poll(0.05)
@@ -102,6 +105,19 @@ def produce_lines(bootstrap: str, topic: str, lines: Iterable[str], partitions: 
     assert producer.flush(60) == 0
     assert failed == []
     return count
+
+
+def until_answered(ask: Callable[[], T]) -> T:
+    """What librdkafka gives, asked again while coordinators load and leaders are missing."""
+    deadline = time.monotonic() + ASK_TIMEOUT_S
+    while True:
+        is_late = time.monotonic() > deadline
+        try:
+            return ask()
+        except (confluent_kafka.KafkaException, LookupError, TimeoutError):
+            if is_late:
+                raise
+        time.sleep(0.1)
 
 
 Rows = list[tuple[bytes | None, bytes | None]]

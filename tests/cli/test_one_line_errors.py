@@ -72,6 +72,15 @@ def test_program_that_does_not_import_names_the_line(tmp_path: Path) -> None:
     assert "(line 3)" in line
 
 
+def test_line_is_the_programs_own_whatever_its_name(tmp_path: Path) -> None:
+    """One that is called app.py is not streamkit's own app.py, where the error was raised."""
+    path = tmp_path / "app.py"
+    path.write_text('import streamkit\n\napp = streamkit.App("a", config={"poll.ms": "-5"})\n')
+    line = one_line("topology", "describe", str(path))
+    assert "poll.ms" in line
+    assert "(line 3)" in line
+
+
 def test_missing_program_file() -> None:
     assert "no program file nowhere.py" in one_line("topology", "describe", "nowhere.py")
 

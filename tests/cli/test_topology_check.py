@@ -116,6 +116,19 @@ def test_running_group_knows_sub_topologies() -> None:
     assert "moves from sub-topology 7 to 1" in found[0].text
 
 
+def test_source_that_serves_as_changelog_is_no_store_of_its_own() -> None:
+    app = sk.App("shop", config={"topology.optimization": "all"})
+    app.table("prices", key=str, value=int, name="kept")
+    prices = SimpleNamespace(name="prices")
+    part = SimpleNamespace(
+        subtopology_id="0",
+        source_topics=("prices",),
+        state_changelog_topics=(prices,),
+        repartition_source_topics=(),
+    )
+    assert changes(outline_of_group([part]), outline_of(app.topology)) == []
+
+
 def test_running_group_tells_counts_that_the_program_derives() -> None:
     part = SimpleNamespace(
         subtopology_id="1",
@@ -135,6 +148,11 @@ def test_internal_topics_alone_show_what_is_left_behind() -> None:
         ("shop-old-changelog", True),
         ("shop-counts-repartition", False),
     ]
+
+
+def test_group_is_told_what_kafka_streams_tells_it_of_replication() -> None:
+    (_, counts) = group_topology(counting().topology, StreamsSettings()).subtopologies
+    assert [topic.replication_factor for topic in counts.changelogs] == [-1]
 
 
 def grouped(app: sk.App, epoch: int) -> DescribedGroup:

@@ -51,3 +51,9 @@ def test_both_forms_agree_with_a_foreign_client(key: bytes, partitions: int) -> 
     for module in (partitioner, INTERPRETED):
         assert module.murmur2(key) & 0xFFFFFFFF == foreign
         assert module.partition_for(key, partitions) == (foreign & 0x7FFFFFFF) % partitions
+
+
+@pytest.mark.parametrize("module", [partitioner, INTERPRETED])
+def test_ascii_text_goes_where_its_bytes_go(module):
+    for text in ("", "a", "foobar", "a-little-bit-longer-string"):
+        assert module.partition_for(text, 7) == module.partition_for(text.encode(), 7)

@@ -14,6 +14,7 @@ import streamkit as sk
 from streamkit.common.errors import FatalError, StreamkitError, TopologyError
 from streamkit.state.builders import StoreKind
 from streamkit.state.cache import CachedStore, TimestampedStore
+from streamkit.state.headers_store import HeadersStore
 from streamkit.state.join_stores import JoinWindowStore
 from streamkit.state.plain import PlainStore
 from streamkit.state.versioned import VersionedStore
@@ -210,6 +211,8 @@ def _rows(store: Any) -> list[Any] | None:
     """A store's rows; None for stores that are not shown."""
     if isinstance(store, TimestampedStore | CachedStore):
         rows = [(key, [plain(key), plain(row.value), row.timestamp]) for key, row in store.all()]
+    elif isinstance(store, HeadersStore):
+        rows = [(key, [plain(key), plain(row[0]), row[1]]) for key, row in store.all()]
     elif isinstance(store, PlainStore):
         rows = [(key, [plain(key), plain(value)]) for key, value in store.all()]
     elif isinstance(store, VersionedStore):

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.differential import processor_cases, settled_cases
+from tests.differential import processor_cases, settled_cases, store_cases
 from tests.differential.builder import MAPPERS, PREDICATES, Builder
 from tests.topology.oracle_cases import Case, Op
 from tests.topology.oracle_cases import generate as generate_mixed
@@ -547,7 +547,19 @@ FAMILIES: dict[str, Callable[[int], Case]] = {
     "global_joins": global_joins,
     "foreign_key_joins": foreign_key_joins,
     "settled": settled_cases.settled,
-}
+    "bounded": store_cases.bounded(
+        [
+            tables, aggregates, table_joins, stream_table_joins, foreign_key_joins, global_joins,
+            processor_cases.processors, processor_cases.low_level,
+        ]
+    ),
+    "headers": store_cases.with_headers(
+        [
+            tables, windows, table_joins, stream_table_joins, cogroups, stream_joins, suppressions,
+            aggregates, versioned, global_joins, foreign_key_joins, processor_cases.processors,
+        ]
+    ),
+}  # fmt: skip
 
 
 def generate(family: str, seed: int) -> Case:

@@ -74,6 +74,8 @@ class Rows:
     table what it held back."""
     is_windowed: bool = False
     is_shown: bool = True
+    held: frozenset[str] = frozenset()
+    """The suppressed tables that it shows the rows of, without a sub-topology in between."""
 
 
 class Draft(Builder):
@@ -131,7 +133,7 @@ class Draft(Builder):
             return replace(of, id=id_)
         return replace(of, id=id_, is_ordered=False, is_closing=False)
 
-    def keep(self, id_: str, **known: bool) -> Rows:
+    def keep(self, id_: str, **known: Any) -> Rows:
         rows = Rows(id_, **known)
         self.rows.append(rows)
         return rows
@@ -170,7 +172,7 @@ def derived(draft: Draft) -> Rows:
     kind = chance.choice(["filter", "filter_not", "map_values", "transform_values"])
     fn = chance.choice(PREDICATES if "filter" in kind else MAPPERS)
     id_ = draft.add(kind, of=of.id, fn=fn, **draft.store(0.4), **draft.named())
-    return draft.keep(id_, is_groupable=of.is_groupable)
+    return draft.keep(id_, is_groupable=of.is_groupable, held=of.held)
 
 
 def regrouped(draft: Draft) -> Rows:
@@ -192,14 +194,20 @@ def regrouped(draft: Draft) -> Rows:
 
 
 def table_joined(draft: Draft) -> Rows:
-    """Two tables by their keys."""
+    """Two tables by their keys.
+
+    A row that a suppressed table lets go finds there the row before it, which a cache may skip.
+    """
     chance = draft.chance
     one, two = draft.a_table(), draft.a_table()
+    if one.held & two.held:
+        two = tables(draft)
     kind = chance.choice(["join", "left_join", "outer_join"])
     store = draft.store(0.4, value="long") if chance.random() < 0.5 else {}
     pair = {"of": one.id, "with": two.id}
     id_ = draft.add(kind, **pair, fn=chance.choice(JOINERS), **store, **draft.named())
-    return draft.keep(id_, is_groupable=one.is_groupable and two.is_groupable)
+    is_groupable = one.is_groupable and two.is_groupable
+    return draft.keep(id_, is_groupable=is_groupable, held=one.held | two.held)
 
 
 def foreign_joined(draft: Draft) -> Rows:
@@ -301,7 +309,7 @@ def suppressed(draft: Draft) -> Rows:
         of = draft.add("map_values", of=of, fn=draft.chance.choice(FULL_MAPPERS))
     wait = {"wait_ms": draft.chance.choice([0, 5, 30])}
     id_ = draft.add("suppress", of=of, until="time_limit", **wait, **draft.named())
-    return draft.keep(id_, is_groupable=False)
+    return draft.keep(id_, is_groupable=False, held=frozenset({id_}))
 
 
 def cogrouped(draft: Draft) -> Rows:

@@ -34,6 +34,9 @@ def _own(op: dict[str, Any], number: int) -> dict[str, Any]:
     for field in _MANY:
         if field in op:
             shown[field] = [topic_of(number, each) for each in op[field]]
+    if op.get("op") == "split":
+        shown["branches"] = [_own(each, number) for each in op["branches"]]
+        shown |= {"default": _own(op["default"], number)} if "default" in op else {}
     if "name" in op.get("store", {}):
         shown["store"] = {**op["store"], "name": topic_of(number, op["store"]["name"])}
     return shown

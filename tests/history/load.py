@@ -15,7 +15,6 @@ import argparse
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamkit.testing.broker import Broker
+from tests.foreign import until_answered
 from tests.harness import ROOT, wait_for
 from tests.history.checker import Verdict, check, history_of
 from tests.history.clients.confluent import Reader, ends_of, key_of, partition_of
@@ -35,6 +36,7 @@ from tests.history.clients.plan import OPERATION_S, Plan, recorder_of
 from tests.history.model import COMMITTED, UNCOMMITTED, Operation, Outcome, Poll
 from tests.history.proxy import Proxy
 from tests.history.view import FINAL
+from tests.ports import free_ports
 
 TOPICS = {"data": 4, "source": 2, "stream": 2, "chained": 3}
 CONFIG = {
@@ -160,7 +162,7 @@ class Load:
 
     def run(self) -> list[Operation]:
         """The whole history."""
-        port = free_port()
+        port = free_ports()
         proxy = Proxy(self.seed, port)
         address = proxy.address
         config = CONFIG | {"advertised.listeners": f"PLAINTEXT://{address}"}
@@ -257,7 +259,10 @@ class Load:
         def look() -> bool:
             self._tend()
             time.sleep(LOOK_S)
-            return condition()
+            try:
+                return condition()
+            except (KafkaException, LookupError, TimeoutError):  # a killed broker is coming back
+                return False
 
         wait_for(look, CALM_S, what)
 
@@ -273,11 +278,6 @@ class Load:
             if actor.process is not None:
                 actor.process.kill()
                 actor.process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def create_topics(bootstrap: str) -> None:
@@ -306,7 +306,8 @@ def is_stable(admin: AdminClient) -> bool:
 
 def read_all(bootstrap: str, directory: Path, life: int) -> None:
     """Read everything from the start to the end, as readers of both kinds do."""
-    ends = ends_of(AdminClient({"bootstrap.servers": bootstrap}), EVERYTHING)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    ends = until_answered(lambda: ends_of(admin, EVERYTHING))
     for isolation in (COMMITTED, UNCOMMITTED):
         plan = Plan(bootstrap, str(directory), f"final-{isolation}", life, FINAL, 0)
         reader = Reader(plan, isolation)

@@ -114,6 +114,17 @@ def test_crashed_node_refuses_and_its_peers_are_reset() -> None:
     simulated(main)
 
 
+def test_a_crashed_listener_that_closes_late_takes_its_successor_not_with_it() -> None:
+    async def main(network: MemoryNetwork) -> None:
+        old = await network.at("b").listen(End, "b", 9092)
+        network.crash("b")
+        await network.at("b").listen(End, "b", 9092)
+        await old.close()
+        await network.at("a").dial(End, "b", 9092)
+
+    simulated(main)
+
+
 def test_lossy_network_resets_connections_and_loses_no_byte_of_the_rest() -> None:
     async def main(network: MemoryNetwork) -> int:
         resets = 0

@@ -202,3 +202,61 @@ def test_without_knowledge_of_the_page_cache_everything_is_read(
     found = file.slice_cached(31, 900_000)
     assert isinstance(found, bytes | bytearray)
     assert bytes(found) == CONTENT[31:900_031]
+
+
+def congestion_control(host: str) -> tuple[bytes, bytes]:
+    """What a server at this address sends with: to a peer of this machine, and by default."""
+
+    def algorithm(peer: socket.socket) -> bytes:
+        return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+    async def main() -> bytes:
+        accepted: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        class Noting(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                accepted.set_result(algorithm(transport.get_extra_info("socket")))
+
+        listener = await system_seams().network.listen(Noting, host, 0)
+        try:
+            with socket.create_connection(("127.0.0.1", listener.port)):
+                return await asyncio.wait_for(accepted, 20)
+        finally:
+            await listener.close()
+
+    with socket.socket() as plain, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main()), algorithm(plain)
+
+
+@pytest.mark.skipif(os.uname().sysname != "Linux", reason="Linux' option")
+def test_only_an_address_of_this_machine_alone_is_sent_to_without_pacing() -> None:
+    local, _ = congestion_control("127.0.0.1")
+    assert local == b"reno"
+    everywhere, default = congestion_control("0.0.0.0")
+    assert everywhere == default
+
+
+def test_a_sender_that_is_left_behind_closes_nothing(file: SystemFile) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+
+    class Transport(asyncio.Transport):
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return ours if name == "socket" else default
+
+        def is_closing(self) -> bool:
+            return False
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            if data:
+                ours.sendall(data)
+
+    with ours, peer:
+        system_seams().network.sender(Transport()).send([FileSlice(file, 17, 70_000)])
+        ours.sendall(b"end")
+        with peer.makefile("rb") as stream:
+            assert stream.read(70_003) == CONTENT[17:70_017] + b"end"

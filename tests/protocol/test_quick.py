@@ -144,3 +144,10 @@ def test_large_records_are_not_copied() -> None:
     read = Read(ErrorCode.none, 5, 5, 2, records, None)
     body = fetch_response(16, 77, {UUID(int=9): [(3, read)]})
     assert [chunk is records for chunk in body.chunks] == [False, True, False]
+
+
+def test_no_chunk_is_empty() -> None:
+    read = Read(ErrorCode.none, 5, 5, 2, b"r" * SPLICE_BYTES_MIN, None)
+    body = fetch_response(11, 77, {"topic": [(3, read), (4, read)]})
+    assert len(body.chunks) == 4
+    assert all(body.chunks)

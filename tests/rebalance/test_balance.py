@@ -49,6 +49,15 @@ def test_nothing_moves_when_nothing_changed(
     assert again(costs, second, before) == before
 
 
+def test_light_task_makes_way_for_a_heavy_one_at_once() -> None:
+    costs = {("0", number): cost for number, cost in enumerate((1.0, 1.0, 3.0, 3.0, 3.0))}
+    before = spread(costs, list(costs), ["m0", "m1", "m2", "m7"], {}, {})
+    assert before[("0", 0)] == before[("0", 1)] == "m7"
+    after = again(costs, ["m0", "m1", "m7"], before)
+    assert heaviest(after, costs) == 4.0
+    assert again(costs, ["m0", "m1", "m7"], after) == after
+
+
 @given(priced, fleets)
 def test_costs_that_waver_move_nothing(costs: dict[Task, float], members: list[str]) -> None:
     before = spread(costs, list(costs), members, {}, {})
@@ -116,5 +125,7 @@ def test_bad_weights_are_refused(text: str) -> None:
 def test_good_weights_are_read() -> None:
     assert weights_problem("0=1, 2=7.5,") is None
     assert parse_weights("0=1, 2=7.5,") == {"0": 1.0, "2": 7.5}
+    assert weights_problem("0:1, 2:7.5,") is None
+    assert parse_weights("0:1, 2:7.5,") == {"0": 1.0, "2": 7.5}
     assert weights_problem("") is None
     assert parse_weights("measured") is None

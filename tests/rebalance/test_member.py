@@ -571,7 +571,16 @@ def test_refused_topology_update_says_what_to_do() -> None:
     refused = "Topology updates are not supported yet."
     (effect,) = member.on_failure(ErrorCode.invalid_request, 12, refused)
     assert isinstance(effect, MemberFatal)
-    assert f"{refused} The program's topology is not the group's: reset" in str(effect.error)
+    assert f"{refused} The program's topology, or what it sets for internal" in str(effect.error)
+
+
+def test_group_of_another_protocol_is_told_with_what_to_do() -> None:
+    member = Scenario().member
+    assert member.poll(10) is not None
+    refused = "Group g-1 is not a streams group."
+    (effect,) = member.on_failure(ErrorCode.group_id_not_found, 12, refused)
+    assert isinstance(effect, MemberFatal)
+    assert f"{refused} A group of another protocol has this id: stop all" in str(effect.error)
 
 
 REPORT = TaskReport({("1", 2): 40}, {("1", 2): 900}, {("0", 3): 250}, {("0", 3): 7_000})

@@ -138,3 +138,10 @@ def test_copartitioned_repartition_topics_take_the_largest_count() -> None:
     )
     configured = configure(topology, {"x": 3, "y": 8}.get)
     assert [topic.partitions for topic in configured.missing_internal] == [8, 8]
+
+
+def test_source_that_serves_as_changelog_keeps_its_count() -> None:
+    part = GroupSubtopology("0", ("prices", "orders"), changelogs=(InternalTopic("prices"),))
+    configured = configure(GroupTopology(0, (part,)), {"prices": 2, "orders": 6}.get)
+    assert configured.is_ready
+    assert configured.tasks_of("0") == 6

@@ -12,10 +12,10 @@ import pytest
 from streamkit.records import codec
 
 
-def load_interpreted() -> ModuleType:
-    """The codec's source by its path, so that no extension module is taken."""
-    path = Path(codec.__file__).with_name("codec.py")
-    spec = importlib.util.spec_from_file_location("codec_interpreted", path)
+def load_interpreted(name: str) -> ModuleType:
+    """A module's source by its path, so that no extension module is taken."""
+    path = Path(codec.__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"{name}_interpreted", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -23,7 +23,8 @@ def load_interpreted() -> ModuleType:
     return module
 
 
-INTERPRETED = load_interpreted()
+INTERPRETED = load_interpreted("codec")
+INTERPRETED.DecodedBatch = load_interpreted("batch").DecodedBatch  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streamkit.common.errors import CorruptBatchError
 from streamkit.records import codec as installed
+from streamkit.records.batch import DecodedBatch
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 COMPRESSIONS = range(5)
@@ -26,7 +27,7 @@ headers = st.lists(st.tuples(header_names, data), max_size=3).map(tuple)
 records = st.lists(st.tuples(data, data, timestamps, headers), min_size=1, max_size=20)
 
 
-def contents(batch: installed.DecodedBatch) -> list[tuple[object, ...]]:
+def contents(batch: DecodedBatch) -> list[tuple[object, ...]]:
     return list(zip(batch.keys, batch.values, batch.timestamps, batch.headers, strict=True))
 
 
@@ -49,7 +50,7 @@ def test_round_trip(form: ModuleType, wanted, compression, base_offset) -> None:
     header = form.read_header(encoded)
     batch = form.decode(encoded, header)
     assert contents(batch) == wanted
-    assert batch.offsets == list(range(base_offset, base_offset + len(wanted)))
+    assert batch.offsets == range(base_offset, base_offset + len(wanted))
     assert header.size == len(encoded)
     assert header.compression == compression
     assert header.base_timestamp == wanted[0][2]
@@ -57,6 +58,65 @@ def test_round_trip(form: ModuleType, wanted, compression, base_offset) -> None:
     assert form.check_records(encoded, header)[2] == next(
         (index for index, record in enumerate(wanted) if record[0] is None), -1
     )
+
+
+@settings(deadline=None)
+@given(records, st.integers(0, 20))
+def test_a_field_alone_is_what_the_columns_have(form: ModuleType, wanted, dropped) -> None:
+    batch = form.decode(encoded := form.encode(wanted, base_offset=7), form.read_header(encoded))
+    batch.drop_before(7 + dropped)
+    assert len(batch) == len(batch.offsets) == max(len(wanted) - dropped, 0)
+    for i in range(len(batch)):
+        key, value, time, pairs = wanted[dropped + i]
+        assert (batch.key_at(i), batch.value_at(i)) == (key, value)
+        assert (batch.time_at(i), batch.headers_at(i)) == (time, pairs)
+        assert (batch.value_mark_at(i) is None) == (value is None)
+    assert contents(batch) == wanted[dropped:]
+    for i in (-1, len(batch)):
+        for field in (batch.key_text_at, batch.headers_at):
+            with pytest.raises(IndexError, match="there is no record"):
+                field(i)
+
+
+def test_text_is_read_where_it_lies(form: ModuleType) -> None:
+    wanted = [("Z\u00fcrich".encode(), b"", 5, ()), (None, None, 6, ()), (b"\xff", b"plain", 7, ())]
+    batch = form.decode(encoded := form.encode(wanted), form.read_header(encoded))
+    assert [batch.key_text_at(i) for i in range(2)] == ["Z\u00fcrich", None]
+    assert [batch.value_text_at(i) for i in range(3)] == ["", None, "plain"]
+    with pytest.raises(UnicodeDecodeError):
+        batch.key_text_at(2)
+
+
+def test_first_record_after_a_time(form: ModuleType) -> None:
+    wanted = [(None, b"v", time, ()) for time in (5, 3, 9, 4)]
+    batch = form.decode(encoded := form.encode(wanted), form.read_header(encoded))
+    assert [batch.first_after(time, 0, 4) for time in (2, 5, 9)] == [0, 2, 4]
+    assert batch.first_after(5, 3, 4) == 4
+
+
+def test_what_the_buffer_holds_later_is_not_read(form: ModuleType) -> None:
+    buffer = bytearray(form.encode([(b"key", b"value", 5, (("h", b"x"),))]))
+    batch = form.decode(buffer, form.read_header(buffer))
+    buffer[:] = bytes(len(buffer) + 9)
+    assert contents(batch) == [(b"key", b"value", 5, (("h", b"x"),))]
+
+
+def test_ascii_texts_are_written_as_their_bytes(form: ModuleType) -> None:
+    text = form.encode([("key", "value" * 40, 5, ()), ("", None, 6, ())])
+    assert text == form.encode([(b"key", b"value" * 40, 5, ()), (b"", None, 6, ())])
+
+
+@pytest.mark.parametrize("bad", ["Zürich", bytearray(b"v"), 7])
+def test_what_is_neither_bytes_nor_ascii_leaves_the_batch_as_it_was(form: ModuleType, bad) -> None:
+    builder = form.BatchBuilder(1000)
+    builder.append(b"key", b"value", 5)
+    for key, value in ((bad, b"v"), (b"k", bad)):
+        with pytest.raises(TypeError, match="a record has bytes"):
+            builder.append(key, value, 6)
+    builder.append("more", None, 7)
+    built = builder.build()
+    wanted = [(b"key", b"value", 5, ()), (b"more", None, 7, ())]
+    assert contents(form.decode(built, form.read_header(built))) == wanted
 
 
 @given(records)
@@ -89,7 +149,7 @@ def test_offsets_up_to_the_last_of_64_bits(form: ModuleType) -> None:
     encoded = form.encode([(None, b"v", 5, ())] * 2, base_offset=INT64_MAX - 1)
     header = form.read_header(encoded)
     assert header.last_offset == INT64_MAX
-    assert form.decode(encoded, header).offsets == [INT64_MAX - 1, INT64_MAX]
+    assert list(form.decode(encoded, header).offsets) == [INT64_MAX - 1, INT64_MAX]
     beyond = struct.pack(">q", INT64_MAX) + encoded[8:]
     with pytest.raises(CorruptBatchError, match="64 bits"):
         form.read_header(beyond)
@@ -274,7 +334,7 @@ def test_a_refused_record_leaves_the_builder_as_it_was(form: ModuleType) -> None
     assert (builder.count, builder.max_timestamp) == (1, 5)
     assert builder.append(b"k", b"v", 6)
     encoded = builder.build(base_offset=30)
-    assert form.decode(encoded, form.read_header(encoded)).offsets == [30, 31]
+    assert list(form.decode(encoded, form.read_header(encoded)).offsets) == [30, 31]
 
 
 def test_an_empty_builder_cannot_be_built(form: ModuleType) -> None:

@@ -182,7 +182,7 @@ def test_worker_waits_for_the_registry_and_loses_nothing(tmp_path: Any) -> None:
             server.fails_with = 503
             config = {"state.dir": str(tmp_path)}
             async with app.worker(bootstrap=broker.bootstrap, config=config):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     while not asked_in_vain(server):  # noqa: ASYNC110  # a server tells nobody
                         await asyncio.sleep(0.01)
                 server.fails_with = None

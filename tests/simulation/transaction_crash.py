@@ -41,6 +41,8 @@ HIJACK_CHANCE = 0.08
 """How often another producer of the same id comes in mid-transaction and fences the first."""
 CRASHES = 3
 WEATHER = Weather(delay_ms_min=0.1, delay_ms_max=8.0, reset_chance=0.01, split_chance=0.2)
+LIMIT_S = 3600
+"""Of virtual time: what does not come to an end fails."""
 
 
 @dataclass
@@ -66,7 +68,7 @@ class World:
         self._life: asyncio.Task[None] | None = None
 
     def run(self) -> Outcome:
-        self.sim.run(self._story())
+        self.sim.run(asyncio.wait_for(self._story(), LIMIT_S))
         self.outcome.digest = hashlib.sha256("\n".join(self.sim.trace).encode()).hexdigest()
         return self.outcome
 
@@ -136,7 +138,10 @@ class World:
         async def live() -> None:
             await node.start()
             is_ready.set()
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await node.abandon()
 
         self._life = asyncio.create_task(live(), name=f"broker-{self.outcome.crashes}")
         await is_ready.wait()

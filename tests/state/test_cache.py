@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamkit.common.direct import ValueAndTimestamp
 from streamkit.common.errors import FatalError, SerializationError
 from streamkit.serdes import double, json, long, string
 from streamkit.state.backend import MemoryBackend
@@ -12,7 +13,6 @@ from streamkit.state.cache import (
     CacheBudget,
     CachedStore,
     TimestampedStore,
-    ValueAndTimestamp,
 )
 from streamkit.state.overlay import OverlayStore
 
@@ -174,3 +174,124 @@ def test_value_and_timestamp_reads_as_a_pair():
     pair = ValueAndTimestamp("x", 7)
     assert (pair[0], pair[1], tuple(pair)) == ("x", 7, ("x", 7))
     assert pair == ValueAndTimestamp("x", 7)
+
+
+def test_entry_put_again_by_the_listener_passes_in_the_next_round():
+    table = Table()
+
+    def listen(key, *_):
+        table.heard.append(key)
+        if table.heard == ["a"]:
+            table.store.put("b", 7, 60)
+            table.store.put("a", 8, 60)
+
+    table.store.set_flush_listener(listen, False)
+    for key in ("a", "b", "c"):
+        table.store.put(key, 4, 50)
+    table.store.flush()
+    assert table.heard == ["a", "c", "b", "a"]
+    assert [int.from_bytes(entry[1], "big") for entry in table.logged] == [4, 4, 7, 8]
+
+
+def test_range_in_the_middle_of_a_flush_shows_each_entry_once():
+    table = Table()
+    seen = []
+
+    def listen(key, *_):
+        if key == "b" and not seen:
+            table.store.put("a", 9, 60)
+            seen.extend((key, entry.value) for key, entry in table.store.all())
+
+    table.store.set_flush_listener(listen, False)
+    for key in ("a", "b", "c"):
+        table.store.put(key, 4, 50)
+    table.store.flush()
+    assert seen == [("a", 9), ("b", 4), ("c", 4)]
+
+
+def test_flush_that_fails_leaves_what_it_has_not_passed_on():
+    table = Table()
+    failing = ["b"]
+
+    def listen(key, *_):
+        table.heard.append(key)
+        if key in failing:
+            raise ValueError(key)
+
+    table.store.set_flush_listener(listen, False)
+    for key in ("a", "b", "c", "d"):
+        table.store.put(key, 4, 50)
+    with pytest.raises(ValueError, match="b"):
+        table.store.flush()
+    failing.clear()
+    table.store.flush()
+    assert table.heard == ["a", "b", "c", "d"]
+
+
+def test_used_entry_gets_one_more_turn_only():
+    entry = ENTRY_OVERHEAD_BYTES + 9
+    table = Table(limit=2 * entry)
+    for key in ("a", "b"):
+        table.store.put(key, 4, 50)
+    table.store.flush()
+    table.overlay.discard()
+    table.store.get("a")
+    table.store.get("b")
+    table.store.put("c", 4, 50)
+    assert table.store.get("a") is None
+    table.store.put("d", 4, 50)
+    assert table.store.get("b") is None
+    assert table.budget.used <= table.budget.limit
+
+
+@pytest.mark.parametrize("value", [long, json])
+def test_counting_up_does_what_get_and_put_do(value):
+    counted, put = Table(value=value), Table(value=value)
+    for key, time in (("a", 50), ("b", 10), ("a", 40), ("b", 20), ("c", 5), ("a", 60)):
+        if key == "c":
+            counted.store.put("a", None, time)
+            put.store.put("a", None, time)
+        counted.store.count_up(key, time, (("h", b"x"),))
+        entry = put.store.get(key)
+        count, then = (0, time) if entry is None else entry
+        put.store.put(key, count + 1, max(time, then), (("h", b"x"),))
+    assert counted.store.get_count == put.store.get_count
+    assert counted.store.put_count == put.store.put_count
+    counted.store.flush()
+    put.store.flush()
+    assert counted.heard == put.heard == [
+        ("b", 2, None, 20, (("h", b"x"),)),
+        ("c", 1, None, 5, (("h", b"x"),)),
+        ("a", 1, None, 60, (("h", b"x"),)),
+    ]  # fmt: skip
+    assert counted.logged == put.logged
+
+
+def test_count_that_leaves_64_bits_is_refused():
+    table = Table()
+    table.store.put("cat", 2**63 - 1, 50)
+    with pytest.raises(SerializationError, match="64 bits"):
+        table.store.count_up("cat", 60, ())
+    assert tuple(table.store.get("cat")) == (2**63 - 1, 50)
+
+
+def test_what_was_put_and_counted_is_undone():
+    table = Table()
+    table.store.put("a", 4, 50)
+    table.store.put("b", 4, 50)
+    table.store.flush()
+    table.store.put("b", 5, 55)
+    used = table.budget.used
+    table.budget.journal = journal = []
+    table.store.count_up("a", 60, ())
+    table.store.count_up("b", 60, ())
+    table.store.count_up("new", 60, ())
+    table.store.put("b", None, 70)
+    for undo, arguments in reversed(journal):
+        undo(*arguments)
+    table.budget.journal = None
+    assert table.budget.used == used
+    assert table.store.get("new") is None
+    table.heard.clear()
+    table.store.flush()
+    assert table.heard == [("b", 5, 4, 55, ())]

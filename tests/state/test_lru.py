@@ -72,6 +72,18 @@ def test_failed_record_leaves_no_trace() -> None:
     assert kit.keys() == "bcd"
 
 
+def test_failed_record_used_nothing() -> None:
+    kit = Kit(a="1", b="2", c="3")
+    journal = kit.overlay.journal = []
+    kit.store.put("c", "4", 5_001)
+    assert kit.store.get("a") is not None
+    kit.store.put("d", "5", 5_001)
+    undo(journal)
+    kit.store.put("e", "6", 5_002)
+    kit.store.put("f", "7", 5_002)
+    assert kit.keys() == "cef"
+
+
 def test_table_and_processors_take_one() -> None:
     app = sk.App("bounded")
     store = sk.Materialized("kept", kind="lru", entries=2)

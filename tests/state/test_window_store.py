@@ -11,10 +11,12 @@ from streamkit.serdes import long, string
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.state.cache import CacheBudget
 from streamkit.state.factory import Changelog, build_store
+from streamkit.state.journal import undo
 from streamkit.state.rocks import RocksBackend
 from streamkit.state.task_state import TaskState
 
 TOPIC_ID = UUID(int=77)
+FAR = 1_700_000_000_000
 
 
 class Context:
@@ -237,3 +239,39 @@ def test_a_key_of_any_text_and_the_window_make_the_place(kept):
         ) + b"\x28" + bytes(4)
         assert each.store.get(window(40, key)).value == 3
         assert [found for found, _ in each.store.fetch(key, 0, None)] == [window(40, key)]
+
+
+def test_far_row_that_is_undone_leaves_no_segments_to_search(kept):
+    each = kept(kind=StoreKind.SESSION)
+    each.store.put(Windowed("a", 20_001, 20_005), 5, 20_005)
+    overlay = each.state.overlays["kept"]
+    overlay.journal = []
+    each.store.put(Windowed("a", FAR, FAR), 6, FAR)
+    undo(overlay.journal)
+    assert len(each.store.expiry.segments(20_001, None)) == 1
+    assert each.starts() == [20_001]
+
+
+def test_segments_before_the_first_row_are_not_searched(kept):
+    each = kept(retention_ms=FAR)
+    each.store.put(window(FAR), 5, FAR)
+    each.state.apply({})
+    each.open()
+    assert len(each.store.expiry.segments(0, None)) == 1
+    each.store.put(window(FAR - 70_000), 4, FAR)
+    assert each.starts() == [FAR - 70_000, FAR]
+
+
+@pytest.mark.parametrize("cache", [0, 10_000])
+def test_counting_up_does_what_get_and_put_do(kept, cache):
+    counted, put = kept(cache=cache), kept(cache=cache)
+    for key, start, time in (("a", 0, 5), ("a", 0, 3), ("b", 200, 201), ("a", 0, 9), ("a", 90, 95)):
+        counted.store.count_up_at(counted.store.place(key, start, start + 10), start, time, ())
+        row = put.store.get(window(start, key))
+        count, then = (0, time) if row is None else row
+        put.store.put(window(start, key), count + 1, max(time, then))
+    assert counted.context.drops == put.context.drops
+    counted.store.flush()
+    put.store.flush()
+    assert counted.logged == put.logged
+    assert list(counted.store.all()) == list(put.store.all())

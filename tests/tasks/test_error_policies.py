@@ -280,3 +280,18 @@ def test_handler_that_is_unknown_is_refused_by_its_key() -> None:
 def test_attempts_begin_with_one() -> None:
     with pytest.raises(TopologyError, match=r"attempts=0"):
         sk.dead_letter("dlq", attempts=0)
+
+
+@pytest.mark.parametrize("given", ["text", bytearray(b"bytes"), 7])
+def test_serde_that_gives_no_bytes_is_told_by_its_topic(
+    given: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = sk.App("odd", on_production_error="skip")
+    odd = sk.serdes.from_functions(lambda value: given if value == "odd" else b"fine", bytes.decode)
+    app.stream(app.topic("in", key=str, value=str)).to(app.topic("out", key=str, value=odd))
+    with app.test() as t:
+        t.pipe("in", "k", "odd")
+        t.pipe("in", "k", "even")
+        assert [record.value for record in t.written] == [b"fine"]
+    assert "topic out: " in caplog.text
+    assert f"must give bytes, not {given!r}" in caplog.text

@@ -44,7 +44,7 @@ async def produce(bootstrap):
 
 
 async def until(read, expected):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await read() != expected:  # noqa: ASYNC110  # nobody tells of commits
             await asyncio.sleep(0.02)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from uuid import UUID
 
 import pytest
@@ -10,12 +12,15 @@ import pytest
 from streamkit.common.errors import UsageError
 from streamkit.common.files import SystemDisk
 from streamkit.common.model import TaskId
+from streamkit.common.system import system_seams
+from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import (
     PROCESS_FILE,
     Cleaner,
     StateDirectory,
     member_id_of,
 )
+from streamkit.tasks.worker import take_directory
 
 TASK, OTHER = TaskId(3, 7), TaskId(4, 12)
 DELAY_MS = 600
@@ -99,3 +104,37 @@ def test_folder_of_a_sibling_is_left_alone(open_directory):
     release()
     assert cleaner.clean([], 9_100) == []
     assert cleaner.clean([], 9_100 + DELAY_MS) == [TASK]
+
+
+def test_what_was_not_written_for_long_is_outdated(open_directory, tmp_path):
+    directory = open_directory()
+    written_s = {str(TASK): 1_000, str(OTHER): 2_000, "global/0": 1_500, "global/1": 2_500}
+    for folder, seconds in written_s.items():
+        file = tmp_path / "shop" / folder / "rocksdb" / "000001.sst"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (seconds, seconds))
+    directory.lock_task(TaskId(5, 0))()  # an empty folder has no age
+    assert directory.delete_outdated(500_000, 2_000_000) == [str(TASK)]
+    assert directory.delete_outdated(500_000, 2_000_001) == ["global/0"]
+    assert directory.delete_outdated(0, 2_500_000) == [str(OTHER)]
+    assert directory.tasks() == [TaskId(5, 0)]
+    assert os.listdir(tmp_path / "shop" / "global") == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("age_ms_max", "is_kept"), [("-1", True), ("3600000", True), ("1000", False)]
+)
+def test_outdated_state_is_deleted_where_the_directory_is_taken(
+    open_directory, tmp_path, caplog, age_ms_max, is_kept
+):
+    directory = open_directory()
+    directory.lock_task(TASK)()
+    file = tmp_path / "shop" / str(TASK) / "rocksdb"
+    file.touch()
+    now_s = time.time()
+    os.utime(file, (now_s - 60, now_s - 60))
+    settings = StreamsSettings.from_mapping({"state.cleanup.dir.max.age.ms": age_ms_max})
+    take_directory(directory, settings, system_seams())()
+    assert directory.tasks() == ([TASK] if is_kept else [])
+    assert ("state.cleanup.dir.max.age.ms=1000 and is deleted" in caplog.text) is not is_kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import pytest
 
@@ -138,3 +139,9 @@ def test_error_of_use_stops_the_others(tmp_path):
 def test_child_that_does_not_drain_is_seen_in_the_exit_status(tmp_path):
     world = World([None, None], last_status=1)
     assert supervise(world, tmp_path, stop_when=lambda world: len(world.started) == 2) == 1
+
+
+def test_child_stopped_while_it_starts_has_drained(tmp_path):
+    """It had no tasks yet, and SIGTERM still did what it does by itself."""
+    world = World([None, None], last_status=-signal.SIGTERM)
+    assert supervise(world, tmp_path, stop_when=lambda world: len(world.started) == 2) == 0

@@ -70,7 +70,7 @@ async def run(bootstrap: str, app: sk.App, state: Path) -> tuple[list[Any], dict
     async with app.worker(bootstrap=bootstrap, config={"state.dir": str(state)}) as worker:
         keys = await keys_of(bootstrap, "small", b"%d" % (RECORDS - 1))
         counts = worker.store("counts")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await read(counts, str(RECORDS - 1)) is None:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.02)
         return keys, {key: value async for key, value in counts.range()}
@@ -124,7 +124,7 @@ def test_without_a_policy_the_worker_says_which_record_it_was(
         async with sk.Broker() as broker:
             await feed(broker.bootstrap)
             app, config = program(None, EXACTLY_ONCE), {"state.dir": str(tmp_path)}
-            async with app.worker(bootstrap=broker.bootstrap, config=config), asyncio.timeout(20):
+            async with app.worker(bootstrap=broker.bootstrap, config=config), asyncio.timeout(60):
                 while f"in-0 offset {LARGE[0]}" not in caplog.text:  # noqa: ASYNC110  # nobody tells
                     await asyncio.sleep(0.02)
 

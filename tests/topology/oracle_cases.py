@@ -86,6 +86,7 @@ class Program:
 PROGRAM_SETTINGS = (
     "topology.optimization", "ensure.explicit.internal.resource.naming",
     "default.timestamp.extractor", "windowstore.changelog.additional.retention.ms",
+    "dsl.store.format",
 )  # fmt: skip
 """Settings that say what a program is."""
 

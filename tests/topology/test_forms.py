@@ -12,10 +12,15 @@ from types import ModuleType
 
 import pytest
 
+from streamkit.common.compiled import TOGETHER
 from streamkit.topology import operators
 
 FOLDER = Path(next(iter(operators.__path__)))
-HOT = ("node", "stateless", "functions", "windowed", "joins")
+PREFIX = "topology.operators."
+HOT = sorted(
+    (name.removeprefix(PREFIX) for name in TOGETHER if name.startswith(PREFIX)),
+    key=lambda name: name != "node",  # the others build on it
+)
 HERE = Path(__file__).parent
 
 RUN_INTERPRETED = f"""

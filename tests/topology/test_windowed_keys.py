@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamkit import serdes
+from streamkit.common.direct import RecordWriter, as_bytes
 from streamkit.common.errors import ProductionError
 from streamkit.common.model import TaskId, Windowed
 from streamkit.topology.operators.node import ProcessorContext, SinkNode
@@ -12,26 +13,34 @@ from streamkit.topology.operators.node import ProcessorContext, SinkNode
 SERDE = serdes.time_windowed(str, 10)
 
 
-class Context(ProcessorContext):
-    """Keeps what the sink writes."""
+class Keys(RecordWriter):
+    """Keeps the keys of what is appended."""
 
     def __init__(self):
-        super().__init__("app", TaskId(0, 0))
         self.written = []
 
-    def sink(self, topic):
-        return self
+    def append(self, key, value, timestamp, headers=(), partition=-1):
+        self.written.append(as_bytes(key))
 
-    def append(self, key, value, timestamp, headers, partition=-1):
-        self.written.append(key)
+
+class Context(ProcessorContext):
+    """Gives a sink its writer."""
+
+    def __init__(self, writer):
+        super().__init__("app", TaskId(0, 0))
+        self.writer = writer
+
+    def sink(self, topic):
+        return self.writer
 
 
 def write(key):
-    context = Context()
+    writer = Keys()
+    context = Context(writer)
     node = SinkNode("sink", "out", SERDE, serdes.long)
     node.init(context)
     node.process(key, 1, 5, ())
-    return context.written[0]
+    return writer.written[0]
 
 
 @pytest.mark.parametrize("text", ["", "key", "\u00e9\u4e16", "long" * 100])

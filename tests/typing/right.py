@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, assert_type
 
@@ -133,3 +133,211 @@ assert_type(sk.serdes.list_of(sk.serdes.string), sk.serdes.Serde[list[str]])
 bought = app.topic("bought", key=str, value=sk.serdes.avro("{}", registry=registry, model=Order))
 assert_type(bought, sk.Topic[str, Order])
 app.stream(bought).map_values(amount_of).to(amounts)
+
+
+# Aggregations of every kind.
+@dataclass(frozen=True)
+class Months:
+    size_ms: int = 31 * 86_400_000
+    grace_ms: int = 0
+
+    def starts(self, timestamp: int) -> Iterator[int]:
+        yield timestamp
+
+    def end(self, start: int) -> int:
+        return start + self.size_ms
+
+
+def longest(one: str, two: str) -> str:
+    return max(one, two, key=len)
+
+
+def both_totals(_key: str, one: int, two: int) -> int:
+    return one + two
+
+
+grouped = app.stream(lines).group_by_key()
+of_orders = stream.group_by_key()
+assert_type(grouped, sk.GroupedStream[str, str])
+assert_type(grouped.count(), sk.Table[str, int])
+assert_type(grouped.reduce(longest), sk.Table[str, str])
+assert_type(of_orders.aggregate(0, total), sk.Table[str, int])
+assert_type(of_orders.aggregate(lambda: 0, total), sk.Table[str, int])
+assert_type(of_orders.windowed_by(sk.tumbling("1m")), sk.WindowedStream[str, Order])
+assert_type(grouped.windowed_by(sk.hopping("1m", "5s")).count(), "sk.Table[sk.Windowed[str], int]")
+assert_type(
+    grouped.windowed_by(sk.sliding("1m")).reduce(longest), "sk.Table[sk.Windowed[str], str]"
+)
+assert_type(grouped.windowed_by(Months()).reduce(longest), "sk.Table[sk.Windowed[str], str]")
+assert_type(
+    of_orders.windowed_by(sk.session("1m"), emit="on_close").aggregate(0, total, both_totals),
+    "sk.Table[sk.Windowed[str], int]",
+)
+assert_type(
+    of_orders.windowed_by(sk.unlimited()).aggregate(0, total), "sk.Table[sk.Windowed[str], int]"
+)
+
+
+def add_length(_key: str, line: str, so_far: int) -> int:
+    return so_far + len(line)
+
+
+cogrouped = of_orders.cogroup(total).cogroup(grouped, add_length)
+assert_type(cogrouped, sk.CogroupedStream[str, int])
+assert_type(cogrouped.aggregate(0), sk.Table[str, int])
+assert_type(
+    cogrouped.windowed_by(sk.tumbling("1m")).aggregate(0), "sk.Table[sk.Windowed[str], int]"
+)
+assert_type(
+    cogrouped.windowed_by(sk.session("1m")).aggregate(0, both_totals),
+    "sk.Table[sk.Windowed[str], int]",
+)
+
+by_price = prices.group_by(lambda item, price: (price, item), key=int, value=str)
+assert_type(by_price, sk.GroupedTable[int, str])
+assert_type(by_price.count(name="by-price"), sk.Table[int, int])
+assert_type(by_price.reduce(longest, lambda all_, gone: all_), sk.Table[int, str])
+assert_type(
+    by_price.aggregate(0, lambda k, item, n: n + 1, lambda k, item, n: n - 1, value=int),
+    sk.Table[int, int],
+)
+
+# Joins of every kind.
+assert_type(stream.join(prices, with_price), sk.Stream[str, int])
+assert_type(
+    stream.join(prices, lambda key, order, price: key, with_key=True, value=str),
+    sk.Stream[str, str],
+)
+assert_type(
+    stream.left_join(prices, lambda key, order, price: price, with_key=True),
+    "sk.Stream[str, int | None]",
+)
+assert_type(
+    stream.left_join(app.stream(clicks), lambda o, n: n or 0, within="1m", value=int),
+    sk.Stream[str, int],
+)
+assert_type(
+    stream.outer_join(
+        app.stream(clicks), lambda k, o, n: k, before="1m", after="5s", with_key=True, value=str
+    ),
+    sk.Stream[str, str],
+)
+assert_type(
+    stream.join(people, lambda k, o, name: name, on=lambda k, o: o.amount, with_key=True),
+    sk.Stream[str, str],
+)
+assert_type(prices.join(cheap, lambda a, b: a + b, value=int, name="sums"), sk.Table[str, int])
+assert_type(prices.left_join(cheap, lambda a, b: b or a, value=int), sk.Table[str, int])
+assert_type(prices.outer_join(cheap, lambda a, b: a or b or 0, value=int), sk.Table[str, int])
+assert_type(windowed.join(windowed, lambda a, b: a + b), "sk.Table[sk.Windowed[str], int]")
+
+# What else makes streams and tables of others.
+assert_type(app.stream(lines).to_table(name="latest"), sk.Table[str, str])
+assert_type(app.stream(lines).repartition(partitions=7), sk.Stream[str, str])
+assert_type(app.stream(lines).merge(app.stream(lines)), sk.Stream[str, str])
+assert_type(app.stream(lines).deduplicate(within="1h"), sk.Stream[str, str])
+branches = app.stream(lines).split()
+assert_type(branches.branch(lambda key, line: line == "a"), sk.Stream[str, str])
+assert_type(branches.default_branch(), sk.Stream[str, str])
+assert_type(prices.transform_values(lambda key, price: price or 0, value=int), sk.Table[str, int])
+assert_type(table.view(), sk.View[str, int])
+
+
+# Stores of every form, async functions, resources, classes.
+class Tags:
+    def __init__(self, rows: sk.KeyValueStore[str, str]) -> None:
+        self.rows = rows
+
+    def tagged(self, word: str) -> bool:
+        return word in self.rows
+
+
+seen_windows = sk.store("w", key=str, value=int, form="window", retention="1h", window="1m")
+own_store = sk.store("tags", key=str, value=str, interface=Tags)
+
+
+known_prices = prices.view()
+
+
+@app.processor(lines, to=counts, stores={"windows": seen_windows, "tags": own_store})
+def in_windows(
+    record: sk.Record[str, str],
+    windows: sk.WindowStore[str, int],
+    tags: Tags,
+    times: sk.TimestampedStore[str, int],
+    known: sk.View[str, int] = known_prices,
+) -> int | None:
+    window = sk.Windowed(record.key, 0, 60_000)
+    windows.put(window, known.get(record.value, 0), record.timestamp)
+    row = windows.get(window)
+    times.put(record.key, 1, record.timestamp)
+    return None if row is None or not tags.tagged(record.value) else row.value
+
+
+class Service:
+    async def length(self, word: str) -> int:
+        return len(word)
+
+
+@app.resource
+async def service() -> AsyncIterator[Service]:
+    yield Service()
+
+
+@app.processor(lines, to=counts, concurrency=7, on_error=sk.dead_letter("dead", attempts=3))
+async def looked_up(word: str, remote: Service = service) -> int:
+    return await remote.length(word)
+
+
+@app.processor(lines, to=lines)
+async def each_letter(word: str) -> AsyncIterator[str]:
+    for letter in word:
+        yield letter
+
+
+@app.processor(lines, to=items)
+async def by_length(record: sk.Record[str, str]) -> sk.Record[int, str] | None:
+    return record.with_key(len(record.value)) if record.value else None
+
+
+async def measured(word: str, remote: Service = service) -> int:
+    return await remote.length(word)
+
+
+async def maybe_measured(record: sk.Record[str, str]) -> int | None:
+    return len(record.value) or None
+
+
+async def rekeyed(word: str) -> sk.Record[int, str]:
+    return sk.Record(len(word), word, 5)
+
+
+assert_type(app.stream(lines).process(measured), sk.Stream[str, int])
+assert_type(app.stream(lines).process(maybe_measured, concurrency=7), sk.Stream[str, int])
+assert_type(app.stream(lines).process(each_letter), sk.Stream[str, str])
+assert_type(app.stream(lines).process(rekeyed, key=int, value=str), sk.Stream[int, str])
+
+
+class Doubles(sk.Processor[str, str, int, str]):
+    def process(self, record: sk.Record[str, str]) -> None:
+        self.context.forward(record.with_key(len(record.value)))
+
+
+class Upper(sk.FixedKeyProcessor[str, str, str]):
+    def process(self, record: sk.Record[str, str]) -> None:
+        self.context.forward(record.with_value(record.value.upper()))
+
+
+assert_type(app.stream(lines).process(Doubles), sk.Stream[int, str])
+assert_type(app.stream(lines).process(Upper), sk.Stream[str, str])
+app.stream(lines).process(Doubles, key=int, value=str).to(items)
+
+
+def around(
+    name: str, process: Callable[[sk.Record[Any, Any]], object], context: sk.Context
+) -> Callable[[sk.Record[Any, Any]], object]:
+    return process
+
+
+sk.App("wrapped", config={"processor.wrapper.class": around})
+by_amount(sk.Record("k", Order("pen", 7), 5), sk.testing.MockContext())

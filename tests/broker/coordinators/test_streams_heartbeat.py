@@ -58,6 +58,13 @@ TOPOLOGIES = {
             GroupSubtopology("2", ("more",), (), (), (InternalTopic("app-m-changelog"),)),
         ),
     ),
+    "tuned": GroupTopology(
+        5,
+        (
+            TOPOLOGY.subtopologies[0],
+            replace(TOPOLOGY.subtopologies[1], changelogs=(replace(COUNTS, replication_factor=3),)),
+        ),
+    ),
     "less": GroupTopology(6, TOPOLOGY.subtopologies[:1]),
     "other": GroupTopology(5, TOPOLOGY.subtopologies[:1]),
     "missing": GroupTopology(5, (GroupSubtopology("0", ("nope2", "nope1")),)),
@@ -435,6 +442,8 @@ def test_topologies_are_compared() -> None:
             invalid_request: Topology updates are not supported yet.
         3001 b 0 topology=other
             invalid_request: Topology updates are not supported yet.
+        3001 b 0 topology=tuned
+            invalid_request: Topology updates are not supported yet.
         3002 b 0 topology=lower
             epoch=3 active=- [19 17 21 21 20 22]
             0 The member's topology epoch 4 is behind the group's topology epoch 5.
@@ -477,6 +486,11 @@ def test_compatible_topology_takes_over_while_the_group_runs() -> None:
         ).lstrip(),
         scenario,
     )
+
+
+def test_other_configuration_of_an_internal_topic_is_no_other_topology() -> None:
+    scenario = check(textwrap.dedent(SETTLED), Scenario(UPDATING))
+    assert scenario.step("3000 b 0 topology=tuned") == "    epoch=3 active=- [19 17 21 21 20 22]\n"
 
 
 def test_update_that_waits_for_its_topics_stops_no_task() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -57,6 +58,24 @@ def test_flushed_records_outlive_a_crash(world: Any, seed: int) -> None:
     offsets, fetched = world.simulation.run(main())
     assert offsets == list(range(20 + seed))
     assert values_of(fetched.records)[: 20 + seed] == [f"v{i}" for i in range(20 + seed)]
+
+
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_timers_of_an_ended_node_are_gone(world: Any, is_clean: bool) -> None:
+    troubles: list[str] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, why: troubles.append(str(why)))
+        node = world.node()
+        await node.start()
+        who = {"key_type": 1, "coordinator_keys": ["shop-3"]}
+        await world.asker(node).ask(ApiKey.FIND_COORDINATOR, **who)
+        await asyncio.sleep(1)  # the coordinator leads, and looks for what is over by a timer
+        await (node.stop() if is_clean else node.abandon())
+        await asyncio.sleep(3_600)
+
+    world.simulation.run(main())
+    assert troubles == []
 
 
 def test_directory_of_another_cluster_is_one_clear_line(world: Any) -> None:
