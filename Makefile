@@ -23,9 +23,12 @@ test: $(STAMP)  ## all tests that need Python only
 	$(BIN)/python -m pytest tests -m 'not judge and not long' || { wait $$types; exit 1; }
 	wait $$types
 
+# As in Kafka's own build: of many servers on one machine one may stall. Up to three judges that fail
+# are run a second time, and what the first time said is shown.
 judges: $(STAMP)  ## foreign clients and Java, live
 	tests/judges/install
-	$(BIN)/python -m pytest tests/judges -m 'judge and not long'
+	$(BIN)/python -m pytest tests/judges -m 'judge and not long' \
+	    --reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks -rR
 
 long: $(STAMP)  ## soaks, full seed counts
 	tests/judges/install
