@@ -6,7 +6,9 @@ The headers are those of KIP-1034, behind the record's own.
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
+from streamkit.common.compiled import PACKAGE
 from streamkit.common.errors import DeserializationError, ProductionError
 from streamkit.common.model import Headers
 from streamkit.topology.failures import Failure
@@ -45,6 +47,11 @@ def place_of(error: BaseException) -> str:
     frames = traceback.extract_tb(cause_of(error).__traceback__)
     if not frames:
         return "unknown place"
-    own = [frame for frame in frames if "/streamkit/" not in frame.filename]
-    where = (own or frames)[-1]
+    theirs = [frame for frame in frames if not _is_ours(frame)]
+    where = (theirs or frames)[-1]
     return f"{where.name}, {where.filename}:{where.lineno}"
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    """Whether it is streamkit's; what is compiled tells its module in the function's name."""
+    return frame.name.startswith("streamkit.") or PACKAGE in Path(frame.filename).parents

@@ -84,6 +84,17 @@ def test_failure_names_operator_record_and_way_out() -> None:
         assert isinstance(caught.value.__cause__, ValueError)
 
 
+def test_failure_names_the_line_of_a_program_in_a_directory_called_streamkit() -> None:
+    functions: dict[str, Any] = {}
+    program = "/home/user/streamkit/program.py"
+    exec(compile("def fail(number):\n    raise ValueError(number)\n", program, "exec"), functions)
+    app = sk.App("failing")
+    numbers = app.stream(app.topic("numbers", key=str, value=int))
+    numbers.map_values(functions["fail"], value=int).to(app.topic("out", key=str, value=int))
+    with app.test() as t, pytest.raises(FatalError, match=rf"\(in fail, {program}:2\)"):
+        t.pipe("numbers", "k", 7)
+
+
 def test_retries_wait_and_double() -> None:
     app, calls = sk.App("retries"), []
     numbers = app.topic("numbers", key=str, value=int)
