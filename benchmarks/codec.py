@@ -10,15 +10,14 @@ the compiled ones.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import streamkit.records.codec as compiled
 from benchmarks.machine import about
+from tests.interpreted import interpreted_codec
 
 RECORDS = 10_000
 ROUNDS = 15
@@ -30,23 +29,6 @@ CASES: dict[str, tuple[bytes | None, bytes, tuple[tuple[str, bytes], ...]]] = {
     "word with key": (b"streams", b"streams", ()),
     "100 bytes and 2 headers": (b"key", b"x" * 100, HEADERS),
 }
-
-
-def interpreted() -> Any:
-    """The codec as plain Python."""
-    codec = load("codec")
-    codec.DecodedBatch = load("batch").DecodedBatch
-    return codec
-
-
-def load(name: str) -> Any:
-    """A module's source by its path, so that no extension module is taken."""
-    path = Path(compiled.__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"interpreted_{name}", path)
-    assert spec is not None and spec.loader is not None, f"{path} is not there"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def columns(codec: Any, data: bytes, header: Any) -> object:
@@ -85,7 +67,7 @@ def main() -> None:
     result: dict[str, Any] = {"about": about()}
     if compiled.COMPILED:
         result["compiled"] = measure(compiled, ROUNDS)
-    result["interpreted"] = measure(interpreted(), 3)
+    result["interpreted"] = measure(interpreted_codec(), 3)
     print(json.dumps(result, indent=1))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -12,20 +10,10 @@ from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as foreign_murmur2
 
 from streamkit.common import partitioner
+from tests.interpreted import interpreted
 
-
-def interpreted() -> ModuleType:
-    path = Path(partitioner.__file__).with_name("partitioner.py")
-    spec = importlib.util.spec_from_file_location("partitioner_interpreted", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert not module.COMPILED
-    return module
-
-
-INTERPRETED = interpreted()
+INTERPRETED = interpreted("common.partitioner")
+assert not INTERPRETED.COMPILED
 
 
 # The vectors of Kafka's own UtilsTest.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,20 +20,10 @@ from streamkit.protocol.messages import (
     response_type,
 )
 from streamkit.protocol.versions import fill
+from tests.interpreted import interpreted
 
-
-def load_interpreted() -> ModuleType:
-    path = Path(shapes.__file__).with_name("walk.py")
-    spec = importlib.util.spec_from_file_location("interpreted_walk", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert not module.COMPILED
-    return module
-
-
-INTERPRETED = load_interpreted()
+INTERPRETED = interpreted("protocol.walk")
+assert not INTERPRETED.COMPILED
 
 
 def interpreted_shape(shape: Any) -> Any:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from streamkit.common.compiled import TOGETHER
 from streamkit.topology import operators
+from tests.interpreted import interpreted
 
 FOLDER = Path(next(iter(operators.__path__)))
 PREFIX = "topology.operators."
@@ -41,26 +40,13 @@ sys.exit(pytest.main([{str(HERE / "test_run.py")!r}, "-q", "-p", "no:cacheprovid
 """
 
 
-def interpreted(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_interpreted", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[spec.name]
-    return module
-
-
 def compiled_or_not(name: str) -> bool:
     return bool(importlib.import_module(f"streamkit.topology.operators.{name}").is_compiled())
 
 
 @pytest.mark.parametrize("name", HOT)
 def test_source_by_its_path_is_interpreted(name: str) -> None:
-    assert interpreted(name).is_compiled() is False
+    assert interpreted(f"{PREFIX}{name}").is_compiled() is False
 
 
 @pytest.mark.parametrize("name", HOT)
