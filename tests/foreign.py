@@ -18,18 +18,20 @@ from tests.ports import free_ports
 
 READ_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 KAFKA = Path(__file__).parent / "judges" / "kafka"
 T = TypeVar("T")
 
 
 class ApacheKafka:
-    """One node of Apache Kafka as a context manager; its files lie in `home`."""
+    """One node of Apache Kafka as a context manager; its files lie in `home`, and outlive it."""
 
     def __init__(self, home: Path, *settings: str, heap: str = "512m") -> None:
         self.home = home
         self._settings = settings
         self._heap = heap
-        self._port = 0
+        self._port = free_ports()
+        self._is_formatted = False
 
     @property
     def bootstrap(self) -> str:
@@ -37,29 +39,43 @@ class ApacheKafka:
         return f"127.0.0.1:{self._port}"
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return int((self.home / "pid").read_text())
+
+    @property
     def data(self) -> Path:
         """Where its logs lie."""
         return self.home / "data"
 
     def __enter__(self) -> ApacheKafka:
-        self._port = free_ports()
-        self._run("start", str(self.home), str(self._port), *self._settings)
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def stop(self, *, is_kill: bool = False) -> None:
-        """End it, cleanly or by SIGKILL; its files stay."""
-        self._run("stop", str(self.home), *(["KILL"] if is_kill else []))
+    def start(self) -> None:
+        """Start it, again on the files that it has."""
+        if self._is_formatted:
+            self._run("restart", str(self.home))
+            return
+        self._run("start", str(self.home), str(self._port), *self._settings)
+        self._is_formatted = True
 
-    def restart(self) -> None:
-        """Start it again on its files."""
-        self._run("restart", str(self.home))
+    def stop(self) -> None:
+        """End it cleanly."""
+        self._run("stop", str(self.home))
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self._run("stop", str(self.home), "KILL")
 
     def _run(self, *arguments: str) -> None:
         environment = dict(os.environ, KAFKA_HEAP=self._heap)
-        subprocess.run([str(KAFKA), *arguments], check=True, timeout=120, env=environment)
+        subprocess.run(
+            [str(KAFKA), *arguments], check=True, timeout=START_TIMEOUT_S, env=environment
+        )
 
 
 def create_topics(bootstrap: str, partitions: int, *names: str) -> None:

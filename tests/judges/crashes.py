@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from tests.foreign import ApacheKafka
 from tests.harness import WorkerProcess
-from tests.judges.conftest import KAFKA
-from tests.ports import free_ports
 
 PAUSE_S = 4.0
 ROLLED_BACK = "rolling back"
@@ -37,54 +34,9 @@ class Killable(Protocol):
     def start(self) -> None: ...
 
 
-class ApacheKafka:
-    """Apache Kafka in a directory."""
-
-    def __init__(self, directory: Path, config: Mapping[str, str]) -> None:
-        self._config = config
-        self._port = free_ports()
-        self._directory = directory
-        self._is_formatted = False
-
-    @property
-    def bootstrap(self) -> str:
-        return f"127.0.0.1:{self._port}"
-
-    @property
-    def pid(self) -> int:
-        return int((self._directory / "pid").read_text())
-
-    def start(self) -> None:
-        if self._is_formatted:
-            self._run("restart", str(self._directory))
-            return
-        settings = [f"{key}={value}" for key, value in self._config.items()]
-        self._run("start", str(self._directory), str(self._port), *settings)
-        self._is_formatted = True
-
-    def kill(self) -> None:
-        self._run("stop", str(self._directory), "KILL")
-
-    def stop(self) -> None:
-        self._run("stop", str(self._directory))
-
-    def _run(self, *arguments: str) -> None:
-        subprocess.run(
-            [str(KAFKA), *arguments],
-            check=True,
-            timeout=180,
-            env={"KAFKA_HEAP": "512m", **os.environ},
-        )
-
-
-@contextmanager
-def apache_kafka(directory: Path, config: Mapping[str, str]) -> Iterator[ApacheKafka]:
-    running = ApacheKafka(directory, config)
-    running.start()
-    try:
-        yield running
-    finally:
-        running.stop()
+def apache_kafka(directory: Path, config: Mapping[str, str]) -> ApacheKafka:
+    """Apache Kafka with these settings; a context manager."""
+    return ApacheKafka(directory, *(f"{key}={value}" for key, value in config.items()))
 
 
 def live_through(

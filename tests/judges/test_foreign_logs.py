@@ -275,11 +275,11 @@ def data(tmp_path_factory: pytest.TempPathFactory, kafka_tool: KafkaTool) -> Ite
         load.administration()
         load.delete_groups()
         kafka.stop()
-        kafka.restart()
+        kafka.start()
         wait_for(lambda: has_tombstone(kafka.data), 60, "transactional ids that expire")
         load.tool("cluster unregister --id 1")
         tools.close()
-        kafka.stop(is_kill=True)
+        kafka.kill()
         yield kafka.data
 
 
