@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import types
 import typing
 from typing import Any, TypeVar
@@ -44,6 +45,9 @@ def serde_for(declared: Any) -> Serde[Any]:
     """
     found = find_serde(declared)
     if found is None:
+        if isinstance(declared, type) and issubclass(declared, Serde):
+            name = declared.__name__
+            raise TopologyError(f"{name} is a class: pass a serde, as in {name}()")
         if isinstance(declared, str):
             raise TopologyError(f"no serde for type {declared!r}: write it without quotes")
         name = getattr(declared, "__name__", None) or str(declared)
@@ -61,12 +65,11 @@ def as_serde(choice: Any) -> Serde[Any] | None:
 
 def find_serde(declared: Any) -> Serde[Any] | None:
     """As `serde_for`, but None for a type without a serde."""
+    declared = declared if _is_serde(declared) else _strip(declared)
     if _is_serde(declared):
         serde: Serde[Any] = declared
+        _check_calls(serde)
         return serde
-    declared = _strip(declared)
-    if _is_serde(declared):
-        return typing.cast("Serde[Any]", declared)
     try:
         known = _BY_TYPE.get(declared)
     except TypeError:  # not hashable, so no type
@@ -89,6 +92,22 @@ def model(declared: type[T]) -> Serde[T]:
 
 def _is_serde(value: object) -> bool:
     return not isinstance(value, type) and isinstance(value, Serde)
+
+
+def _check_calls(serde: Serde[Any]) -> None:
+    """Raises TopologyError when a method cannot be called as it will be."""
+    for method, given in (("serialize", "value"), ("deserialize", "data")):
+        try:
+            signature = inspect.signature(getattr(serde, method))
+        except ValueError:  # of a C function that does not tell
+            continue
+        try:
+            signature.bind("", None, ())
+        except TypeError:
+            raise TopologyError(
+                f"serde {type(serde).__name__}: it is called as "
+                f"{method}(topic, {given}, headers), and takes {signature}"
+            ) from None
 
 
 def _strip(declared: Any) -> Any:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from streamkit import serdes
 from streamkit.common.errors import SerializationError, TopologyError
-from streamkit.common.model import Windowed
+from streamkit.common.model import Headers, Windowed
 
 UserId = NewType("UserId", int)
 T = TypeVar("T")
@@ -219,3 +219,24 @@ def test_windowed_keys_are_key_then_times() -> None:
     data = by_session.serialize("t", window, ()) or b""
     assert data == b"k" + (61_000).to_bytes(8, "big") + (1000).to_bytes(8, "big")
     assert by_session.deserialize("t", data, ()) == window
+
+
+class Short:
+    """A serde whose author left the headers out."""
+
+    def serialize(self, topic: str, value: str) -> bytes:
+        return value.encode()
+
+    def deserialize(self, topic: str, data: bytes, headers: Headers) -> str:
+        return data.decode()
+
+
+def test_a_serde_that_cannot_be_called_is_refused_where_it_is_declared() -> None:
+    wanted = r"serde Short: it is called as serialize\(topic, value, headers\), and takes \(topic"
+    with pytest.raises(TopologyError, match=wanted):
+        serdes.serde_for(Short())
+
+
+def test_a_class_of_serdes_is_none() -> None:
+    with pytest.raises(TopologyError, match=r"Short is a class: pass a serde, as in Short\(\)"):
+        serdes.serde_for(Short)
