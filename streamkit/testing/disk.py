@@ -17,6 +17,8 @@ from streamkit.common.seams import Bytes, Random
 SECTOR_BYTES = 512
 PAGE_BYTES = 4096
 UNLIMITED_BYTES = 1 << 40
+NAME_BYTES_MAX = 255
+"""The longest name that file systems take."""
 
 
 class _Content:
@@ -149,6 +151,7 @@ class MemoryDisk:
         if content is None:
             if not create or posixpath.dirname(path) not in self._dirs | {""}:
                 raise FileNotFoundError(path)
+            _check_name(path)
             content = _Content()
             self._change(_put(path, content))
         return MemoryFile(self, content)
@@ -171,6 +174,7 @@ class MemoryDisk:
         path = posixpath.normpath(path)
         missing = []
         while path not in self._dirs and path:
+            _check_name(path)
             missing.append(path)
             path = posixpath.dirname(path)
         for name in reversed(missing):
@@ -180,6 +184,7 @@ class MemoryDisk:
         source, target = posixpath.normpath(source), posixpath.normpath(target)
         if not self.exists(source):
             raise FileNotFoundError(source)
+        _check_name(target)
         self._change(_rename(source, target))
 
     def remove(self, path: str) -> None:
@@ -258,6 +263,11 @@ class MemoryDisk:
     def _change(self, change: Callable[[dict[str, _Content], set[str]], None]) -> None:
         change(self._files, self._dirs)
         self._journal.append(change)
+
+
+def _check_name(path: str) -> None:
+    if len(posixpath.basename(path).encode()) > NAME_BYTES_MAX:
+        raise StorageError(f"{path}: File name too long")
 
 
 def _put(path: str, content: _Content) -> Callable[[dict[str, _Content], set[str]], None]:

@@ -26,6 +26,8 @@ CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 DELETE_SUFFIX = "-delete"
 STRAY_SUFFIX = "-stray"
 METADATA_TOPIC = "__cluster_metadata"
+NAME_BYTES_MAX = 255
+"""The longest name of a folder that file systems take."""
 FOLDER = re.compile(r"^(?P<topic>[A-Za-z0-9._-]{1,249})-(?P<partition>[0-9]+)$")
 
 
@@ -163,7 +165,9 @@ class LogDirectory:
     def _set_aside(self, log: Log, suffix: str) -> str:
         self.logs = {tp: each for tp, each in self.logs.items() if each is not log}
         log.close(clean=False)
-        path = f"{log.path}.{log.topic_id.hex}{suffix}"
+        # The topic id keeps the name unique where the topic's does not fit.
+        mark = f".{log.topic_id.hex}{suffix}"
+        path = f"{self.path}/{_shortened(log.name, mark)}"
         if self.disk.exists(path):
             self.disk.remove_tree(path)
         self.disk.rename(log.path, path)
@@ -209,6 +213,13 @@ class LogDirectory:
                 self.disk.write_atomic(f"{self.path}/{CLEAN_SHUTDOWN}", mark.encode())
         finally:
             self._release()
+
+
+def _shortened(folder: str, mark: str) -> str:
+    """A folder's name with a mark behind it; of a long topic only its beginning stays."""
+    topic, partition = folder.rsplit("-", 1)
+    end = f"-{partition}{mark}"
+    return topic[: NAME_BYTES_MAX - len(end)] + end
 
 
 def parse_folder(name: str) -> TopicPartition | None:

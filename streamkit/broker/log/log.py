@@ -151,6 +151,15 @@ class Log:
         log.recovery_point = log.log_end_offset
         log.cleaned_offset = cleaned_offset
         log._note_bases()
+        if log.log_end_offset < log_start_offset:
+            # Deleting records is durable before the records are (LogLoader.load).
+            logger.warning(
+                "%s ends at %d, below its start %d, and begins anew there",
+                log.name,
+                log.log_end_offset,
+                log_start_offset,
+            )
+            log.truncate_fully(log_start_offset)
         log.log_start_offset = max(log_start_offset, log.segments[0].base_offset)
         log.epochs.truncate_end(log.log_end_offset)
         log.epochs.truncate_start(log.log_start_offset)

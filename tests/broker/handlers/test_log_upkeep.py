@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
 from typing import Any
 
 from streamkit.broker.replicas import Replicas
 from streamkit.broker.settings import settings_for
 from streamkit.broker.upkeep import LogUpkeep
+from streamkit.protocol.apis import ApiKey
+from streamkit.protocol.errors import ErrorCode
 from streamkit.records import scan
+from streamkit.testing.simulation import Simulation
 
 
 def replicas_of(asker: Any) -> Replicas:
@@ -135,3 +140,34 @@ def test_checkpoints_are_written_one_after_the_other(world: Any) -> None:
         assert directory.most_writers == 1
 
     world.simulation.run(main())
+
+
+def test_start_that_outlives_its_records_is_where_the_log_goes_on(world: Any) -> None:
+    """The start's checkpoint is on the disk, the records below and above it are not."""
+
+    async def deleting() -> Any:
+        node = world.node()
+        await node.start()
+        asker = world.asker(node)
+        topic_id = await asker.create("orders")
+        await asker.produce(topic_id, "a")
+        await asyncio.sleep(10)
+        await asker.produce(topic_id, *"bcdefghij")
+        await asker.ask(
+            ApiKey.DELETE_RECORDS,
+            timeout=1000,
+            topics=[{"name": "orders", "partitions": [{"partition_index": 0, "offset": 8}]}],
+        )
+        await asyncio.sleep(10)
+        await node.abandon()
+        return topic_id
+
+    async def going_on(asker: Any) -> Any:
+        produced = await asker.produce(topic_id, "next")
+        answer = await asker.fetch(topic_id, produced.base_offset)
+        return produced.base_offset, answer.error_code, len(scan(bytes(answer.records)))
+
+    topic_id = world.simulation.run(deleting())
+    world.disk.crash(Random(3))
+    offset, code, count = replace(world, simulation=Simulation(5)).run(going_on)
+    assert (offset >= 8, code, count) == (True, ErrorCode.none, 1)

@@ -73,6 +73,24 @@ def test_an_unclean_restart_recovers_every_log() -> None:
         assert again.high_watermark == 9
 
 
+@pytest.mark.parametrize("size", [1, 213, 214, 249])
+def test_a_topic_of_any_name_is_deleted_and_made_again(size: int) -> None:
+    disk = MemoryDisk()
+    directory = opened(disk)
+    topic = "t" * size
+    log = directory.get_or_create(topic, 0, ORDERS, SETTINGS)
+    remove = directory.delete(log)
+    again = directory.get_or_create(topic, 0, UUID(int=5), SETTINGS)
+    assert again.log_end_offset == 0
+    directory.set_stray_aside(again)
+    directory.close()
+    directory = opened(disk)
+    assert directory.logs == {}
+    assert f"/{topic}-0.{ORDERS.hex}-delete"[:50] not in "".join(disk.list("/data"))
+    with pytest.raises(FileNotFoundError):
+        remove()
+
+
 def test_a_directory_has_one_owner() -> None:
     disk = MemoryDisk()
     directory = opened(disk)

@@ -153,6 +153,21 @@ def test_an_unclean_start_finds_the_leader_epochs_again(bench: Any) -> None:
     assert bench.open().epochs.entries == [(3, 0), (8, 1)]
 
 
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_a_log_that_ends_below_its_start_begins_anew_there(bench: Any, is_clean: bool) -> None:
+    log = bench.open()
+    for value in (b"a", b"b", b"c"):
+        bench.append(log, value)
+    log.close()
+    log = bench.open(log_start_offset=8, high_watermark=8, clean_shutdown=is_clean)
+    assert (log.log_start_offset, log.high_watermark, log.log_end_offset) == (8, 8, 8)
+    assert bench.append(log, b"next").base_offset == 8
+    assert bench.read_all(log) == [(8, b"next")]
+    log.close()
+    log = bench.open(log_start_offset=8)
+    assert bench.read_all(log) == [(8, b"next")]
+
+
 def test_leftovers_are_removed(bench: Any) -> None:
     log, expected = filled(bench)
     log.close()
