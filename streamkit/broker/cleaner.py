@@ -62,7 +62,7 @@ class LogCleaner:
 
     async def clean_one(self) -> bool:
         """Compact the filthiest log that is due; False when there is none or it went wrong."""
-        found = self._filthiest()
+        found = await self._filthiest()
         if found is None:
             return False
         partition, dirty = found
@@ -80,17 +80,25 @@ class LogCleaner:
             return True
         return False
 
-    def _filthiest(self) -> tuple[Partition, Cleanable] | None:
-        now_ms = self._seams.clock.now_ms()
-        due = [
-            (partition, dirty)
-            for partition in self._replicas
-            if not partition.is_offline
-            and partition.log.path not in self._uncleanable
-            and (dirty := cleanable(partition.log, now_ms)) is not None
-            and dirty.is_due
-        ]
+    async def _filthiest(self) -> tuple[Partition, Cleanable] | None:
+        due = []
+        for partition in list(self._replicas):
+            if partition.is_offline or partition.log.path in self._uncleanable:
+                continue
+            dirty = await self._dirt_of(partition)
+            if dirty is not None and dirty.is_due:
+                due.append((partition, dirty))
         return max(due, key=lambda each: each[1].dirty_ratio, default=None)
+
+    async def _dirt_of(self, partition: Partition) -> Cleanable | None:
+        now_ms = self._seams.clock.now_ms()
+        try:
+            return await partition.look(
+                lambda cached_only: cleanable(partition.log, now_ms, cached_only=cached_only)
+            )
+        except StorageError as error:
+            logger.error("compaction of %s: %s", partition, error)
+            return None
 
     async def _clean(self, partition: Partition, dirty: Cleanable) -> None:
         log, disk = partition.log, self._seams.disk

@@ -15,13 +15,10 @@ from streamkit.broker.log.segment import (
     CLEANED,
     SUFFIXES,
     SWAP,
-    Segment,
     file_name,
     rename_segment,
 )
 from streamkit.common.seams import Disk
-from streamkit.records import read_header
-from streamkit.records.codec import HEADER_BYTES
 
 KEY_BYTES_IN_MAP = 160
 """What a key takes in the map, by which the size of `log.cleaner.dedupe.buffer.size` is meant."""
@@ -37,8 +34,11 @@ class Cleanable:
     is_due: bool
 
 
-def cleanable(log: Log, now_ms: int) -> Cleanable | None:
-    """What of a compacted log may be cleaned now; None when there is nothing."""
+def cleanable(log: Log, now_ms: int, *, cached_only: bool = False) -> Cleanable | None:
+    """What of a compacted log may be cleaned now; None when there is nothing.
+
+    With `cached_only` it raises ColdRead rather than wait for the disk.
+    """
     settings = log.settings
     if not settings.is_compacted:
         return None
@@ -61,18 +61,13 @@ def cleanable(log: Log, now_ms: int) -> Cleanable | None:
             break
         dirty_bytes += segment.size
         if oldest is None and settings.max_compaction_lag_ms < now_ms:
-            oldest = _first_timestamp(segment)
+            oldest = segment.load_first_timestamp(cached_only=cached_only)
     if dirty_bytes == 0 or end <= first_dirty:
         return None
     ratio = dirty_bytes / (clean_bytes + dirty_bytes)
     is_late = oldest is not None and oldest < now_ms - settings.max_compaction_lag_ms
     is_due = is_late or ratio > settings.min_cleanable_dirty_ratio
     return Cleanable(first_dirty, end, ratio, is_due)
-
-
-def _first_timestamp(segment: Segment) -> int | None:
-    data = segment.file.read_at(0, HEADER_BYTES)
-    return read_header(data).max_timestamp if len(data) == HEADER_BYTES else None
 
 
 def make_job(log: Log, found: Cleanable, now_ms: int, buffer_bytes: int) -> CleanJob:

@@ -243,6 +243,13 @@ class Segment:
             return data
         return get(position, size, cached_only) if min_one else b""
 
+    def load_first_timestamp(self, *, cached_only: bool = False) -> int | None:
+        """The first batch's max timestamp, read once; None without a batch."""
+        if self.first_timestamp is None and self.size >= HEADER_BYTES:
+            head = self._bytes(0, HEADER_BYTES, cached_only)
+            self.first_timestamp = read_header(head).max_timestamp
+        return self.first_timestamp
+
     def _slice(self, position: int, size: int, _cached_only: bool) -> Piece:
         found = self.file.slice_cached(position, size)
         if found is None:

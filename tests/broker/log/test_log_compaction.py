@@ -20,7 +20,7 @@ from streamkit.broker.log.compaction import (
     mark_complete,
     take_over,
 )
-from streamkit.broker.log.errors import LogError
+from streamkit.broker.log.errors import ColdRead, LogError
 from streamkit.broker.log.log import Log
 from streamkit.common.system import SystemDisk
 from streamkit.records import Compression, decode, scan
@@ -256,6 +256,22 @@ def test_lags_and_ratio_decide_when(bench: Any) -> None:
     assert not found.is_due
     log.settings = replace(log.settings, max_compaction_lag_ms=1000)
     found = cleanable(log, bench.now_ms + 1001)
+    assert found is not None
+    assert found.is_due
+
+
+def test_the_age_of_a_cold_segment_is_not_waited_for(bench: Any) -> None:
+    bench.settings = replace(bench.settings, max_compaction_lag_ms=1000)
+    log = bench.open()
+    fill(bench, log, 40)
+    log.update_high_watermark(log.log_end_offset)
+    log.close()
+    log = bench.open(clean_shutdown=True, high_watermark=log.log_end_offset)
+    bench.disk.cool()
+    with pytest.raises(ColdRead) as cold:
+        cleanable(log, bench.now_ms + 1001, cached_only=True)
+    cold.value.warm()
+    found = cleanable(log, bench.now_ms + 1001, cached_only=True)
     assert found is not None
     assert found.is_due
 
