@@ -210,8 +210,8 @@ def test_streams_fetch_checks_the_member(
     assert commits.fetch(streams_shard().state, request).error is error
 
 
-def pending(shard: Shard, offset: int = 90) -> None:
-    result = commits.commit(shard.state, simple(offsets={TEXT_0: OffsetToCommit(offset)}), NOW, 10)
+def pending(shard: Shard, partition: TopicPartition = TEXT_0) -> None:
+    result = commits.commit(shard.state, simple(offsets={partition: OffsetToCommit(90)}), NOW, 10)
     shard.replay(*result.records, producer_id=9)
 
 
@@ -338,3 +338,35 @@ def test_group_lives_while_a_transaction_may_commit_its_offset() -> None:
     assert not shard.state.offsets.has_group("g-2")
     shard.state.end_transaction(9, is_commit=False)
     assert not shard.state.offsets.has_group("g-1")
+
+
+def test_offset_of_an_open_transaction_goes_with_its_group() -> None:
+    shard = Shard()
+    shard.commit(simple())
+    pending(shard)
+    pending(shard, TEXT_1)
+    result = commits.delete(shard.state, "g-1")
+    assert result.response is ErrorCode.none
+    shard.replay(*result.records)
+    shard.state.end_transaction(9, is_commit=True)
+    assert not shard.state.offsets.has_group("g-1")
+
+
+def test_offset_of_an_open_transaction_is_deleted() -> None:
+    shard = Shard()
+    pending(shard)
+    result = commits.delete_offsets(shard.state, "g-1", [TEXT_0, TEXT_1])
+    assert result.response == {TEXT_0: ErrorCode.none, TEXT_1: ErrorCode.none}
+    assert len(result.records) == 1
+    shard.replay(*result.records)
+    shard.state.end_transaction(9, is_commit=True)
+    assert shard.fetch(FetchRequest("g-1", [TEXT_0]))[TEXT_0] == CommittedOffset()
+
+
+def test_offset_after_a_deletion_counts_again() -> None:
+    shard = Shard()
+    pending(shard)
+    shard.replay(*commits.delete_offsets(shard.state, "g-1", [TEXT_0]).records)
+    pending(shard)
+    shard.state.end_transaction(9, is_commit=True)
+    assert shard.fetch(FetchRequest("g-1", [TEXT_0]))[TEXT_0].offset == 90

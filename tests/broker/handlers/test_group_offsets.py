@@ -43,7 +43,9 @@ def topic_of(version: int, name: str, topic_id: Any, partitions: list[Any], fiel
     return {**named, field: partitions}
 
 
-async def commit(asker: Any, version: int, topic_id: Any, offset: int, index: int = 1) -> Any:
+async def commit(
+    asker: Any, version: int, topic_id: Any, offset: int, index: int = 1, group: str = "shop"
+) -> Any:
     committed = {
         "partition_index": index,
         "committed_offset": offset,
@@ -52,7 +54,7 @@ async def commit(asker: Any, version: int, topic_id: Any, offset: int, index: in
     answer = await asker.ask(
         ApiKey.OFFSET_COMMIT,
         version,
-        group_id="shop",
+        group_id=group,
         member_id="",
         generation_id_or_member_epoch=-1,
         topics=[topic_of(version, "orders", topic_id, [committed], "partitions")],
@@ -60,13 +62,13 @@ async def commit(asker: Any, version: int, topic_id: Any, offset: int, index: in
     return answer.topics[0].partitions[0].error_code
 
 
-async def committed(asker: Any, version: int, topic_id: Any) -> Any:
+async def committed(asker: Any, version: int, topic_id: Any, group: str = "shop") -> Any:
     topic = topic_of(version, "orders", topic_id, [1], "partition_indexes")
-    group = {"group_id": "shop", "topics": [topic]}
+    asked = {"group_id": group, "topics": [topic]}
     if version < 8:
-        answer = await asker.ask(ApiKey.OFFSET_FETCH, version, **group)
+        answer = await asker.ask(ApiKey.OFFSET_FETCH, version, **asked)
         return answer.topics[0].partitions[0]
-    answer = await asker.ask(ApiKey.OFFSET_FETCH, version, groups=[group])
+    answer = await asker.ask(ApiKey.OFFSET_FETCH, version, groups=[asked])
     return answer.groups[0].topics[0].partitions[0]
 
 
@@ -83,6 +85,19 @@ def test_committed_offset_is_fetched(world: Any, version: int) -> None:
     assert (nothing.committed_offset, nothing.error_code) == (-1, ErrorCode.none)
     assert code == ErrorCode.none
     assert (found.committed_offset, found.metadata) == (77, "note")
+
+
+def test_empty_group_id_has_offsets(world: Any) -> None:
+    """As in Kafka, for clients of long ago."""
+
+    async def scenario(asker: Any) -> Any:
+        topic_id = await asker.create("orders", 2)
+        await find(asker, 6, "")
+        code = await commit(asker, 8, topic_id, 77, group="")
+        return code, await committed(asker, 8, topic_id, group="")
+
+    code, found = world.run(scenario)
+    assert (code, found.committed_offset) == (ErrorCode.none, 77)
 
 
 def test_unknown_partition_is_refused_alone(world: Any) -> None:

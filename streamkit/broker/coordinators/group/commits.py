@@ -118,7 +118,7 @@ def delete(shard: GroupShard, group_id: str) -> Result[GroupShard, ErrorCode]:
         return Result(ErrorCode.group_id_not_found)
     if shard.has_members(group_id):
         return Result(ErrorCode.non_empty_group)
-    found = tombstones(group_id, sorted(shard.offsets.by_group.get(group_id, ())))
+    found = tombstones(group_id, sorted(shard.offsets.partitions(group_id)))
     found += shard.empty_tombstones(group_id)
     return Result(ErrorCode.none, found)
 
@@ -133,13 +133,14 @@ def delete_offsets(
     if classic is not None and not classic.is_empty and not classic.is_consumers:
         raise ApiError(ErrorCode.non_empty_group, f"Group {group_id} has members.")
     errors: Committed = {}
+    known = shard.offsets.partitions(group_id)
     gone = []
     for partition in partitions:
         if _is_subscribed(shard, group_id, partition.topic):
             errors[partition] = ErrorCode.group_subscribed_to_topic
             continue
         errors[partition] = ErrorCode.none
-        if partition in shard.offsets.by_group.get(group_id, ()):
+        if partition in known:
             gone.append(partition)
     return Result(errors, tombstones(group_id, gone))
 

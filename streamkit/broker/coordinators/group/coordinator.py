@@ -184,9 +184,10 @@ class GroupCoordinator:
                 self._start_task(self._drop_offsets(partition, gone))
 
     async def commit_offsets(self, request: CommitRequest) -> Mapping[TopicPartition, ErrorCode]:
-        """Commit offsets; an error for each partition. Raises ApiError for the whole request."""
-        if not request.group_id:
-            raise ApiError(ErrorCode.invalid_group_id, "the group id is empty")
+        """Commit offsets; an error for each partition. Raises ApiError for the whole request.
+
+        Old clients commit for the group "", which Kafka takes, too.
+        """
         names = {partition.topic for partition in request.offsets}
         known = with_topic_ids(request, {name: self._topics.topic_id(name) for name in names})
         metadata_max = self._settings.offset_metadata_max_bytes
@@ -391,8 +392,9 @@ def _offset_remover(
 ) -> Callable[[GroupShard], Result[GroupShard, None]]:
     def remove(shard: GroupShard) -> Result[GroupShard, None]:
         found: list[rec.Record] = []
-        for group_id, offsets in sorted(shard.offsets.by_group.items()):
-            gone = sorted(each for each in offsets if each.topic in topics)
+        for group_id in sorted(shard.offsets.groups()):
+            known = shard.offsets.partitions(group_id)
+            gone = sorted(each for each in known if each.topic in topics)
             found += tombstones(group_id, gone)
         return Result(None, found)
 

@@ -96,7 +96,19 @@ class Offsets:
             if group == group_id
         )
 
+    def groups(self) -> set[str]:
+        """The groups that have an offset, committed or in an open transaction."""
+        pending = (group for offsets in self.pending.values() for group, _ in offsets)
+        return {*self.by_group, *pending}
+
+    def partitions(self, group_id: str) -> set[TopicPartition]:
+        """Where a group has an offset, committed or in an open transaction."""
+        return {*self.by_group.get(group_id, ()), *self._unstable(group_id)}
+
     def _remove(self, group_id: str, partition: TopicPartition) -> None:
+        """What is removed is not brought back by a transaction that ends later."""
+        for open_offsets in self.pending.values():
+            open_offsets.pop((group_id, partition), None)
         offsets = self.by_group.get(group_id)
         if offsets is not None:
             offsets.pop(partition, None)
