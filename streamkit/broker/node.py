@@ -350,6 +350,7 @@ class Node:
             self._start_task,
             next_producer_id=metadata.next_producer_id,
             transaction_version=lambda: metadata.image.features.get(TRANSACTION_VERSION, 0),
+            partition_count=lambda: ImageTopics(metadata.image).partition_count(TRANSACTIONS_TOPIC),
             write_markers=markers.finish,
         )
 

@@ -411,6 +411,13 @@ def test_filters_are_all_to_hold(filters: Filters, found: list[str], unknown: li
     assert list(listing.unknown_states) == unknown
 
 
-def test_bad_pattern_is_refused() -> None:
-    code = code_of(lambda: list_transactions([], Filters(pattern="("), NOW))
+@pytest.mark.parametrize("pattern", ["(", "(?=a)a*", r"(\w)\1*"])
+def test_bad_pattern_is_refused(pattern: str) -> None:
+    code = code_of(lambda: list_transactions([], Filters(pattern=pattern), NOW))
     assert code is ErrorCode.invalid_regular_expression
+
+
+def test_no_pattern_takes_long() -> None:
+    known = [replace(shard_in(ONGOING).transactions[ID], transactional_id="a" * 200)]
+    # Tried one way after the other, this would outlive the universe.
+    assert list_transactions(known, Filters(pattern="(a|a)*b"), NOW).transactions == []

@@ -365,6 +365,25 @@ def test_offsets_count_when_the_transaction_does(world: Any, is_new: bool, commi
     assert (after.error_code, after.committed_offset) == (ErrorCode.none, 77 if commit else -1)
 
 
+def test_offsets_of_a_topic_made_again_are_not_those_of_before(world: Any) -> None:
+    async def scenario(asker: Any) -> Any:
+        await asker.create("orders")
+        await find(asker, "shop", 0)
+        producer = Producer(asker)
+        await producer.init()
+        assert await producer.commit_offset("shop", 77) is ErrorCode.none
+        deleted = await asker.ask(
+            ApiKey.DELETE_TOPICS, topics=[{"name": "orders", "topic_id": None}], timeout=1000
+        )
+        assert deleted.responses[0].error_code is ErrorCode.none
+        await asyncio.sleep(1)
+        await producer.end(commit=True)
+        await asker.create("orders")
+        return await committed_offset(asker, "shop")
+
+    assert world.run(scenario).committed_offset == -1
+
+
 @pytest.mark.parametrize(
     ("version", "expected"),
     [(3, ErrorCode.invalid_txn_state), (4, ErrorCode.transaction_abortable)],
@@ -494,6 +513,25 @@ def test_open_transaction_goes_on_after_a_crash(world: Any) -> None:
             return sent.error_code, ended.error_code, await read_committed(asker, topic_id)
 
     assert world.simulation.run(main()) == (ErrorCode.none, ErrorCode.none, ["a", "b"])
+
+
+@pytest.mark.parametrize("partitions", ["2", "50"])
+def test_ids_are_where_they_were_whatever_the_setting_says(world: Any, partitions: str) -> None:
+    async def main() -> Any:
+        producers = []
+        async with world.node(transaction_state_log_num_partitions="4") as node:
+            for name in range(8):
+                producer = Producer(world.asker(node), f"shop-{name}")
+                assert (await producer.init()).error_code is ErrorCode.none
+                producers.append(producer)
+        async with world.node(transaction_state_log_num_partitions=partitions) as node:
+            for producer in producers:
+                before = producer.id
+                producer.asker = world.asker(node)
+                assert (await producer.init()).error_code is ErrorCode.none
+                assert (producer.id, producer.epoch) == (before, 1)
+
+    world.simulation.run(main())
 
 
 @pytest.mark.parametrize("is_new", [False, True])

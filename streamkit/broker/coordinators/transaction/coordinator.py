@@ -82,6 +82,7 @@ class TransactionCoordinator:
         *,
         next_producer_id: NextProducerId,
         transaction_version: Callable[[], int],
+        partition_count: Callable[[], int | None],
         write_markers: WriteMarkers,
     ) -> None:
         self.codec = _Codec(transaction_version)
@@ -90,6 +91,7 @@ class TransactionCoordinator:
         self._start_task = start_task
         self._next_producer_id = next_producer_id
         self._transaction_version = transaction_version
+        self._partition_count = partition_count
         self._write_markers = write_markers
         self._runtime: Runtime[TransactionShard] = Runtime(self, clock, timers, start_task)
         self._finishing: dict[str, Transaction] = {}
@@ -97,8 +99,10 @@ class TransactionCoordinator:
 
     def partition_for(self, transactional_id: str) -> int:
         """The partition of `__transaction_state` that a transactional id lives on."""
+        # The setting is for the topic that is yet to be made: it may have changed since.
+        partitions = self._partition_count()
         return partition_for_group(
-            transactional_id, self._settings.transaction_state_log_num_partitions
+            transactional_id, partitions or self._settings.transaction_state_log_num_partitions
         )
 
     async def on_elected(self, partition: int, leader_epoch: int, log: PartitionLog) -> None:

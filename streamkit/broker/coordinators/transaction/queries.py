@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from streamkit.broker.coordinators.patterns import whole_matcher
 from streamkit.broker.coordinators.transaction.model import Transaction, TransactionState
 from streamkit.protocol.errors import ApiError, ErrorCode
 
@@ -46,15 +46,15 @@ def list_transactions(
         if (not filters.states or each.state in wanted)
         and (not producer_ids or each.producer_id in producer_ids)
         and (filters.duration_ms < 0 or now_ms - each.started_ms > filters.duration_ms)
-        and (pattern is None or pattern.fullmatch(each.transactional_id))
+        and (pattern is None or pattern(each.transactional_id))
     ]
     return Listing(found, unknown)
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+def _compiled(pattern: str | None) -> Callable[[str], object] | None:
     if not pattern:
         return None
     try:
-        return re.compile(pattern)
-    except re.error as error:
+        return whole_matcher(pattern)
+    except ValueError as error:
         raise ApiError(ErrorCode.invalid_regular_expression, f"{pattern!r}: {error}") from None

@@ -18,6 +18,7 @@ from streamkit.broker.coordinators.group.consumer.model import (
 from streamkit.broker.coordinators.group.consumer.translate import group_record, regex_record
 from streamkit.broker.coordinators.group.records import Record
 from streamkit.broker.coordinators.group.topics_hash import topics_hash
+from streamkit.broker.coordinators.patterns import whole_matcher
 from streamkit.broker.coordinators.seams import TopicCatalog
 from streamkit.protocol.errors import ApiError, ErrorCode
 
@@ -43,22 +44,13 @@ def topic_ids(names: Iterable[str], topics: TopicCatalog) -> frozenset[UUID]:
 
 def compile_or_raise(regex: str) -> Callable[[str], object]:
     """What matches whole topic names. Raises ApiError when it is no regular expression."""
-    # Loaded on first use: most groups name their topics.
-    import re2  # type: ignore[import-untyped]  # it brings no types
-
-    options = re2.Options()
-    options.log_errors = False
     try:
-        pattern = re2.compile(regex, options)
-    except re2.error as error:
-        reason = error.args[0]
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        return whole_matcher(regex)
+    except ValueError as error:
         raise ApiError(
             ErrorCode.invalid_regular_expression,
-            f"SubscribedTopicRegex `{regex}` is not a valid regular expression: {text}.",
+            f"SubscribedTopicRegex `{regex}` is not a valid regular expression: {error}.",
         ) from error
-    match: Callable[[str], object] = pattern.fullmatch
-    return match
 
 
 def resolve(group: ConsumerGroup, topics: TopicCatalog, now_ms: int) -> tuple[list[Record], bool]:
