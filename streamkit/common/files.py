@@ -150,6 +150,9 @@ class SystemFile:
             os.fdatasync(self._descriptor)
         except OSError as error:
             raise StorageError(f"cannot flush {self._path}: {error.strerror}") from error
+        except ValueError:
+            # Another thread closed it meanwhile: that number is refused before the system sees it.
+            raise StorageError(f"cannot flush {self._path}: it is closed") from None
 
     def close(self) -> None:
         # A slice may outlive its file: it must not meet another one under the same number.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamkit.common.errors import StorageError
-from streamkit.common.files import IOV_MAX, PIECE_BYTES, SystemDisk
+from streamkit.common.files import IOV_MAX, PIECE_BYTES, SystemDisk, SystemFile
 
 
 @pytest.fixture
@@ -117,3 +117,24 @@ def test_a_file_system_that_cannot_say_is_read(path: str, monkeypatch: pytest.Mo
     file.append([b"records"])
     monkeypatch.setattr(os, "preadv", unknown)
     assert file.read_cached(2, 5) == b"cords"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda file: file.sync(),
+        lambda file: file.append([b"x"]),
+        lambda file: file.read_at(0, 1),
+        lambda file: file.read_cached(0, 1),
+        lambda file: file.write_at(0, b"x"),
+        lambda file: file.truncate(0),
+    ],
+)
+def test_a_file_that_another_thread_closed_is_a_storage_error(
+    path: str, use: Callable[[SystemFile], object]
+) -> None:
+    file = SystemDisk().open(path, create=True)
+    file.append([b"some"])
+    file.close()
+    with pytest.raises(StorageError):
+        use(file)
