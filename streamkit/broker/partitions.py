@@ -221,6 +221,10 @@ class Partition:
         """The largest epoch not above `epoch` and where it ends; (-1, -1) when unknown."""
         if epoch == self.leadership.epoch:
             return (epoch, self.log.log_end_offset)
+        latest = self.log.epochs.latest
+        if max(latest, -1) < epoch < self.leadership.epoch:
+            # What epochs after the latest wrote is lost, and in ours nothing was written yet.
+            return (epoch if latest < 0 else latest, self.log.log_end_offset)
         return self.log.end_offset_for_epoch(epoch)
 
     def advance_high_watermark(self, offset: int) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from streamkit.broker.context import RequestContext
 from streamkit.broker.fetch_sessions import CachedPartition, FetchPlan, Key
-from streamkit.broker.log.errors import ColdRead
+from streamkit.broker.log.errors import ColdRead, LogError
 from streamkit.broker.log.log import Isolation
 from streamkit.broker.partitions import Partition
 from streamkit.broker.purgatory import park
@@ -220,8 +220,16 @@ def _read_one(
 
 
 def _divergence(partition: Partition, asked: CachedPartition) -> tuple[int, int] | None:
-    """The (epoch, end offset) up to which the client's log agrees with ours, if not wholly."""
+    """The (epoch, end offset) up to which the client's log agrees with ours, if not wholly.
+
+    Raises LogError OFFSET_OUT_OF_RANGE when nothing is known of the client's epoch.
+    """
     epoch, end_offset = partition.end_of_epoch(asked.last_fetched_epoch)
+    if epoch < 0:
+        raise LogError(
+            ErrorCode.offset_out_of_range,
+            f"{partition} knows no end of epoch {asked.last_fetched_epoch}",
+        )
     if epoch < asked.last_fetched_epoch or end_offset < asked.fetch_offset:
         return (epoch, end_offset)
     return None

@@ -240,6 +240,56 @@ def test_stale_and_future_leader_epochs_are_refused(world: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("last_epoch", "code", "diverging"),
+    [
+        (0, ErrorCode.none, None),
+        (1, ErrorCode.none, (0, 2)),
+        (2, ErrorCode.none, (0, 2)),
+        (3, ErrorCode.none, None),
+        (4, ErrorCode.offset_out_of_range, None),
+    ],
+)
+def test_reader_is_told_where_what_it_read_was_lost(
+    world: Any, last_epoch: int, code: ErrorCode, diverging: tuple[int, int] | None
+) -> None:
+    """Epochs 1 and 2 left nothing, and in epoch 3 nothing is written yet."""
+
+    async def scenario(asker: Any) -> Any:
+        topic = await asker.create("orders")
+        await asker.produce(topic, "a", "b")
+        partition = asker.node.dispatcher._parts.replicas.find(topic, 0)
+        partition.lead(partition.leadership._replace(epoch=3), is_leader=True)
+        asked = {
+            "partition": 0,
+            "fetch_offset": 2,
+            "last_fetched_epoch": last_epoch,
+            "partition_max_bytes": 1000,
+            "current_leader_epoch": 3,
+        }
+        fetched = await asker.fetch(topic, 0, topics=[{"topic_id": topic, "partitions": [asked]}])
+        ends = await asker.ask(
+            ApiKey.OFFSET_FOR_LEADER_EPOCH,
+            topics=[
+                {
+                    "topic": "orders",
+                    "partitions": [
+                        {"partition": 0, "current_leader_epoch": 3, "leader_epoch": last_epoch}
+                    ],
+                }
+            ],
+        )
+        return fetched, ends.topics[0].partitions[0]
+
+    fetched, end = world.run(scenario)
+    assert fetched.error_code is code
+    if diverging is not None:
+        told = fetched.diverging_epoch
+        assert (told.epoch, told.end_offset) == diverging == (end.leader_epoch, end.end_offset)
+    if code is not ErrorCode.none:
+        assert (end.leader_epoch, end.end_offset) == (-1, -1)
+
+
 def test_session_says_only_what_is_new(world: Any) -> None:
     async def scenario(asker: Any) -> list[Any]:
         topic = await asker.create("orders", 3)
