@@ -1,92 +1,61 @@
-"""The admin client: topics, configurations, the cluster and its groups."""
+"""The admin client: topics, configurations, the cluster, its groups and its transactions.
+
+One method for each thing to ask; what it takes lies in a module for each theme.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from streamkit.client.admin_transactions import Transactions
+from streamkit.client.admin_cluster import (
+    Cluster,
+    ClusterDescription,
+    ElectionType,
+    Features,
+    FeatureUpdate,
+    LogDirectory,
+)
+from streamkit.client.admin_configs import (
+    AlterOperation,
+    ConfigEntry,
+    Configs,
+    Resource,
+    ResourceType,
+)
+from streamkit.client.admin_topics import DEFAULT, NewTopic, Topics
+from streamkit.client.admin_transactions import (
+    ProducerState,
+    TransactionDescription,
+    TransactionListing,
+    Transactions,
+)
 from streamkit.client.client import Client, CoordinatorKind
 from streamkit.client.draft import Draft
 from streamkit.client.errors import error_for, raise_for
-from streamkit.client.groups import Groups
-from streamkit.client.metadata import BrokerView, TopicView
-from streamkit.client.offsets import Offsets
+from streamkit.client.group_descriptions import GroupDescription
+from streamkit.client.groups import GroupListing, Groups
+from streamkit.client.metadata import TopicView
+from streamkit.client.offsets import CommittedOffset, Offsets
 from streamkit.client.settings import AdminSettings, ClientSettings, settings_of
-from streamkit.common.errors import StreamkitError
 from streamkit.common.model import TopicPartition
 from streamkit.common.seams import Seams
 from streamkit.common.system import system_seams
 from streamkit.protocol.apis import ApiKey
+from streamkit.protocol.errors import ErrorCode
 
-DEFAULT = -1
-"""So many partitions or replicas as the broker's configuration says."""
-
-
-class ResourceType(IntEnum):
-    """What a configuration belongs to."""
-
-    TOPIC = 2
-    BROKER = 4
-    BROKER_LOGGER = 8
-    CLIENT_METRICS = 16
-    GROUP = 32
-
-
-class AlterOperation(IntEnum):
-    """What an incremental change does to a key."""
-
-    SET = 0
-    DELETE = 1
-    APPEND = 2
-    SUBTRACT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class NewTopic:
-    """A topic to create; `configs` by Kafka's names."""
-
-    name: str
-    partitions: int = DEFAULT
-    replication_factor: int = DEFAULT
-    configs: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A topic, broker or group by name; a broker's name is its node id."""
-
-    type: ResourceType
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigEntry:
-    """One key of a configuration; `source` is Kafka's number, 5 for a built-in default."""
-
-    name: str
-    value: str | None
-    source: int
-    is_read_only: bool = False
-    is_sensitive: bool = False
-
-    @property
-    def is_default(self) -> bool:
-        """Whether nobody set it."""
-        return self.source == 5
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterDescription:
-    """The cluster as DescribeCluster shows it."""
-
-    cluster_id: str
-    controller_id: int
-    brokers: tuple[BrokerView, ...]
+__all__ = [
+    "DEFAULT",
+    "Admin",
+    "AlterOperation",
+    "ClusterDescription",
+    "ConfigEntry",
+    "NewTopic",
+    "Resource",
+    "ResourceType",
+]
 
 
 class Admin:
@@ -117,6 +86,9 @@ class Admin:
         self.offsets = Offsets(client)
         self.groups = Groups(client)
         self.transactions = Transactions(client)
+        self._topics = Topics(client)
+        self._configs = Configs(client)
+        self._cluster = Cluster(client)
 
     @classmethod
     def of(cls, client: Client) -> Admin:
@@ -137,132 +109,94 @@ class Admin:
         if self._owns_client:
             await self._client.__aexit__(kind, error, trace)
 
-    async def supported_features(self) -> frozenset[str]:
-        """The features that the cluster advertises, extensions of ours among them."""
-        return frozenset(await self._client.retrying(self._client.supported_features))
-
     async def create_topics(
         self, topics: Iterable[NewTopic], *, exist_ok: bool = False, validate_only: bool = False
     ) -> dict[str, UUID | None]:
-        """Create topics; gives their ids. Raises TopicExistsError unless `exist_ok`."""
-        wanted = list(topics)
-        draft = Draft(
-            ApiKey.CREATE_TOPICS,
-            {
-                "topics": [_new_topic(topic) for topic in wanted],
-                "timeout": self._client.settings.request_timeout_ms,
-                "validate_only": validate_only,
-            },
-        )
+        """Create topics; gives their ids.
 
-        def check(response: Any) -> None:
-            for topic in response.topics:
-                if exist_ok and topic.error_code == _EXISTS:
-                    continue
-                raise_for(topic.error_code, f"create topic {topic.name!r}", topic.error_message)
-
-        response = await self._client.request(None, draft, check)
-        if not validate_only:
-            names = [topic.name for topic in wanted]
-            await self._client.retrying(lambda: self._client.metadata.refresh(names))
-        return {topic.name: topic.topic_id for topic in response.topics}
+        Raises TopicExistsError unless `exist_ok`, UsageError for assignments to no broker.
+        """
+        return await self._topics.create(topics, exist_ok=exist_ok, validate_only=validate_only)
 
     async def delete_topics(self, names: Iterable[str]) -> None:
         """Delete topics. Raises UnknownTopicError once the time is up, for those that are not."""
-        gone = list(names)
-        draft = Draft(
-            ApiKey.DELETE_TOPICS,
-            {
-                "topics": [{"name": name, "topic_id": None} for name in gone],
-                "topic_names": gone,
-                "timeout": self._client.settings.request_timeout_ms,
-            },
-        )
-        errors: list[StreamkitError] = []
-
-        def check(response: Any) -> None:
-            errors.clear()
-            for answer in response.responses:
-                if answer.error_code == _UNKNOWN_TOPIC:
-                    # Waiting does not bring it back, so this is not retried.
-                    errors.append(error_for(answer.error_code, f"delete topic {answer.name!r}"))
-                else:
-                    raise_for(answer.error_code, f"delete topic {answer.name!r}")
-
-        await self._client.request(None, draft, check)
-        await self._client.retrying(lambda: self._client.metadata.refresh(gone))
-        if errors:
-            raise errors[0]
+        await self._topics.delete(names)
 
     async def create_partitions(
         self, topic: str, count: int, *, validate_only: bool = False
     ) -> None:
         """Give a topic more partitions: `count` in all. Raises UsageError for fewer."""
-        fields = {
-            "topics": [{"name": topic, "count": count, "assignments": None}],
-            "timeout": self._client.settings.request_timeout_ms,
-            "validate_only": validate_only,
-        }
-
-        def check(response: Any) -> None:
-            for answer in response.results:
-                what = f"{count} partitions for topic {answer.name!r}"
-                raise_for(answer.error_code, what, answer.error_message)
-
-        await self._client.request(None, Draft(ApiKey.CREATE_PARTITIONS, fields), check)
-        await self._client.retrying(lambda: self._client.metadata.refresh([topic]))
+        await self._topics.create_partitions(topic, count, validate_only=validate_only)
 
     async def list_topics(self, *, internal: bool = False) -> list[str]:
         """The names of all topics, sorted; Kafka's own only with `internal`."""
-        view = await self._client.retrying(lambda: self._client.metadata.refresh(all_topics=True))
-        return sorted(t.name for t in view.topics.values() if internal or not t.is_internal)
+        return await self._topics.list(internal=internal)
 
     async def describe_topics(self, names: Iterable[str]) -> dict[str, TopicView]:
         """Partitions, leaders and ids of topics.
 
         Raises UnknownTopicError for one that does not turn up within a few tries.
         """
-        wanted = list(names)
+        return await self._topics.describe(names)
 
-        async def attempt() -> dict[str, TopicView]:
-            view = await self._client.metadata.refresh(wanted)
-            for name in wanted:
-                if name not in view.topics:
-                    raise error_for(view.errors.get(name, _UNKNOWN_TOPIC), f"topic {name!r}")
-            return {name: view.topics[name] for name in wanted}
-
-        return await self._client.retrying(attempt, DESCRIBE_TIMEOUT_MS)
+    async def delete_records(
+        self, before: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Delete records below these offsets (-1: all); gives where the logs begin now."""
+        return await self._topics.delete_records(before)
 
     async def describe_cluster(self) -> ClusterDescription:
         """The cluster's id and its brokers."""
-        response = await self._client.request(
-            None,
-            Draft(ApiKey.DESCRIBE_CLUSTER, {}),
-            lambda answer: raise_for(answer.error_code, "describe cluster", answer.error_message),
-        )
-        brokers = (BrokerView(b.broker_id, b.host, b.port, b.rack) for b in response.brokers)
-        return ClusterDescription(response.cluster_id, response.controller_id, tuple(brokers))
+        return await self._cluster.describe()
+
+    async def supported_features(self) -> frozenset[str]:
+        """The features that the cluster advertises, extensions of ours among them."""
+        return frozenset(await self._client.retrying(self._client.supported_features))
+
+    async def describe_features(self) -> Features:
+        """The features with the levels that a broker supports and those that are agreed on."""
+        return await self._cluster.features()
+
+    async def update_features(
+        self, updates: Mapping[str, FeatureUpdate], *, validate_only: bool = False
+    ) -> None:
+        """Agree on other levels, all or none of them (KIP-584).
+
+        Raises UsageError for a level that is not supported, or a downgrade not said to be one.
+        """
+        await self._cluster.update_features(updates, validate_only=validate_only)
+
+    async def describe_log_dirs(
+        self,
+        brokers: Iterable[int] | None = None,
+        partitions: Iterable[TopicPartition] | None = None,
+    ) -> dict[int, list[LogDirectory]]:
+        """By broker, its log directories with the bytes of these partitions, or of all.
+
+        A partition that a broker does not have is left out. Raises RefreshMetadataError once the
+        time is up for a broker that there is not.
+        """
+        return await self._cluster.log_directories(brokers, partitions)
+
+    async def elect_leaders(
+        self, kind: ElectionType, partitions: Iterable[TopicPartition] | None = None
+    ) -> dict[TopicPartition, bool]:
+        """Elect leaders; whether each got another one, of all partitions only those that did.
+
+        Raises UnknownTopicError for a partition that is not there, RefreshMetadataError when no
+        replica may lead.
+        """
+        return await self._cluster.elect(kind, partitions)
+
+    async def list_config_resources(self, types: Collection[ResourceType] = ()) -> list[Resource]:
+        """What may have a configuration, of these types or of all (KIP-1142)."""
+        return await self._configs.list_resources(types)
 
     async def describe_configs(
         self, resource: Resource, keys: Sequence[str] | None = None
     ) -> dict[str, ConfigEntry]:
         """The configuration of a topic, broker or group; all keys when none are named."""
-        described = {
-            "resource_type": int(resource.type),
-            "resource_name": resource.name,
-            "configuration_keys": keys,
-        }
-        response = await self._client.request(
-            _node_of(resource),
-            Draft(ApiKey.DESCRIBE_CONFIGS, {"resources": [described]}),
-            _check_results(f"configuration of {resource.type.name.lower()} {resource.name!r}"),
-        )
-        return {
-            entry.name: ConfigEntry(
-                entry.name, entry.value, entry.config_source, entry.read_only, entry.is_sensitive
-            )
-            for entry in response.results[0].configs
-        }
+        return await self._configs.describe(resource, keys)
 
     async def alter_configs(
         self,
@@ -276,67 +210,64 @@ class Admin:
 
         `operation` APPEND and SUBTRACT are for keys that hold lists.
         """
-        altered = {
-            "resource_type": int(resource.type),
-            "resource_name": resource.name,
-            "configs": [
-                {
-                    "name": name,
-                    "config_operation": int(AlterOperation.DELETE if value is None else operation),
-                    "value": value,
-                }
-                for name, value in changes.items()
-            ],
-        }
-        what = f"alter configuration of {resource.type.name.lower()} {resource.name!r}"
+        await self._configs.alter(
+            resource, changes, operation=operation, validate_only=validate_only
+        )
 
-        def check(response: Any) -> None:
-            for answer in response.responses:
-                raise_for(answer.error_code, what, answer.error_message)
+    async def list_groups(
+        self, *, types: Sequence[str] = (), states: Sequence[str] = ()
+    ) -> list[GroupListing]:
+        """Every group, or those of these types (`classic`, `consumer`, …) and states, by id."""
+        return await self.groups.list(types=types, states=states)
 
-        fields = {"resources": [altered], "validate_only": validate_only}
-        draft = Draft(ApiKey.INCREMENTAL_ALTER_CONFIGS, fields)
-        await self._client.request(_node_of(resource), draft, check)
+    async def describe_groups(self, group_ids: Iterable[str]) -> dict[str, GroupDescription]:
+        """Groups of consumers, classic or new: their members and what each of them reads.
 
-    async def delete_records(
-        self, before: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        """Delete records below these offsets (-1: all); gives where the logs begin now."""
-        found: dict[TopicPartition, int] = {}
+        Raises UsageError for one that there is not, or that is of another type.
+        """
+        return {each: await self.groups.describe(each) for each in group_ids}
 
-        async def attempt() -> dict[TopicPartition, int]:
-            left = {tp: offset for tp, offset in before.items() if tp not in found}
-            view = await self._client.metadata.refresh(tp.topic for tp in left)
-            by_leader, missing = view.by_leader(left)
-            for tp in missing:
-                raise error_for(view.errors.get(tp.topic, _UNKNOWN_TOPIC), f"delete of {tp}")
-            for leader in sorted(by_leader):
-                asked = {tp: left[tp] for tp in by_leader[leader]}
-                await self._delete_records_at(leader, asked, found)
-            return found
+    async def delete_groups(self, group_ids: Iterable[str]) -> None:
+        """Delete groups with their offsets.
 
-        return await self._client.retrying(attempt)
+        Raises UsageError for one that has members, or that there is not; those before it are gone.
+        """
+        for each in group_ids:
+            if not await self.groups.delete(each):
+                raise error_for(ErrorCode.group_id_not_found, f"delete group {each!r}")
 
-    async def _delete_records_at(
+    async def list_group_offsets(
         self,
-        leader: int,
-        before: Mapping[TopicPartition, int],
-        found: dict[TopicPartition, int],
+        group_id: str,
+        partitions: Iterable[TopicPartition] | None = None,
+        *,
+        require_stable: bool = False,
+    ) -> dict[TopicPartition, CommittedOffset]:
+        """What a group has committed, for these partitions or for all; empty for an unknown one.
+
+        With `require_stable` it waits for offsets of open transactions (KIP-447).
+        """
+        return await self.groups.offsets(group_id, partitions, require_stable=require_stable)
+
+    async def alter_group_offsets(
+        self, group_id: str, offsets: Mapping[TopicPartition, int | CommittedOffset]
     ) -> None:
-        topics: dict[str, list[dict[str, int]]] = {}
-        for tp, offset in before.items():
-            part = {"partition_index": tp.partition, "offset": offset}
-            topics.setdefault(tp.topic, []).append(part)
-        fields = {
-            "topics": [{"name": name, "partitions": parts} for name, parts in topics.items()],
-            "timeout": self._client.settings.request_timeout_ms,
-        }
-        response = await self._client.call(leader, Draft(ApiKey.DELETE_RECORDS, fields))
-        for topic in response.topics:
-            for answer in topic.partitions:
-                tp = TopicPartition(topic.name, answer.partition_index)
-                raise_for(answer.error_code, f"delete of {tp} below {before[tp]}")
-                found[tp] = answer.low_watermark
+        """Set what a group without members has committed; makes a group that there is not.
+
+        Raises UsageError when it has members, UnknownTopicError once the time is up for a
+        partition that is not there.
+        """
+        await self.groups.alter_offsets(group_id, offsets)
+
+    async def delete_group_offsets(
+        self, group_id: str, partitions: Iterable[TopicPartition]
+    ) -> None:
+        """Forget what a group committed for these partitions.
+
+        Raises UsageError when there is no such group or it reads one of the topics,
+        UnknownTopicError for a partition that is not there.
+        """
+        await self.groups.delete_offsets(group_id, partitions)
 
     async def describe_streams_group(self, group_id: str) -> Any:
         """A streams group as the coordinator shows it (kio's `DescribedGroup`).
@@ -356,32 +287,46 @@ class Admin:
         )
         return response.groups[0]
 
+    async def list_transactions(
+        self,
+        *,
+        states: Sequence[str] = (),
+        producer_ids: Collection[int] = (),
+        running_longer_than_ms: int = -1,
+        id_pattern: str | None = None,
+    ) -> list[TransactionListing]:
+        """Every transactional id that passes all filters, by id.
 
-_EXISTS = 36
-_UNKNOWN_TOPIC = 3
+        Raises UsageError for a state that a broker does not know.
+        """
+        return await self.transactions.list(
+            states=states,
+            producer_ids=producer_ids,
+            running_longer_than_ms=running_longer_than_ms,
+            id_pattern=id_pattern,
+        )
 
-DESCRIBE_TIMEOUT_MS = 5_000
-"""A topic that was just created turns up within this time."""
+    async def describe_transactions(
+        self, transactional_ids: Iterable[str]
+    ) -> dict[str, TransactionDescription]:
+        """Transactions by transactional id. Raises UsageError for an id that there is not."""
+        return {each: await self.transactions.describe(each) for each in transactional_ids}
 
+    async def describe_producers(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, Sequence[ProducerState]]:
+        """The producers that the leaders remember, by partition.
 
-def _new_topic(topic: NewTopic) -> dict[str, Any]:
-    return {
-        "name": topic.name,
-        "num_partitions": topic.partitions,
-        "replication_factor": topic.replication_factor,
-        "configs": [{"name": name, "value": value} for name, value in topic.configs.items()],
-    }
+        Raises UnknownTopicError once the time is up for a partition that is not there.
+        """
+        return {tp: await self.transactions.producers(tp) for tp in partitions}
 
+    async def abort_transaction(
+        self, partition: TopicPartition, start_offset: int
+    ) -> ProducerState:
+        """Abort the transaction that is open in a partition since `start_offset`.
 
-def _node_of(resource: Resource) -> int | None:
-    """A broker's own configuration is served by that broker only."""
-    is_broker = resource.type in (ResourceType.BROKER, ResourceType.BROKER_LOGGER)
-    return int(resource.name) if is_broker and resource.name else None
-
-
-def _check_results(what: str) -> Any:
-    def check(response: Any) -> None:
-        for answer in response.results:
-            raise_for(answer.error_code, what, answer.error_message)
-
-    return check
+        For one that hangs: its coordinator knows nothing of it (KIP-664). Gives the producer
+        whose it was. Raises UsageError when none is open there.
+        """
+        return await self.transactions.abort(partition, start_offset)

@@ -1,26 +1,16 @@
-"""The blocking twins of Producer, Consumer and Admin, for programs without an event loop."""
+"""The blocking twins of Producer and Consumer, for programs without an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
-from uuid import UUID
 
 from streamkit.client.accumulator import OnDelivery
-from streamkit.client.admin import (
-    Admin,
-    AlterOperation,
-    ClusterDescription,
-    ConfigEntry,
-    NewTopic,
-    Resource,
-)
 from streamkit.client.consumer import Consumer
-from streamkit.client.metadata import TopicView
-from streamkit.client.offsets import CommittedOffset
+from streamkit.client.offsets import CommittedOffset, ConsumerGroupMetadata
 from streamkit.client.portal import Portal
 from streamkit.client.producer import Producer
 from streamkit.client.records import ConsumedBatch, ConsumerRecord, RecordMetadata
@@ -129,7 +119,7 @@ class BlockingProducer:
         self,
         offsets: Mapping[TopicPartition, int | CommittedOffset],
         *,
-        group: str,
+        group: str | ConsumerGroupMetadata,
         member_id: str = "",
         member_epoch: int = -1,
     ) -> None:
@@ -230,13 +220,16 @@ class BlockingConsumer:
         self._moves += 1
         self._portal.run(self._consumer.unsubscribe())
 
-    def assign(self, partitions: Iterable[TopicPartition] | Mapping[TopicPartition, int]) -> None:
+    def assign(
+        self,
+        partitions: Iterable[TopicPartition] | Mapping[TopicPartition, int | CommittedOffset],
+    ) -> None:
         """As `Consumer.assign`."""
         self._moves += 1
         wanted = partitions if isinstance(partitions, Mapping) else list(partitions)
         self._portal.run(_now(lambda: self._consumer.assign(wanted)))
 
-    def seek(self, tp: TopicPartition, offset: int) -> None:
+    def seek(self, tp: TopicPartition, offset: int | CommittedOffset) -> None:
         """As `Consumer.seek`."""
         self._moves += 1
         self._portal.run(_now(lambda: self._consumer.seek(tp, offset)))
@@ -294,7 +287,7 @@ class BlockingConsumer:
         """As `Consumer.offsets_for_times`."""
         return self._portal.run(self._consumer.offsets_for_times(timestamps))
 
-    def commit(self, offsets: Mapping[TopicPartition, int] | None = None) -> None:
+    def commit(self, offsets: Mapping[TopicPartition, int | CommittedOffset] | None = None) -> None:
         """As `Consumer.commit`."""
         self._portal.run(self._consumer.commit(offsets))
 
@@ -302,87 +295,20 @@ class BlockingConsumer:
         """As `Consumer.committed`."""
         return self._portal.run(self._consumer.committed(partitions))
 
+    def committed_offsets(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, CommittedOffset]:
+        """As `Consumer.committed_offsets`."""
+        return self._portal.run(self._consumer.committed_offsets(partitions))
 
-class BlockingAdmin:
-    """`Admin` without async.
-
-    with BlockingAdmin({"bootstrap.servers": "localhost:9092"}) as admin:
-        admin.create_topics([NewTopic("orders", partitions=3)])
-    """
-
-    def __init__(self, config: Mapping[str, Any], *, seams: Seams | None = None) -> None:
-        seams = seams or system_seams()
-        self._admin = Admin(config, seams=seams)
-        self._portal = Portal(lambda: self._admin, seams.spawn)
-
-    def __enter__(self) -> Self:
-        self._portal.open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._portal.close()
-
-    def create_topics(
-        self, topics: Iterable[NewTopic], *, exist_ok: bool = False, validate_only: bool = False
-    ) -> dict[str, UUID | None]:
-        """As `Admin.create_topics`."""
-        work = self._admin.create_topics(topics, exist_ok=exist_ok, validate_only=validate_only)
-        return self._portal.run(work)
-
-    def delete_topics(self, names: Iterable[str]) -> None:
-        """As `Admin.delete_topics`."""
-        self._portal.run(self._admin.delete_topics(names))
-
-    def create_partitions(self, topic: str, count: int, *, validate_only: bool = False) -> None:
-        """As `Admin.create_partitions`."""
-        work = self._admin.create_partitions(topic, count, validate_only=validate_only)
-        self._portal.run(work)
-
-    def list_topics(self, *, internal: bool = False) -> list[str]:
-        """As `Admin.list_topics`."""
-        return self._portal.run(self._admin.list_topics(internal=internal))
-
-    def describe_topics(self, names: Iterable[str]) -> dict[str, TopicView]:
-        """As `Admin.describe_topics`."""
-        return self._portal.run(self._admin.describe_topics(names))
-
-    def describe_cluster(self) -> ClusterDescription:
-        """As `Admin.describe_cluster`."""
-        return self._portal.run(self._admin.describe_cluster())
-
-    def describe_configs(
-        self, resource: Resource, keys: Sequence[str] | None = None
-    ) -> dict[str, ConfigEntry]:
-        """As `Admin.describe_configs`."""
-        return self._portal.run(self._admin.describe_configs(resource, keys))
-
-    def alter_configs(
-        self,
-        resource: Resource,
-        changes: Mapping[str, str | None],
-        *,
-        operation: AlterOperation = AlterOperation.SET,
-        validate_only: bool = False,
-    ) -> None:
-        """As `Admin.alter_configs`."""
-        work = self._admin.alter_configs(
-            resource, changes, operation=operation, validate_only=validate_only
-        )
-        self._portal.run(work)
-
-    def delete_records(self, before: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """As `Admin.delete_records`."""
-        return self._portal.run(self._admin.delete_records(before))
-
-    def describe_streams_group(self, group_id: str) -> Any:
-        """As `Admin.describe_streams_group`."""
-        return self._portal.run(self._admin.describe_streams_group(group_id))
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        """As `Consumer.group_metadata`."""
+        return self._portal.run(_read(self._consumer.group_metadata))
 
 
 async def _now(call: Any) -> None:
     call()
+
+
+async def _read(call: Callable[[], ConsumerGroupMetadata]) -> ConsumerGroupMetadata:
+    return call()

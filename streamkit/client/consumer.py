@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -10,16 +11,25 @@ from typing import Any, Self
 from streamkit.client.client import Client
 from streamkit.client.closing import CloseOptions, GroupMembership
 from streamkit.client.decode import Fetched, FetchFailed, decode_fetched
-from streamkit.client.errors import OffsetOutOfRangeError
+from streamkit.client.errors import LogTruncationError, OffsetOutOfRangeError
 from streamkit.client.fetcher import Fetcher
-from streamkit.client.offsets import EARLIEST, LATEST, CommittedOffset, Membership, Offsets
+from streamkit.client.offsets import (
+    EARLIEST,
+    LATEST,
+    CommittedOffset,
+    ConsumerGroupMetadata,
+    Offsets,
+    committed_offset,
+)
 from streamkit.client.records import ConsumedBatch, ConsumerRecord
 from streamkit.client.settings import ConsumerSettings, settings_of
 from streamkit.client.shared import NO_LISTENER, RebalanceListener, SharedPartitions
-from streamkit.common.errors import UsageError
+from streamkit.common.errors import StreamkitError, UsageError
 from streamkit.common.model import TopicPartition
 from streamkit.common.seams import Seams
 from streamkit.common.system import system_seams
+
+_log = logging.getLogger(__name__)
 
 
 class Consumer:
@@ -42,8 +52,9 @@ class Consumer:
         self._client = Client(self.settings, self._seams)
         self._fetcher: Fetcher | None = None
         self._offsets = Offsets(self._client)
-        self._positions: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, CommittedOffset] = {}
         self._lookups: dict[TopicPartition, int | None] = {}
+        self._failures: dict[TopicPartition, StreamkitError] = {}
         self._moves = 0
         self._shared: SharedPartitions | None = None
 
@@ -64,7 +75,7 @@ class Consumer:
     @property
     def assignment(self) -> tuple[TopicPartition, ...]:
         """The assigned partitions, sorted."""
-        return tuple(sorted({**self._positions, **self._lookups}))
+        return tuple(sorted({*self._positions, *self._lookups}))
 
     def subscribe(
         self,
@@ -92,21 +103,31 @@ class Consumer:
         """Let go of all partitions and leave the group."""
         await self._leave(CloseOptions(membership=GroupMembership.LEAVE))
 
-    def assign(self, partitions: Iterable[TopicPartition] | Mapping[TopicPartition, int]) -> None:
-        """Read exactly these partitions; a mapping says from which offsets."""
+    def assign(
+        self,
+        partitions: Iterable[TopicPartition] | Mapping[TopicPartition, int | CommittedOffset],
+    ) -> None:
+        """Read exactly these partitions; a mapping says from which offsets.
+
+        With the leader epoch of a CommittedOffset the log is checked for truncation first.
+        """
         if self._shared is not None:
             raise UsageError("partitions come from the group: unsubscribe, then assign")
         self._fetches.unassign(self._fetches.assignment)
         self._positions.clear()
         self._lookups.clear()
+        self._failures.clear()
         self._moves += 1
         if isinstance(partitions, Mapping):
             self._move(partitions)
         else:
             self._lookups.update(dict.fromkeys(partitions))
 
-    def seek(self, tp: TopicPartition, offset: int) -> None:
-        """Go on at another offset. Raises UsageError for a partition that is not assigned."""
+    def seek(self, tp: TopicPartition, offset: int | CommittedOffset) -> None:
+        """Go on at another offset; with its leader epoch the log is checked for truncation.
+
+        Raises UsageError for a partition that is not assigned.
+        """
         self._check_assigned(tp)
         self._moves += 1
         self._lookups.pop(tp, None)
@@ -124,7 +145,7 @@ class Consumer:
         """The offset of the next record. Raises UsageError for one that is not assigned."""
         self._check_assigned(tp)
         await self._settle()
-        return self._positions[tp]
+        return self._positions[tp].offset
 
     def pause(self, *partitions: TopicPartition) -> None:
         """Give nothing of these until `resume`."""
@@ -137,7 +158,8 @@ class Consumer:
     async def poll(self, timeout_ms: int | None = None) -> list[ConsumedBatch]:
         """The next batches; an empty list when the time is up first, waits for ever when None.
 
-        Raises OffsetOutOfRangeError with `auto.offset.reset=none`, AuthorizationError and others
+        Raises OffsetOutOfRangeError with `auto.offset.reset=none`, LogTruncationError when that
+        is because the log was cut off behind this consumer's back, AuthorizationError and others
         that a retry cannot mend.
         """
         now_s = asyncio.get_running_loop().time()
@@ -156,6 +178,7 @@ class Consumer:
 
     async def _next_batches(self) -> list[ConsumedBatch]:
         """Batches; none when the group has news."""
+        self._raise_failure()
         if self._shared is not None:
             await self._shared.maybe_commit()
         await self._settle()
@@ -200,10 +223,19 @@ class Consumer:
         )
         return {tp: answer.offset for tp, answer in listed.items()}
 
-    async def commit(self, offsets: Mapping[TopicPartition, int] | None = None) -> None:
-        """Commit offsets, or the current positions, for `group.id`."""
-        wanted = self._positions if offsets is None else offsets
-        committed = {tp: CommittedOffset(offset) for tp, offset in wanted.items()}
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int | CommittedOffset] | None = None
+    ) -> None:
+        """Commit offsets, or the current positions, for `group.id`.
+
+        A CommittedOffset has the leader epoch and a text of yours beside the offset. Raises
+        UsageError for a negative offset or a text above the broker's `offset.metadata.max.bytes`,
+        RejoinError when the group has gone on without this member.
+        """
+        wanted: Mapping[TopicPartition, int | CommittedOffset] = (
+            self._positions if offsets is None else offsets
+        )
+        committed = {tp: committed_offset(offset) for tp, offset in wanted.items()}
         await self._offsets.commit(self._member(), committed)
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -211,9 +243,22 @@ class Consumer:
 
         It waits for the transactions that offsets were sent to: where to go on is decided there.
         """
-        member = self._membership()
-        found = await self._offsets.fetch(member, partitions, require_stable=True)
+        found = await self.committed_offsets(partitions)
         return {tp: committed.offset for tp, committed in found.items()}
+
+    async def committed_offsets(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, CommittedOffset]:
+        """As `committed`, with the leader epochs and the texts that were committed beside."""
+        return await self._offsets.fetch(self._membership(), partitions, require_stable=True)
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        """Who this consumer is in `group.id` now, for `Producer.send_offsets` (KIP-447).
+
+        Ask for it before each transaction ends: the member's epoch moves on. Without `subscribe`
+        it names the group only. Raises UsageError without `group.id`.
+        """
+        return self._membership() if self._shared is None else self._shared.metadata
 
     async def close(self, options: CloseOptions | None = None) -> None:
         """Stop fetching; a member of a group commits and leaves as the options say.
@@ -250,14 +295,15 @@ class Consumer:
         for tp in gone:
             self._positions.pop(tp, None)
             self._lookups.pop(tp, None)
+            self._failures.pop(tp, None)
 
-    def _member(self) -> Membership:
+    def _member(self) -> ConsumerGroupMetadata:
         return self._membership() if self._shared is None else self._shared.membership
 
-    def _membership(self) -> Membership:
+    def _membership(self) -> ConsumerGroupMetadata:
         if not self.settings.group_id:
             raise UsageError("commits need group.id")
-        return Membership(self.settings.group_id)
+        return ConsumerGroupMetadata(self.settings.group_id)
 
     def _check_assigned(self, tp: TopicPartition) -> None:
         if tp not in self._positions and tp not in self._lookups:
@@ -267,13 +313,20 @@ class Consumer:
         self._moves += 1
         for tp in partitions:
             self._check_assigned(tp)
+            self._failures.pop(tp, None)
             self._positions.pop(tp, None)
             self._lookups[tp] = timestamp
             self._fetches.unassign([tp])
 
-    def _move(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._positions.update(positions)
-        self._fetches.assign(positions)
+    def _move(self, positions: Mapping[TopicPartition, int | CommittedOffset]) -> None:
+        epochs: dict[TopicPartition, int] = {}
+        for tp, each in positions.items():
+            offset, epoch = (each, -1) if isinstance(each, int) else each[:2]
+            self._positions[tp] = CommittedOffset(offset, epoch)
+            self._failures.pop(tp, None)
+            epochs[tp] = epoch
+        offsets = {tp: self._positions[tp].offset for tp in epochs}
+        self._fetches.assign(offsets, epochs)
 
     async def _settle(self) -> None:
         """Find the positions that are still to be looked up."""
@@ -281,15 +334,33 @@ class Consumer:
             return
         unsaid = [tp for tp, timestamp in self._lookups.items() if timestamp is None]
         if unsaid and self.settings.group_id:
-            found = await self.committed(unsaid)
+            found = await self.committed_offsets(unsaid)
+            await self._maybe_refresh(found)
             self._found(found)
         for tp in [tp for tp, timestamp in self._lookups.items() if timestamp is None]:
             self._lookups[tp] = self._reset_timestamp(tp)
         wanted = {tp: time for tp, time in self._lookups.items() if time is not None}
         if wanted:
-            self._found(await self.offsets_for_times(wanted))
+            listed = await self._offsets.list_offsets(
+                wanted, read_committed=self.settings.is_read_committed
+            )
+            self._found(
+                {tp: CommittedOffset(each.offset, each.leader_epoch) for tp, each in listed.items()}
+            )
 
-    def _found(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def _maybe_refresh(self, committed: Mapping[TopicPartition, CommittedOffset]) -> None:
+        """A leader older than what was committed would take the position for a lost one."""
+        view = self._client.view
+        known = {tp: view.partition(tp) for tp in committed}
+        stale = [
+            tp.topic
+            for tp, partition in known.items()
+            if partition is not None and partition.leader_epoch < committed[tp].leader_epoch
+        ]
+        if stale:
+            await self._client.retrying(lambda: self._client.metadata.refresh(stale))
+
+    def _found(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         still = {tp: offset for tp, offset in offsets.items() if tp in self._lookups}
         for tp in still:
             del self._lookups[tp]
@@ -311,14 +382,28 @@ class Consumer:
             if isinstance(event, FetchFailed):
                 self._on_failed(event)
                 continue
-            for columns in decode_fetched(event, self._positions[event.tp]):
+            for columns in decode_fetched(event, self._positions[event.tp].offset):
                 batches.append(ConsumedBatch(event.tp, columns))
-            self._positions[event.tp] = event.next_offset
+            epoch = event.batches[-1].leader_epoch
+            self._positions[event.tp] = CommittedOffset(event.next_offset, epoch)
+        if not batches:
+            self._raise_failure()
         return batches
 
     def _on_failed(self, event: FetchFailed) -> None:
-        if not isinstance(event.error, OffsetOutOfRangeError):
-            raise event.error
-        if self.settings.auto_offset_reset == "none":
-            raise event.error
-        self._look_up([event.tp], self._reset_timestamp(event.tp))
+        """Reset the position, or keep the error: batches that came with it are given first."""
+        error, has_reset = event.error, self.settings.auto_offset_reset != "none"
+        if not isinstance(error, OffsetOutOfRangeError) or not has_reset:
+            self._failures[event.tp] = error
+        elif isinstance(error, LogTruncationError) and error.divergent_offset is not None:
+            _log.warning("%s goes back: %s", event.tp, error)
+            self._moves += 1
+            where = CommittedOffset(error.divergent_offset, error.divergent_epoch)
+            self._move({event.tp: where})
+        else:
+            _log.warning("%s is reset: %s", event.tp, error)
+            self._look_up([event.tp], self._reset_timestamp(event.tp))
+
+    def _raise_failure(self) -> None:
+        for tp in self._failures:
+            raise self._failures.pop(tp)

@@ -17,6 +17,7 @@ from streamkit.common.errors import (
     StreamkitError,
     UsageError,
 )
+from streamkit.common.model import TopicPartition
 from streamkit.protocol.errors import ErrorCode, ErrorKind, error_code, kind_of
 
 
@@ -72,6 +73,34 @@ class OffsetOutOfRangeError(CodedError):
     code = ErrorCode.offset_out_of_range
 
 
+class LogTruncationError(OffsetOutOfRangeError):
+    """The leader's log lacks records that were read, or has others in their place (KIP-320).
+
+    `tp` was read up to `position` under `leader_epoch`; both logs are the same below
+    `divergent_offset`, which is None when the leader cannot tell. Seek there to go on, or set
+    `auto.offset.reset`, and the consumer does.
+    """
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        position: int,
+        leader_epoch: int,
+        divergent_offset: int | None,
+        divergent_epoch: int = -1,
+    ) -> None:
+        self.tp = tp
+        self.position = position
+        self.leader_epoch = leader_epoch
+        self.divergent_offset = divergent_offset
+        self.divergent_epoch = divergent_epoch
+        where = "an unknown offset" if divergent_offset is None else f"offset {divergent_offset}"
+        super().__init__(
+            f"the log of {tp} was truncated at {where}: it had been read up to offset {position} "
+            f"under leader epoch {leader_epoch}; seek, or set auto.offset.reset"
+        )
+
+
 class StaleMemberEpochError(CodedError):
     """The member's epoch has moved on: do it again with the epoch of the last heartbeat."""
 
@@ -123,6 +152,10 @@ _SPECIAL: Final[dict[ErrorCode, type[CodedError]]] = {
             ErrorCode.group_id_not_found,
             ErrorCode.transactional_id_not_found,
             ErrorCode.non_empty_group,
+            ErrorCode.group_subscribed_to_topic,
+            ErrorCode.offset_metadata_too_large,
+            ErrorCode.feature_update_failed,
+            ErrorCode.invalid_update_version,
             ErrorCode.sasl_authentication_failed,
             ErrorCode.unsupported_sasl_mechanism,
             ErrorCode.unsupported_compression_type,

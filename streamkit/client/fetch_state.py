@@ -23,6 +23,7 @@ from streamkit.client.errors import (
 )
 from streamkit.client.fetch_session import FetchTarget
 from streamkit.client.metadata import ClusterView
+from streamkit.client.truncation import UNKNOWN_EPOCH, Unchecked, truncation
 from streamkit.common.errors import CorruptBatchError, RetriableError, StreamkitError
 from streamkit.common.model import TopicPartition
 from streamkit.protocol.errors import ErrorCode
@@ -54,12 +55,18 @@ class FetchLimits:
 
 @dataclass(slots=True)
 class PartitionState:
-    """One assigned partition; `generation` tells answers to older positions apart."""
+    """One assigned partition; `generation` tells answers to older positions apart.
+
+    `last_epoch` is the leader epoch of the last batch in front of the position, `checked_epoch`
+    that of the leader that was last known to have it.
+    """
 
     tp: TopicPartition
     position: int
     generation: int
     topic_id: UUID | None = None
+    last_epoch: int = UNKNOWN_EPOCH
+    checked_epoch: int = UNKNOWN_EPOCH
     is_paused: bool = False
     has_failed: bool = False
     events: deque[FetchEvent] = field(default_factory=deque)
@@ -76,9 +83,13 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to ask of one broker now. `retry_at_ms` is the time when more may be asked."""
+    """What to ask of one broker now. `retry_at_ms` is the time when more may be asked.
+
+    The `unchecked` are not fetched before the broker has said that it has what was read.
+    """
 
     targets: dict[TopicPartition, FetchTarget]
+    unchecked: dict[TopicPartition, Unchecked]
     generations: dict[TopicPartition, int]
     bytes_max: int
     has_backlog: bool
@@ -113,13 +124,22 @@ class FetchState:
     def _share(self) -> int:
         return max(self._limits.buffer_bytes_max // len(self._partitions), SHARE_BYTES_MIN)
 
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Add partitions, or move those that are there; what they held is dropped."""
+    def assign(
+        self, positions: Mapping[TopicPartition, int], epochs: Mapping[TopicPartition, int]
+    ) -> None:
+        """Add partitions, or move those that are there; what they held is dropped.
+
+        `epochs` are the leader epochs of the records in front of the positions, where known.
+        """
         for tp, position in positions.items():
             self._generation += 1
             before = self._partitions.get(tp)
             self._partitions[tp] = PartitionState(
-                tp, position, self._generation, is_paused=before.is_paused if before else False
+                tp,
+                position,
+                self._generation,
+                last_epoch=epochs.get(tp, UNKNOWN_EPOCH),
+                is_paused=before.is_paused if before else False,
             )
 
     def unassign(self, partitions: Iterable[TopicPartition]) -> None:
@@ -167,6 +187,7 @@ class FetchState:
     def wanted(self, node_id: int, view: ClusterView, now_ms: float) -> Wanted:
         """What the next fetch of a broker asks for; reserves its bytes until `on_done`."""
         targets: dict[TopicPartition, FetchTarget] = {}
+        unchecked: dict[TopicPartition, Unchecked] = {}
         retry_at_ms: float | None = None
         has_backlog = False
         held_max = min(self._limits.partition_bytes_max, self._share) if self._partitions else 0
@@ -180,12 +201,15 @@ class FetchState:
                 has_backlog = has_backlog or now_ms - state.left_out_ms < BACKLOG_RECENT_MS
             elif self._check_topic(state, view):
                 state.left_out_ms = 0.0
-                targets[state.tp] = self._target(state, view)
+                if _needs_check(state, view):
+                    unchecked[state.tp] = _unchecked(state, view)
+                else:
+                    targets[state.tp] = self._target(state, view)
         bytes_max = self._bytes_for(node_id, len(targets))
         if bytes_max <= 0:
             targets.clear()
         generations = {tp: self._partitions[tp].generation for tp in targets}
-        return Wanted(targets, generations, bytes_max, has_backlog, retry_at_ms)
+        return Wanted(targets, unchecked, generations, bytes_max, has_backlog, retry_at_ms)
 
     def on_done(self, node_id: int) -> None:
         """The fetch of a broker is over, in whatever way."""
@@ -208,9 +232,37 @@ class FetchState:
         if preferred != NO_LEADER:
             state.preferred = preferred
             state.preferred_until_ms = now_ms + self._limits.preferred_replica_ms
-        if answer.records:
+        diverging = getattr(answer, "diverging_epoch", None)
+        if diverging is not None and diverging.epoch != UNKNOWN_EPOCH:
+            self._on_epoch_end(state, diverging.epoch, diverging.end_offset)
+        elif answer.records:
             self._keep(state, answer)
         return None
+
+    def on_epoch_end(
+        self, tp: TopicPartition, asked: Unchecked, answer: Any, now_ms: float
+    ) -> StreamkitError | None:
+        """The leader said where an epoch ends; gives the error that asks for fresh metadata."""
+        state = self._partitions.get(tp)
+        if state is None or (state.generation, state.position) != (
+            asked.generation,
+            asked.position,
+        ):
+            return None
+        if answer.error_code:
+            what = f"end of leader epoch {asked.last_epoch} of {tp}"
+            return self._put_off(state, error_for(answer.error_code, what), now_ms)
+        state.failures = 0
+        state.checked_epoch = asked.leader_epoch
+        self._on_epoch_end(state, answer.leader_epoch, answer.end_offset)
+        return None
+
+    def leave_unchecked(self, unchecked: Mapping[TopicPartition, Unchecked]) -> None:
+        """The broker is too old to say where epochs end: take the positions as good."""
+        for tp, each in unchecked.items():
+            state = self._partitions.get(tp)
+            if state is not None:
+                state.checked_epoch = each.leader_epoch
 
     def fail(self, partitions: Iterable[TopicPartition], error: StreamkitError) -> None:
         """Give up on partitions; the error comes out of `take`."""
@@ -247,6 +299,7 @@ class FetchState:
         )
         state.held_bytes += len(answer.records)
         state.position = next_offset
+        state.last_epoch = batches[-1].leader_epoch
         # The one that gave goes to the back, so that all get their turn.
         self._partitions[state.tp] = self._partitions.pop(state.tp)
 
@@ -261,6 +314,20 @@ class FetchState:
             return None
         if isinstance(error, OffsetOutOfRangeError):
             return None
+        return self._put_off(state, error, now_ms)
+
+    def _on_epoch_end(self, state: PartitionState, epoch: int, end_offset: int) -> None:
+        error = truncation(state.tp, state.position, state.last_epoch, epoch, end_offset)
+        if error is not None:
+            self._fail(state, error)
+        else:
+            # The leader knows what lies in front of the position under this epoch.
+            state.last_epoch = epoch
+
+    def _put_off(
+        self, state: PartitionState, error: StreamkitError, now_ms: float
+    ) -> StreamkitError | None:
+        """Ask again after a back-off, if that may help."""
         if not isinstance(error, RetriableError):
             self._fail(state, error)
             return None
@@ -290,11 +357,17 @@ class FetchState:
         partition = view.partition(state.tp)
         epoch = partition.leader_epoch if partition is not None else -1
         limit = min(self._limits.partition_fetch_bytes_max, self._share)
-        return FetchTarget(view.topic_id(state.tp.topic), state.position, epoch, limit)
+        # Nothing was read of a position without an epoch: this leader is where that begins.
+        state.checked_epoch = epoch
+        return FetchTarget(
+            view.topic_id(state.tp.topic), state.position, epoch, limit, state.last_epoch
+        )
 
     def _node_of(self, state: PartitionState, view: ClusterView, now_ms: float) -> int:
         if state.preferred != NO_LEADER:
-            if now_ms < state.preferred_until_ms and state.preferred in view.brokers:
+            is_good = now_ms < state.preferred_until_ms and state.preferred in view.brokers
+            # Only the leader can say whether the log was cut off.
+            if is_good and not _needs_check(state, view):
                 return state.preferred
             state.preferred = NO_LEADER
         return view.leader_of(state.tp)
@@ -312,6 +385,23 @@ class FetchState:
         if granted > 0:
             self._reserved[node_id] = granted
         return granted
+
+
+def _needs_check(state: PartitionState, view: ClusterView) -> bool:
+    """Whether something was read, and the leader has another epoch than when that was checked."""
+    if state.last_epoch == UNKNOWN_EPOCH:
+        return False
+    partition = view.partition(state.tp)
+    return partition is not None and partition.leader_epoch not in (
+        state.checked_epoch,
+        UNKNOWN_EPOCH,
+    )
+
+
+def _unchecked(state: PartitionState, view: ClusterView) -> Unchecked:
+    partition = view.partition(state.tp)
+    assert partition is not None, "only a partition that is known needs a check"
+    return Unchecked(state.generation, state.position, state.last_epoch, partition.leader_epoch)
 
 
 def needs_refresh(error: StreamkitError) -> bool:

@@ -27,6 +27,7 @@ from streamkit.client.fetch_state import (
 )
 from streamkit.client.metadata import BrokerView, ClusterView
 from streamkit.client.settings import ConsumerSettings
+from streamkit.client.truncation import CONSUMERS_SINCE, Unchecked, epoch_ends, epoch_topics
 from streamkit.common.errors import RetriableError, StreamkitError
 from streamkit.common.model import TopicPartition
 from streamkit.protocol.apis import ApiKey
@@ -41,9 +42,14 @@ SHORT_WAIT_MS: Final = 20
 SETTLE_MS: Final = 1000
 """New partitions seldom come alone, and one would wait for the end of a parked fetch that was sent
 without it: for so long after the last of them fetches park no longer than with a backlog."""
+LAST_EPOCH_SINCE: Final = 12
+"""Fetch says the epoch of the last batch, and is told where logs diverge, since then (KIP-595)."""
 TOPIC_IDS_SINCE: Final = 13
 REPLICA_STATE_SINCE: Final = 15
 """From here on only replicas say who they are, in a tagged field."""
+
+
+NO_EPOCHS: Mapping[TopicPartition, int] = {}
 
 
 @dataclass(slots=True)
@@ -111,12 +117,20 @@ class Fetcher:
         """Bytes that wait for `take`, those of paused partitions too; from any thread."""
         return self._state.kept_bytes
 
-    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Fetch these partitions too, each from its offset; one that is assigned moves there."""
+    def assign(
+        self,
+        positions: Mapping[TopicPartition, int],
+        epochs: Mapping[TopicPartition, int] = NO_EPOCHS,
+    ) -> None:
+        """Fetch these partitions too, each from its offset; one that is assigned moves there.
+
+        With the leader epoch of the record in front of a position its leader is asked first
+        whether it still has that; FetchFailed with LogTruncationError says that it has not.
+        """
         new = [tp for tp in positions if tp not in self._state.partitions]
         if new:
             self._settled_ms = self._client.seams.clock.monotonic_ms() + SETTLE_MS
-        self._state.assign(positions)
+        self._state.assign(positions, epochs)
         self._client.metadata.watch(tp.topic for tp in new)
         self._wake_all()
 
@@ -215,16 +229,19 @@ class Fetcher:
                 self._client.metadata.request_refresh()
             wanted = self._state.wanted(node_id, view, clock.monotonic_ms())
             self._signal()
-            if not wanted.targets:
+            if not wanted.targets and not wanted.unchecked:
                 await _wait(node.wake, wanted.retry_at_ms, clock.monotonic_ms())
                 continue
             try:
-                await self._fetch_once(node_id, node, wanted)
+                if wanted.unchecked:
+                    await self._check_positions(node_id, node, wanted.unchecked)
+                else:
+                    await self._fetch_once(node_id, node, wanted)
             except RetriableError as error:
                 await self._on_lost(node, error)
             except StreamkitError as error:
                 node.session.on_lost()
-                self._state.fail(wanted.targets, error)
+                self._state.fail(wanted.unchecked or wanted.targets, error)
             finally:
                 self._state.on_done(node_id)
             self._signal()
@@ -238,6 +255,27 @@ class Fetcher:
             node.failures, self._client.seams.random.random()
         )
         await asyncio.sleep(delay / 1000)
+
+    async def _check_positions(
+        self, node_id: int, node: _Node, unchecked: Mapping[TopicPartition, Unchecked]
+    ) -> None:
+        """Ask a leader of another epoch whether it has what was read (KIP-320)."""
+        connection = await self._client.connection(node_id, self._channel)
+        if (connection.version_of(ApiKey.OFFSET_FOR_LEADER_EPOCH) or 0) < CONSUMERS_SINCE:
+            self._state.leave_unchecked(unchecked)
+            return
+        fields = {"replica_id": -1, "topics": epoch_topics(unchecked)}
+        draft = Draft(ApiKey.OFFSET_FOR_LEADER_EPOCH, fields)
+        response = await connection.call(self._client.fit(connection, draft))
+        node.failures = 0
+        now = self._client.seams.clock.monotonic_ms()
+        for tp, answer in epoch_ends(response):
+            if tp not in unchecked:
+                continue
+            error = self._state.on_epoch_end(tp, unchecked[tp], answer, now)
+            if error is not None:
+                _log.info("%s", error)
+                self._client.metadata.request_refresh()
 
     async def _fetch_once(self, node_id: int, node: _Node, wanted: Wanted) -> None:
         connection = await self._client.connection(node_id, self._channel)
@@ -273,7 +311,7 @@ class Fetcher:
             "isolation_level": int(self._settings.is_read_committed),
             "session_id": plan.session_id,
             "session_epoch": plan.epoch,
-            "topics": _topics(plan, by_id=by_id),
+            "topics": _topics(plan, by_id=by_id, has_epoch=version >= LAST_EPOCH_SINCE),
             "forgotten_topics_data": _forgotten(plan, by_id=by_id),
             "rack_id": self._settings.client_rack,
         }
@@ -324,20 +362,21 @@ async def _wait(wake: asyncio.Event, until_ms: float | None, now_ms: float) -> N
         return
 
 
-def _topics(plan: FetchPlan, *, by_id: bool) -> list[dict[str, Any]]:
+def _topics(plan: FetchPlan, *, by_id: bool, has_epoch: bool) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for tp, target in plan.send.items():
         topic = found.setdefault(
             tp.topic, {**_named(tp.topic, target.topic_id, by_id=by_id), "partitions": []}
         )
-        topic["partitions"].append(
-            {
-                "partition": tp.partition,
-                "current_leader_epoch": target.leader_epoch,
-                "fetch_offset": target.offset,
-                "partition_max_bytes": target.bytes_max,
-            }
-        )
+        partition = {
+            "partition": tp.partition,
+            "current_leader_epoch": target.leader_epoch,
+            "fetch_offset": target.offset,
+            "partition_max_bytes": target.bytes_max,
+        }
+        if has_epoch:
+            partition["last_fetched_epoch"] = target.last_epoch
+        topic["partitions"].append(partition)
     return list(found.values())
 
 

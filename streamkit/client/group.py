@@ -16,7 +16,7 @@ from streamkit.client.closing import CloseOptions
 from streamkit.client.connections import Channel
 from streamkit.client.draft import Draft
 from streamkit.client.group_member import Fields, GroupMember, MemberState, Partitions
-from streamkit.client.offsets import Membership
+from streamkit.client.offsets import ConsumerGroupMetadata, Membership
 from streamkit.client.settings import ConsumerSettings
 from streamkit.common.errors import RefreshMetadataError, RetriableError, StreamkitError
 from streamkit.protocol.apis import ApiKey
@@ -55,10 +55,21 @@ class GroupSession:
     @property
     def membership(self) -> Membership:
         """On whose behalf offsets are committed now."""
+        if self.member.state is not MemberState.IN:
+            return Membership(self.member.group_id)
+        return self.metadata
+
+    @property
+    def metadata(self) -> ConsumerGroupMetadata:
+        """Who the member is or was last: refused with a transaction once it is out of the group.
+
+        As with Kafka's consumer it goes on to name the member: without its id and epoch the
+        coordinator would take offsets from anybody.
+        """
         member = self.member
-        if member.state is not MemberState.IN:
-            return Membership(member.group_id)
-        return Membership(member.group_id, member.member_id, member.epoch, member.instance_id)
+        return ConsumerGroupMetadata(
+            member.group_id, member.member_id, member.epoch, member.instance_id
+        )
 
     def subscribe(self, topics: Iterable[str], pattern: str | None) -> None:
         """Change what is read."""

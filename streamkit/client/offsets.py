@@ -10,7 +10,7 @@ from streamkit.client.client import Client, CoordinatorKind
 from streamkit.client.draft import Draft
 from streamkit.client.errors import error_for, raise_for
 from streamkit.client.metadata import ClusterView
-from streamkit.common.errors import RefreshMetadataError
+from streamkit.common.errors import RefreshMetadataError, UsageError
 from streamkit.common.model import TopicPartition
 from streamkit.protocol.apis import ApiKey
 from streamkit.protocol.errors import ErrorCode
@@ -30,7 +30,13 @@ NAMES_UNTIL: Final = 9
 
 
 class CommittedOffset(NamedTuple):
-    """What a group has committed for a partition."""
+    """What a group commits for a partition: the offset of the next record to read.
+
+    `leader_epoch` is that of the last record read, -1 when it is not known: with it a consumer
+    that goes on there sees whether the log was cut off meanwhile. `metadata` is the user's own
+    text, up to the broker's `offset.metadata.max.bytes` (4096). Kafka's name for it is
+    OffsetAndMetadata.
+    """
 
     offset: int
     leader_epoch: int = -1
@@ -46,13 +52,20 @@ class ListedOffset(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
-    """On whose behalf offsets are committed; the default is a group without members."""
+class ConsumerGroupMetadata:
+    """On whose behalf offsets are committed; the default is a group without members.
+
+    `member_epoch` is the generation where the group is a classic one (Kafka's `generationId`).
+    """
 
     group_id: str
     member_id: str = ""
     member_epoch: int = NO_EPOCH
-    instance_id: str | None = None
+    group_instance_id: str | None = None
+
+
+Membership = ConsumerGroupMetadata
+"""What the rest of the package calls it."""
 
 
 class Offsets:
@@ -72,7 +85,7 @@ class Offsets:
         """Commit offsets of a group.
 
         Raises RejoinError when the member is fenced or unknown, StaleMemberEpochError when it
-        has a newer epoch than the one given.
+        has a newer epoch than the one given, UsageError when metadata is too long.
         """
         if not offsets:
             return
@@ -82,7 +95,7 @@ class Offsets:
                 "group_id": member.group_id,
                 "generation_id_or_member_epoch": member.member_epoch,
                 "member_id": member.member_id,
-                "group_instance_id": member.instance_id,
+                "group_instance_id": member.group_instance_id,
                 "topics": commit_topics(offsets),
             },
             version_max=NAMES_UNTIL,
@@ -93,9 +106,12 @@ class Offsets:
         def check(response: Any) -> None:
             for topic in response.topics:
                 for partition in topic.partitions:
-                    raise_for(partition.error_code, what)
+                    where = f"{topic.name}-{partition.partition_index}"
+                    raise_for(partition.error_code, f"{what}, {where}")
 
-        await self._client.call_coordinator(CoordinatorKind.GROUP, member.group_id, draft, check)
+        await self._client.call_coordinator(
+            CoordinatorKind.GROUP, member.group_id, draft, check, canonical=False
+        )
 
     async def fetch(
         self,
@@ -216,6 +232,14 @@ class Offsets:
 
 def _version_min(member: Membership) -> int:
     return MEMBER_EPOCH_SINCE if member.member_epoch > NO_EPOCH and member.member_id else 0
+
+
+def committed_offset(offset: int | CommittedOffset) -> CommittedOffset:
+    """What to commit, from what a user gives. Raises UsageError for a negative offset."""
+    committed = offset if isinstance(offset, CommittedOffset) else CommittedOffset(offset)
+    if committed.offset < 0:
+        raise UsageError(f"cannot commit offset {committed.offset}: offsets begin at 0")
+    return committed
 
 
 def commit_topics(offsets: Mapping[TopicPartition, CommittedOffset]) -> list[dict[str, Any]]:

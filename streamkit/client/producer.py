@@ -12,7 +12,7 @@ from streamkit.client.accumulator import Accumulator, OnDelivery, OpenBatch
 from streamkit.client.client import Client
 from streamkit.client.closing import CloseOptions
 from streamkit.client.errors import ClosedError, error_for
-from streamkit.client.offsets import CommittedOffset, Membership
+from streamkit.client.offsets import CommittedOffset, ConsumerGroupMetadata, committed_offset
 from streamkit.client.records import RecordMetadata
 from streamkit.client.sender import BatchSender
 from streamkit.client.settings import ProducerSettings, settings_of
@@ -51,7 +51,8 @@ class Producer:
         async with Producer({**config, "transactional.id": "shop-1"}) as producer:
             await producer.begin()
             await producer.send("orders", b"one")
-            await producer.send_offsets({TopicPartition("carts", 0): 42}, group="shop")
+            carts = {TopicPartition("carts", 0): 42}
+            await producer.send_offsets(carts, group=consumer.group_metadata())
             await producer.commit()
 
     AbortTransactionError asks for `abort`; RejoinError says that another producer has the id, and
@@ -197,19 +198,19 @@ class Producer:
         self,
         offsets: Mapping[TopicPartition, int | CommittedOffset],
         *,
-        group: str,
+        group: str | ConsumerGroupMetadata,
         member_id: str = "",
         member_epoch: int = -1,
     ) -> None:
         """Commit a group's offsets, those of the next records to read, with the transaction.
 
-        Give the member's id and epoch (or generation) where the group has members (KIP-447).
+        Where the group has members, `group` is the `Consumer.group_metadata()` of the one that
+        read them, or its name with the member's id and epoch (or generation): otherwise nothing
+        keeps a member that lost its partitions from committing for them (KIP-447). Raises
+        AbortTransactionError when the member is out of the group or has another epoch by now.
         """
-        committed = {
-            tp: each if isinstance(each, CommittedOffset) else CommittedOffset(each)
-            for tp, each in offsets.items()
-        }
-        member = Membership(group, member_id, member_epoch)
+        committed = {tp: committed_offset(each) for tp, each in offsets.items()}
+        member = _member_of(group, member_id, member_epoch)
         await self._transactions_or_raise().send_offsets(member, committed)
 
     async def commit(self) -> None:
@@ -366,6 +367,16 @@ class Producer:
         except Exception:
             # The user's code is an edge: its error must not stop the deliveries of others.
             _log.exception("a delivery callback failed")
+
+
+def _member_of(
+    group: str | ConsumerGroupMetadata, member_id: str, member_epoch: int
+) -> ConsumerGroupMetadata:
+    if isinstance(group, str):
+        return ConsumerGroupMetadata(group, member_id, member_epoch)
+    if member_id or member_epoch >= 0:
+        raise UsageError("the group's metadata says who the member is: leave out id and epoch")
+    return group
 
 
 class _Delivery:

@@ -18,7 +18,7 @@ from streamkit.client.closing import CloseOptions
 from streamkit.client.errors import StaleMemberEpochError
 from streamkit.client.group import GroupSession
 from streamkit.client.group_member import NOTHING, Partition, Partitions
-from streamkit.client.offsets import Membership
+from streamkit.client.offsets import ConsumerGroupMetadata, Membership
 from streamkit.common.errors import RejoinError, RetriableError
 from streamkit.common.model import TopicPartition
 
@@ -66,6 +66,11 @@ class SharedPartitions:
     def membership(self) -> Membership:
         """On whose behalf offsets are committed now."""
         return self._session.membership
+
+    @property
+    def metadata(self) -> ConsumerGroupMetadata:
+        """Who the member is or was last."""
+        return self._session.metadata
 
     @property
     def has_news(self) -> bool:

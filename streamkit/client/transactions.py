@@ -296,7 +296,7 @@ class Transactions:
             "group_id": member.group_id,
             "generation_id": member.member_epoch,
             "member_id": member.member_id,
-            "group_instance_id": member.instance_id,
+            "group_instance_id": member.group_instance_id,
             "topics": commit_topics(offsets),
         }
         version_max = self._version_max(ApiKey.TXN_OFFSET_COMMIT)

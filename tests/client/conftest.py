@@ -84,6 +84,16 @@ class FakePartition:
         self.end += header.last_offset_delta + 1
         return 0, base
 
+    def end_of(self, epoch: int) -> tuple[int, int]:
+        """The largest epoch not above this one, and where it ends; (-1, -1) without any."""
+        found, end = (epoch, self.end) if epoch == self.epoch else (-1, -1)
+        for batch in self.batches:
+            (header,) = scan(batch)
+            if header.leader_epoch <= epoch:
+                last = header.last_offset + 1
+                found, end = header.leader_epoch, max(last, end if epoch == self.epoch else 0)
+        return found, end
+
 
 @dataclass
 class FakeTopic:
@@ -218,6 +228,7 @@ class FakeCluster:
             ApiKey.METADATA: lambda: self._metadata(message),
             ApiKey.PRODUCE: lambda: self._produce(node, message, code),
             ApiKey.LIST_OFFSETS: lambda: self._list_offsets(node, message, code),
+            ApiKey.OFFSET_FOR_LEADER_EPOCH: lambda: self._ends_of_epochs(node, message, code),
             ApiKey.INIT_PRODUCER_ID: lambda: {
                 "error_code": code, "producer_id": PRODUCER_ID, "producer_epoch": 3,
             },
@@ -415,6 +426,21 @@ class FakeCluster:
                      "offset": -1 if error else offset, "leader_epoch": partition.epoch}
                 )  # fmt: skip
             topics.append({"name": topic.name, "partitions": answers})
+        return {"topics": topics}
+
+    def _ends_of_epochs(self, node: int, message: Any, code: int) -> dict[str, Any]:
+        topics = []
+        for topic in message.topics:
+            answers = []
+            for asked in topic.partitions:
+                partition = self.topics[topic.topic].partitions[asked.partition]
+                epoch, end = partition.end_of(asked.leader_epoch)
+                error = code or (6 if partition.leader != node else 0)
+                answers.append(
+                    {"partition": asked.partition, "error_code": error,
+                     "leader_epoch": epoch, "end_offset": end}
+                )  # fmt: skip
+            topics.append({"topic": topic.topic, "partitions": answers})
         return {"topics": topics}
 
     def _find_coordinator(self, message: Any, code: int) -> dict[str, Any]:

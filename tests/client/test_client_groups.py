@@ -14,9 +14,10 @@ from streamkit.client.admin import Admin, NewTopic
 from streamkit.client.closing import CloseOptions, GroupMembership
 from streamkit.client.consumer import Consumer
 from streamkit.client.errors import BrokerFatalError
+from streamkit.client.offsets import CommittedOffset, ConsumerGroupMetadata
 from streamkit.client.producer import Producer
 from streamkit.client.shared import RebalanceListener
-from streamkit.common.errors import UsageError
+from streamkit.common.errors import AbortTransactionError, UsageError
 from streamkit.common.model import TopicPartition
 from streamkit.testing.disk import MemoryDisk
 from streamkit.testing.simulation import Simulation
@@ -349,5 +350,140 @@ def test_position_waits_for_the_transaction_that_decides_it(world: World) -> Non
             assert not asked.done()
             await producer.commit()
             assert await asked == {tp: 4}
+
+    world.run(scenario)
+
+
+MOVER = {"bootstrap.servers": "broker:9092", "transactional.id": "mover-7"}
+CARTS = TopicPartition("text", 2)
+
+
+def test_offsets_go_into_a_transaction_for_the_member_that_read_them(world: World) -> None:
+    async def scenario(world: World) -> None:
+        async with (
+            world.consumer(enable_auto_commit=False) as consumer,
+            Producer(MOVER, seams=world.seams) as producer,
+        ):
+            consumer.subscribe(["text"])
+            await read(30, consumer)
+            who = consumer.group_metadata()
+            assert who.group_id == "g-5"
+            assert who.member_id
+            assert who.member_epoch > 0
+            await producer.begin()
+            await producer.send_offsets({CARTS: 7}, group=who)
+            await producer.commit()
+            assert await consumer.committed([CARTS]) == {CARTS: 7}
+
+    world.run(scenario)
+
+
+def test_offsets_of_a_member_from_before_a_rebalance_are_refused(world: World) -> None:
+    async def scenario(world: World) -> None:
+        async with (
+            world.consumer(enable_auto_commit=False) as first,
+            world.consumer(enable_auto_commit=False) as second,
+            Producer(MOVER, seams=world.seams) as producer,
+        ):
+            first.subscribe(["text"])
+            await read(30, first)
+            before = first.group_metadata()
+            second.subscribe(["text"])
+            await until(lambda: sizes(first, second) == [1, 2], first, second)
+            await until(lambda: first.group_metadata() != before, first, second)
+            await producer.begin()
+            with pytest.raises(AbortTransactionError, match=r"ILLEGAL_GENERATION|STALE_MEMBER"):
+                await producer.send_offsets({CARTS: 7}, group=before)
+            await producer.abort()
+            await producer.begin()
+            await producer.send_offsets({CARTS: 8}, group=first.group_metadata())
+            await producer.commit()
+            assert await first.committed([CARTS]) == {CARTS: 8}
+
+    world.run(scenario)
+
+
+def test_offsets_of_a_member_that_left_are_refused(world: World) -> None:
+    async def scenario(world: World) -> None:
+        async with Producer(MOVER, seams=world.seams) as producer:
+            async with world.consumer(enable_auto_commit=False) as gone:
+                gone.subscribe(["text"])
+                await read(30, gone)
+                who = gone.group_metadata()
+            await producer.begin()
+            with pytest.raises(AbortTransactionError, match="UNKNOWN_MEMBER_ID"):
+                await producer.send_offsets({CARTS: 7}, group=who)
+            await producer.abort()
+
+    world.run(scenario)
+
+
+def test_a_member_that_does_not_poll_cannot_commit_with_a_transaction(world: World) -> None:
+    async def scenario(world: World) -> None:
+        async with (
+            world.consumer(enable_auto_commit=False, max_poll_interval_ms=2000) as stuck,
+            Producer(MOVER, seams=world.seams) as producer,
+        ):
+            stuck.subscribe(["text"])
+            await read(30, stuck)
+            await asyncio.sleep(5)
+            await producer.begin()
+            with pytest.raises(AbortTransactionError, match="UNKNOWN_MEMBER_ID"):
+                await producer.send_offsets({CARTS: 7}, group=stuck.group_metadata())
+            await producer.abort()
+
+    world.run(scenario)
+
+
+def test_group_metadata_without_membership_names_the_group_only(world: World) -> None:
+    async def scenario(world: World) -> None:
+        async with world.consumer() as consumer:
+            assert consumer.group_metadata() == ConsumerGroupMetadata("g-5")
+        async with world.consumer(group_id="") as nobody:
+            with pytest.raises(UsageError, match=r"group\.id"):
+                nobody.group_metadata()
+        async with Producer(MOVER, seams=world.seams) as producer:
+            await producer.begin()
+            with pytest.raises(UsageError, match="leave out id and epoch"):
+                await producer.send_offsets(
+                    {CARTS: 7}, group=ConsumerGroupMetadata("g-5"), member_id="m-7"
+                )
+
+    world.run(scenario)
+
+
+def test_commits_keep_their_text_and_their_leader_epoch(world: World) -> None:
+    async def scenario(world: World) -> None:
+        other = TopicPartition("text", 1)
+        async with world.consumer() as consumer:
+            await consumer.commit({CARTS: CommittedOffset(7, 0, "batch 12"), other: 4})
+            found = await consumer.committed_offsets([CARTS, other, TopicPartition("text", 0)])
+            assert found == {CARTS: CommittedOffset(7, 0, "batch 12"), other: CommittedOffset(4)}
+            assert await consumer.committed([CARTS]) == {CARTS: 7}
+
+    world.run(scenario)
+
+
+def test_positions_are_committed_with_the_epoch_of_what_was_read(world: World) -> None:
+    async def scenario(world: World) -> None:
+        async with world.consumer() as consumer:
+            consumer.assign([CARTS])
+            await read(10, consumer)
+            await consumer.commit()
+            (found,) = (await consumer.committed_offsets([CARTS])).values()
+            assert found.offset == 10
+            assert found.leader_epoch >= 0
+
+    world.run(scenario)
+
+
+def test_commits_that_cannot_be_are_told(world: World) -> None:
+    async def scenario(world: World) -> None:
+        async with world.consumer() as consumer:
+            with pytest.raises(UsageError, match="text-2: OFFSET_METADATA_TOO_LARGE"):
+                await consumer.commit({CARTS: CommittedOffset(7, metadata="x" * 5000)})
+            with pytest.raises(UsageError, match="cannot commit offset -3"):
+                await consumer.commit({CARTS: -3})
+            assert await consumer.committed([CARTS]) == {}
 
     world.run(scenario)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from streamkit.client.blocking import BlockingAdmin, BlockingConsumer, BlockingProducer
+from streamkit.client.blocking import BlockingConsumer, BlockingProducer
+from streamkit.client.blocking_admin import BlockingAdmin
 from streamkit.client.closing import CloseOptions
 from streamkit.client.consumer import Consumer
 from streamkit.client.errors import (

@@ -302,7 +302,7 @@ def fetch_state() -> FetchState:
         retry_backoff=Backoff(100, 1_000),
     )
     state = FetchState(limits)
-    state.assign({TP: 40})
+    state.assign({TP: 40}, {})
     return state
 
 
@@ -329,7 +329,7 @@ def test_preferred_replica_is_read_from_for_a_while_and_left_on_error() -> None:
 def test_fetches_are_granted_what_is_left_of_the_buffer() -> None:
     state = fetch_state()
     partitions = {TopicPartition("orders", i): 40 for i in range(3)}
-    state.assign(partitions)
+    state.assign(partitions, {})
     assert state.wanted(4, LEADERS, 1_000.0).bytes_max == 300
     state.on_done(4)
     generation = state.partitions[TP].generation
@@ -347,7 +347,7 @@ def test_many_partitions_share_the_buffer_even_when_they_all_are_paused() -> Non
     state._limits.fetch_bytes_max = 10_000_000
     state._limits.buffer_bytes_max = 2 * SHARE_BYTES_MIN * 3
     partitions = {TopicPartition("orders", i): 40 for i in range(3)}
-    state.assign(partitions)
+    state.assign(partitions, {})
     wanted = state.wanted(4, LEADERS, 1_000.0)
     state.on_done(4)
     assert {each.bytes_max for each in wanted.targets.values()} == {2 * SHARE_BYTES_MIN}

@@ -1,4 +1,4 @@
-"""Type checkers on two programs: one right, one wrong at exactly the marked lines."""
+"""Type checkers on programs: two right, one wrong at exactly the marked lines."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def pyright_errors(path: Path) -> set[int]:
     return {item["range"]["start"]["line"] + 1 for item in found if item["severity"] == "error"}
 
 
-def test_mypy_accepts_the_right_program() -> None:
-    assert mypy_errors(HERE / "right.py") == set()
+@pytest.mark.parametrize("program", ["right.py", "clients.py"])
+def test_mypy_accepts_the_right_programs(program: str) -> None:
+    assert mypy_errors(HERE / program) == set()
 
 
 def test_mypy_refuses_the_wrong_program_at_the_marked_lines() -> None:
@@ -46,8 +47,9 @@ def test_mypy_refuses_the_wrong_program_at_the_marked_lines() -> None:
 
 
 @pytest.mark.judge
-def test_pyright_accepts_the_right_program() -> None:
-    assert pyright_errors(HERE / "right.py") == set()
+@pytest.mark.parametrize("program", ["right.py", "clients.py"])
+def test_pyright_accepts_the_right_programs(program: str) -> None:
+    assert pyright_errors(HERE / program) == set()
 
 
 @pytest.mark.judge
