@@ -20,6 +20,16 @@ API_TIMEOUT_MS = 5000
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+wait_option: Callable[[Any], Any] = click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long members may take to leave or to time out.",
+)
+"""Seconds that members of a group are waited for, before it is changed."""
+
 
 def cluster_options(command: F) -> F:
     """Give a command `--bootstrap`, `--set` and `--config`."""
@@ -56,6 +66,13 @@ def run_admin(
             return await work(admin)
 
     return run_loop(connected())
+
+
+def patient(settings: ClientSettings) -> ClientSettings:
+    """A program's settings for a command: no more patience than a person has, unless they say."""
+    if "default_api_timeout_ms" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"default_api_timeout_ms": API_TIMEOUT_MS})
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from streamkit.client.admin import Admin
 from streamkit.client.offsets import CommittedOffset, Membership
 from streamkit.common.errors import UsageError
 from streamkit.common.model import TopicPartition
 
-_AGO = re.compile(r"(\d+)(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AGO = re.compile(r"(\d{1,18})(s|m|h|d)")
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+EPOCH_YEAR = 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,17 @@ class Position:
 def parse_position(text: str, now_ms: int) -> Position:
     """`earliest`, `latest`, `current`, an offset, `+N`, `-N`, `2h` (ago) or a time in ISO 8601.
 
-    Raises UsageError for anything else.
+    A time before 1970 is the earliest: timestamps below 0 mean something else to a broker. Raises
+    UsageError for anything else.
     """
     if text in ("earliest", "latest", "current"):
         return Position(text)
-    if re.fullmatch(r"[+-]\d+", text):
+    if re.fullmatch(r"[+-]\d{1,18}", text):
         return Position("shift", int(text))
-    if text.isdigit():
+    if re.fullmatch(r"\d{1,18}", text):
         return Position("offset", int(text))
     if ago := _AGO.fullmatch(text):
-        past = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return Position("time", now_ms - past // timedelta(milliseconds=1))
+        return _time(now_ms - int(ago[1]) * _UNITS_MS[ago[2]])
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -60,17 +61,29 @@ def parse_position(text: str, now_ms: int) -> Position:
             f"--to {text!r}: give earliest, latest, current, an offset, +N or -N, "
             "how long ago (90s, 15m, 2h, 7d) or a time like 2026-05-01T12:00:00"
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.astimezone()
-    return Position("time", int(moment.astimezone(UTC).timestamp() * 1000))
+    if moment.year < EPOCH_YEAR:
+        return Position("earliest")
+    try:
+        return _time(int(moment.timestamp() * 1000))
+    except (OverflowError, ValueError):
+        raise UsageError(f"--to {text!r}: no clock goes so far") from None
+
+
+def _time(time_ms: int) -> Position:
+    return Position("time", time_ms) if time_ms >= 0 else Position("earliest")
 
 
 async def lags(
-    admin: Admin, group_id: str, topics: Iterable[str] | None = None
+    admin: Admin,
+    group_id: str,
+    topics: Iterable[str] | None = None,
+    also: Iterable[TopicPartition] = (),
 ) -> list[PartitionLag]:
-    """All partitions of these topics, or all that the group committed, in order."""
+    """All partitions of these topics, or all that are committed and `also` these, in order."""
     committed = await admin.offsets.fetch(Membership(group_id))
-    wanted = list(committed) if topics is None else await partitions_of(admin, topics)
+    wanted: Iterable[TopicPartition] = (
+        {*committed, *also} if topics is None else await partitions_of(admin, topics)
+    )
     known = set(await admin.list_topics(internal=True))
     wanted = sorted((tp for tp in wanted if tp.topic in known), key=_order)
     starts = await admin.offsets.start_offsets(wanted)

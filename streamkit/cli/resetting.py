@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamkit.cli.cluster import table
 from streamkit.cli.group_offsets import PartitionLag, Position, commit, lags, new_offsets
+from streamkit.cli.group_view import (
+    Echo,
+    GroupView,
+    members_are_named,
+    near,
+    no_group,
+    wait_empty,
+)
 from streamkit.client.admin import Admin
-from streamkit.client.errors import CodedError
+from streamkit.client.offsets import Membership
 from streamkit.common.errors import UsageError
 from streamkit.common.model import TopicPartition
-from streamkit.protocol.errors import ErrorCode
-from streamkit.rebalance.description import DescribedGroup, described_group
-
-WAIT_STEP_S = 0.5
-
-Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,6 @@ class Reset:
     """How long members that are still there may take to leave or to time out."""
 
 
-async def find_streams_group(admin: Admin, group_id: str) -> DescribedGroup | None:
-    """The streams group, or None when there is none of this id."""
-    try:
-        return described_group(await admin.describe_streams_group(group_id))
-    except CodedError as error:
-        if error.code == ErrorCode.group_id_not_found:
-            return None
-        raise
-
-
 async def existing(admin: Admin, topics: Iterable[str]) -> list[str]:
     """Those of the topics that are there, sorted."""
     known = set(await admin.list_topics(internal=True))
@@ -52,25 +43,119 @@ async def existing(admin: Admin, topics: Iterable[str]) -> list[str]:
 async def reset_group(admin: Admin, reset: Reset, echo: Echo) -> None:
     """Move the offsets, then delete the internal topics.
 
-    Raises UsageError when the group has members, or knows none of the topics.
+    Raises UsageError, and changes nothing, when the group has members or one of the topics is not
+    a topic of it.
     """
-    group = await wait_empty(admin, reset, echo)
-    inputs = set(reset.topics) or (set(group.source_topics) if group is not None else None)
+    group = await wait_empty(admin, reset.group_id, reset.wait_s, echo)
+    if group is None and not reset.topics:
+        raise await no_group(admin, reset.group_id)
+    known = await _known_topics(admin, reset.group_id, group)
+    inputs = inputs_or_raise(reset, known)
+    topics = sorted(known.existing.intersection(_deleted_with(group, reset)))
     current = await lags(admin, reset.group_id, inputs)
-    if inputs is not None and not current:
-        raise UsageError(f"none of the topics {', '.join(sorted(inputs))} exists")
-    if not current:
-        raise UsageError(f"there is no group {reset.group_id!r} with offsets")
     offsets = await new_offsets(admin, current, reset.position)
+    if new := ", ".join(sorted(inputs - known.own)):
+        echo(f"group {reset.group_id!r} has no offsets of {new} yet: these are the first")
     echo(offsets_table(current, offsets))
-    internal = group.internal_topics if group is not None and reset.with_internal else ()
-    topics = await existing(admin, internal)
+    if gone := ", ".join(sorted(inputs - known.existing)):
+        echo(f"left out, since there is no such topic any more: {gone}")
     if reset.is_dry_run:
         echo(f"dry run: nothing was changed{would_delete(topics)}")
         return
-    await commit(admin, reset.group_id, offsets)
-    echo(f"group {reset.group_id}: {len(offsets)} offsets set")
+    async with members_are_named(admin, reset.group_id):
+        await commit(admin, reset.group_id, offsets)
+    echo(f"group {reset.group_id}: {offsets_set(offsets)}")
     await delete_topics(admin, topics, echo)
+
+
+def _deleted_with(group: GroupView | None, reset: Reset) -> Collection[str]:
+    return internal_topics(group, reset.group_id) if reset.with_internal else ()
+
+
+def internal_topics(group: GroupView | None, group_id: str) -> Collection[str]:
+    """The internal topics of a group.
+
+    Raises UsageError when the group does not tell them: only a streams group does.
+    """
+    if group is None:
+        return ()
+    if group.streams is None:
+        raise UsageError(
+            f"--internal: group {group_id!r} is a {group.listing.type} group, which does not tell "
+            "its internal topics; `streamkit reset PROGRAM` knows them"
+        )
+    return group.streams.internal_topics
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTopics:
+    """Which topics there are, which the group reads, which it keeps for itself.
+
+    What a group with a topology reads is known; of another, only what it committed.
+    """
+
+    existing: frozenset[str]
+    own: frozenset[str]
+    internal: frozenset[str] = frozenset()
+    has_topology: bool = False
+
+
+async def _known_topics(admin: Admin, group_id: str, group: GroupView | None) -> KnownTopics:
+    there = frozenset(await admin.list_topics(internal=True))
+    if group is None:
+        return KnownTopics(there, frozenset())
+    committed = {tp.topic for tp in await admin.offsets.fetch(Membership(group_id))}
+    if group.streams is None:
+        return KnownTopics(there, frozenset(committed))
+    streams = group.streams
+    internal = frozenset([*streams.internal_topics, *streams.repartition_topics])
+    own = committed.union(streams.source_topics) - internal
+    return KnownTopics(there, frozenset(own), internal, has_topology=True)
+
+
+def inputs_or_raise(reset: Reset, known: KnownTopics) -> frozenset[str]:
+    """The topics whose offsets are moved.
+
+    Raises UsageError for one that is not the group's, or is not there, and when none is left.
+    """
+    if reset.topics:
+        return _named_or_raise(reset, known)
+    if not known.own:
+        raise UsageError(
+            f"group {reset.group_id!r} has committed nothing: name its topics with --topic"
+        )
+    if known.own.isdisjoint(known.existing):
+        raise UsageError(
+            f"group {reset.group_id!r} reads {', '.join(sorted(known.own))}: no such topic exists"
+        )
+    return known.own
+
+
+def _named_or_raise(reset: Reset, known: KnownTopics) -> frozenset[str]:
+    for name in reset.topics:
+        if name in known.internal:
+            raise UsageError(
+                f"topic {name!r} is internal to group {reset.group_id!r}: it is not set back but "
+                "deleted, by --internal"
+            )
+    # Nobody knows what a group without a topology will read: any topic may be given to it.
+    allowed = known.own if known.has_topology else known.own | known.existing
+    wrong = [name for name in reset.topics if name not in allowed]
+    if wrong:
+        raise UsageError(_not_its_own(reset.group_id, wrong, known))
+    if gone := [name for name in reset.topics if name not in known.existing]:
+        raise UsageError(f"there is no topic {', '.join(map(repr, gone))} any more")
+    return frozenset(reset.topics)
+
+
+def _not_its_own(group_id: str, wrong: Sequence[str], known: KnownTopics) -> str:
+    listed = ", ".join(map(repr, wrong))
+    own = ", ".join(sorted(known.own)) or "nothing"
+    if known.has_topology:
+        why = f"group {group_id!r} does not read {listed}, but {own}"
+    else:
+        why = f"there is no topic {listed}; group {group_id!r} has offsets of {own}"
+    return f"{why}. Nothing was changed{near(wrong[0], known.own or known.existing)}"
 
 
 async def delete_topics(admin: Admin, topics: Sequence[str], echo: Echo) -> None:
@@ -89,24 +174,9 @@ def offsets_table(current: Iterable[PartitionLag], offsets: Mapping[TopicPartiti
     return table(("TOPIC", "PARTITION", "COMMITTED", "NEW"), rows)
 
 
-async def wait_empty(admin: Admin, reset: Reset, echo: Echo) -> DescribedGroup | None:
-    """The group once it has no members; None when there is none."""
-    left_s, told = reset.wait_s, 0
-    while True:
-        group = await find_streams_group(admin, reset.group_id)
-        count = len(group.members) if group is not None else 0
-        if count == 0:
-            return group
-        if left_s <= 0:
-            raise UsageError(
-                f"group {reset.group_id!r} still has members ({count}): stop its workers first; "
-                "one that crashed is removed after its session timeout (--wait SECONDS)"
-            )
-        if count != told:
-            echo(f"waiting for {count} members to leave or to time out")
-            told = count
-        await asyncio.sleep(WAIT_STEP_S)
-        left_s -= WAIT_STEP_S
+def offsets_set(offsets: Collection[TopicPartition]) -> str:
+    """`1 offset set`, `7 offsets set`."""
+    return f"{len(offsets)} offset{'s' * (len(offsets) != 1)} set"
 
 
 def would_delete(topics: Sequence[str]) -> str:

@@ -10,17 +10,20 @@ import click
 import orjson
 
 from streamkit.cli import program as programs
-from streamkit.cli.cluster import run_admin
+from streamkit.cli.cluster import patient, run_admin
 from streamkit.cli.configuration import read_settings, settings_options
+from streamkit.cli.resetting import existing
 from streamkit.cli.worker import settings_of
 from streamkit.client.admin import Admin
-from streamkit.common.errors import StreamkitError, UsageError
+from streamkit.client.errors import CodedError, UnsupportedByBrokerError
+from streamkit.common.errors import UsageError
 from streamkit.common.system import system_seams
+from streamkit.protocol.errors import ErrorCode
 from streamkit.rebalance.description import DescribedGroup, described_group
 from streamkit.rebalance.extensions import TOPOLOGY_UPDATES
 from streamkit.rebalance.rules import GroupTopology
-from streamkit.rebalance.updates import update_problems
-from streamkit.tasks.group_topology import group_topology
+from streamkit.rebalance.updates import is_behind, unfit, update_problems
+from streamkit.tasks.group_topology import group_topology, refuse_patterns
 from streamkit.topology.compare import (
     Change,
     Outline,
@@ -32,6 +35,10 @@ from streamkit.topology.compare import (
     outline_of_topics,
 )
 
+BEHIND = (
+    "if the group had it before, it may run beside newer workers, and a group without members "
+    "goes back to it"
+)
 FORMATS = ("text", "json", "mermaid", "dot")
 
 
@@ -79,7 +86,7 @@ def check(
 
     Compares it with a former topology in a file, or with what runs on the cluster; then it says
     also whether the running group can take PROGRAM over. Exit status 1 when something would be
-    lost.
+    lost, or the group cannot.
     """
     seams = system_seams()
     given = read_settings(seams.disk, assignments, config)
@@ -89,11 +96,12 @@ def check(
     settings = settings_of(app, given)
     update = None
     if against is not None:
+        refuse_patterns(app.topology)
         before = _read(against)
     elif settings.bootstrap_servers:
         wanted = group_topology(app.topology, settings)
         before, update = run_admin(
-            settings.client(), seams, lambda admin: _deployed(admin, app.id, wanted)
+            patient(settings.client()), seams, lambda admin: _deployed(admin, app.id, wanted)
         )
     else:
         raise UsageError("compared with what? give --against FILE or --bootstrap HOST:PORT")
@@ -109,7 +117,8 @@ def check(
         _print(found, generated(after))
         if update is not None:
             click.echo(update.text)
-    return int(any(change.is_loss for change in found))
+    is_refused = update is not None and not update.is_possible
+    return int(is_refused or any(change.is_loss for change in found))
 
 
 def _read(path: Path) -> Outline:
@@ -135,27 +144,43 @@ async def _deployed(
     """The group's topology, or what its internal topics say when there is no group."""
     try:
         group = await admin.describe_streams_group(application_id)
-    except StreamkitError:
+    except UnsupportedByBrokerError:
+        group = None
+    except CodedError as error:
+        if error.code != ErrorCode.group_id_not_found:
+            raise
         group = None
     if group is None or group.topology is None:
         return outline_of_topics(application_id, await admin.list_topics()), None
     extensions = await admin.supported_features()
-    update = update_of(described_group(group), wanted, extensions)
+    topics = await admin.describe_topics(await existing(admin, wanted.required_topics))
+    counts = {name: len(topic.partitions) for name, topic in topics.items()}
+    lacking = unfit(wanted, counts.get)
+    update = update_of(described_group(group), wanted, extensions, lacking)
     return outline_of_group(group.topology.subtopologies or ()), update
 
 
 def update_of(
-    group: DescribedGroup, wanted: GroupTopology, extensions: Collection[str]
+    group: DescribedGroup,
+    wanted: GroupTopology,
+    extensions: Collection[str],
+    lacking: str | None = None,
 ) -> Update | None:
-    """What becomes of the group's topology; None when it is the program's."""
+    """What becomes of the group's topology; None when it is the program's.
+
+    `lacking` says what topics of `wanted` are missing or do not fit.
+    """
     problems = update_problems(group, wanted)
     if problems is None:
         return None
     ways = "reset the application (streamkit reset PROGRAM), or give it another id"
     if problems:
-        return Update(False, f"the group cannot go on with it: {'; '.join(problems)}; {ways}")
+        text = f"the group cannot go on with it: {'; '.join(problems)}; {ways}"
+        return Update(False, text + (f"; {BEHIND}" if is_behind(group, wanted) else ""))
     if TOPOLOGY_UPDATES not in extensions:
         return Update(False, f"the cluster takes no changed topology for a group: {ways}")
+    if lacking is not None:
+        return Update(False, f"the group cannot take it over yet: {lacking}")
     epoch = (group.topology_epoch or 0) + 1
     return Update(True, f"the group takes it over while it runs, as topology epoch {epoch}")
 

@@ -53,7 +53,7 @@ def _not_ready(group: DescribedGroup, partitions_of: PartitionsOf) -> Iterator[s
 
 def _stale_topologies(group: DescribedGroup) -> Iterator[str]:
     for member in group.members:
-        if group.topology_epoch is not None and member.topology_epoch < group.topology_epoch:
+        if not _has_program(group, member):
             yield (
                 f"Member {member.member_id} runs topology epoch {member.topology_epoch}, the group "
                 f"has {group.topology_epoch}: restart it with the new program."
@@ -108,11 +108,45 @@ def _unassigned(group: DescribedGroup, partitions_of: PartitionsOf) -> Iterator[
         for partition in range(max((partitions_of(n) or 0 for n in each.input_topics), default=0))
         if (each.id, partition) not in targets
     ]
-    if lost:
+    absent = _absent(group, lost, {subtopology for subtopology, _ in targets})
+    nobodys = [task for task in lost if task[0] in absent]
+    if nobodys:
+        yield _without_a_program(group, nobodys, absent)
+    newer = [task for task in lost if task[0] not in absent]
+    if newer:
         yield (
-            f"Tasks {shown(lost)} are no member's: their partitions are newer than the assignment; "
-            "the next heartbeat that sees them starts a rebalance."
+            f"Tasks {shown(newer)} are no member's: their partitions are newer than the "
+            "assignment; the next heartbeat that sees them starts a rebalance."
         )
+
+
+def _absent(group: DescribedGroup, lost: Iterable[Task], given: set[str]) -> list[str]:
+    """The sub-topologies of lost tasks that no member's program has, as far as is known.
+
+    Members tell only their topology epochs. When all of them are of another than the group's,
+    nobody can run what no one was given a task of: the coordinator gives tasks of a sub-topology
+    that is new in an epoch to members of that epoch only.
+    """
+    if any(_has_program(group, member) for member in group.members):
+        return []
+    return sorted({subtopology for subtopology, _ in lost} - given)
+
+
+def _without_a_program(group: DescribedGroup, tasks: list[Task], absent: list[str]) -> str:
+    topics = {each.id: ", ".join(each.input_topics) for each in group.subtopologies}
+    which = ", ".join(f"{each} (reads {topics[each]})" for each in absent)
+    epochs = ", ".join(map(str, sorted({member.topology_epoch for member in group.members})))
+    is_are, it = ("is", "it") if len(absent) == 1 else ("are", "them")
+    return (
+        f"Tasks {shown(tasks)} run nowhere: sub-topolog{'y' if it == 'it' else 'ies'} {which} "
+        f"{is_are} in the group's topology (epoch {group.topology_epoch}), but no member's program "
+        f"(epoch {epochs}) has {it}: start a worker with the new program."
+    )
+
+
+def _has_program(group: DescribedGroup, member: DescribedMember) -> bool:
+    """Whether it runs the program that the group's topology is of."""
+    return group.topology_epoch is None or member.topology_epoch >= group.topology_epoch
 
 
 def _minus(one: Tasks, other: Tasks) -> frozenset[Task]:
@@ -122,17 +156,22 @@ def _minus(one: Tasks, other: Tasks) -> frozenset[Task]:
 def _holders(
     group: DescribedGroup, wanted: frozenset[Task], waiting: DescribedMember
 ) -> list[DescribedMember]:
+    """Who has to let go of a task first.
+
+    An active task has one owner in the group, and any role of a task one in a process; a copy
+    does not wait for the owner on another process (CurrentAssignmentBuilder).
+    """
+    active = wanted & waiting.target.active
     return [
         other
         for other in group.members
         if other.member_id != waiting.member_id
-        and any(
-            task in other.assigned.active
+        and (
+            not active.isdisjoint(other.assigned.active)
             or (
                 other.process_id == waiting.process_id
-                and task in other.assigned.standby | other.assigned.warmup
+                and not wanted.isdisjoint(other.assigned.every)
             )
-            for task in wanted
         )
     ]
 

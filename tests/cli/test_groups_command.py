@@ -48,6 +48,11 @@ def broker() -> Iterator[Broker]:
         ("+5", Position("shift", 5)),
         ("-7", Position("shift", -7)),
         ("90s", Position("time", NOW_MS - 90_000)),
+        ("99999999999d", Position("earliest")),
+        ("30000d", Position("earliest")),
+        ("1950-01-01", Position("earliest")),
+        ("0001-01-01", Position("earliest")),
+        ("1970-01-01T01:00:00+02:00", Position("earliest")),
         ("2h", Position("time", NOW_MS - 7_200_000)),
         (
             "2026-05-01T12:00:00+00:00",
@@ -59,9 +64,10 @@ def test_positions_are_read(text: str, position: Position) -> None:
     assert parse_position(text, NOW_MS) == position
 
 
-def test_position_that_is_none_is_refused_with_the_ways_to_say_it() -> None:
+@pytest.mark.parametrize("text", ["yesterday", "²", "9" * 5000, f"-{'9' * 5000}", "d", ""])
+def test_position_that_is_none_is_refused_with_the_ways_to_say_it(text: str) -> None:
     with pytest.raises(UsageError, match="earliest, latest"):
-        parse_position("yesterday", NOW_MS)
+        parse_position(text, NOW_MS)
 
 
 @pytest.mark.parametrize(

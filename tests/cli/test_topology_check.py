@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 import streamkit as sk
-from streamkit.cli.topology import command, update_of
+from streamkit.cli.cluster import API_TIMEOUT_MS
+from streamkit.cli.topology import _deployed, command, update_of
+from streamkit.client.admin import Admin
+from streamkit.client.errors import AuthorizationError, error_for
+from streamkit.client.settings import ClientSettings
+from streamkit.common.errors import UsageError
+from streamkit.common.system import run_loop
+from streamkit.protocol.errors import ErrorCode
 from streamkit.rebalance.description import DescribedGroup, DescribedSubtopology
 from streamkit.rebalance.extensions import TOPOLOGY_UPDATES
 from streamkit.tasks.group_topology import group_topology
@@ -79,22 +87,50 @@ def test_json_for_scripts(tmp_path: Path) -> None:
 
 def test_nothing_to_compare_with_is_said(tmp_path: Path) -> None:
     later, _ = programs(tmp_path)
-    with pytest.raises(sk_errors(), match=r"give --against FILE or --bootstrap"):
+    with pytest.raises(UsageError, match=r"give --against FILE or --bootstrap"):
         CliRunner().invoke(command, ["check", later], standalone_mode=False, catch_exceptions=False)
+
+
+def test_cluster_that_is_not_there_is_said_as_soon_as_by_the_other_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later, _ = programs(tmp_path)
+    asked: list[int] = []
+
+    def run_admin(settings: ClientSettings, *_: object) -> object:
+        asked.append(settings.default_api_timeout_ms)
+        raise UsageError("no broker answers")
+
+    monkeypatch.setattr("streamkit.cli.topology.run_admin", run_admin)
+    at = ["check", later, "--bootstrap", "127.0.0.1:1"]
+    for options in ([], ["--set", "default.api.timeout.ms=7000"]):
+        with pytest.raises(UsageError):
+            CliRunner().invoke(
+                command, [*at, *options], standalone_mode=False, catch_exceptions=False
+            )
+    assert asked == [API_TIMEOUT_MS, 7000]
+
+
+def test_group_that_cannot_be_asked_for_is_not_taken_for_none() -> None:
+    class Silent(Admin):
+        async def describe_streams_group(self, group_id: str) -> Any:
+            raise error_for(ErrorCode.group_authorization_failed, f"streams group {group_id!r}")
+
+        async def list_topics(self, *, internal: bool = False) -> list[str]:
+            raise AssertionError("the group is there")
+
+    admin = Silent({"bootstrap.servers": "127.0.0.1:9"})
+    wanted = group_topology(counting().topology, StreamsSettings())
+    with pytest.raises(AuthorizationError):
+        run_loop(_deployed(admin, "shop", wanted))
 
 
 def test_file_that_is_no_topology_is_said(tmp_path: Path) -> None:
     later, _ = programs(tmp_path)
     (tmp_path / "other.json").write_text('{"some": "thing"}')
     arguments = ["check", later, "--against", str(tmp_path / "other.json")]
-    with pytest.raises(sk_errors(), match=r"other.json is no topology: write it with"):
+    with pytest.raises(UsageError, match=r"other.json is no topology: write it with"):
         CliRunner().invoke(command, arguments, standalone_mode=False, catch_exceptions=False)
-
-
-def sk_errors() -> type[Exception]:
-    from streamkit.common.errors import UsageError
-
-    return UsageError
 
 
 def counting() -> sk.App:
@@ -196,6 +232,18 @@ def test_running_group_takes_additions_over_where_that_is_served(
     assert update.is_possible == bool(extensions)
 
 
+def test_running_group_takes_nothing_over_whose_topics_are_missing() -> None:
+    later = counting()
+    later.stream("returns", key=str, value=str).to("returned")
+    wanted = group_topology(later.topology, StreamsSettings())
+    lacking = "Source topics returns are missing; create them"
+    update = update_of(grouped(counting(), 3), wanted, [TOPOLOGY_UPDATES], lacking)
+    assert update is not None
+    assert update.text == f"the group cannot take it over yet: {lacking}"
+    assert not update.is_possible
+    assert update_of(grouped(later, 3), wanted, [TOPOLOGY_UPDATES], lacking) is None
+
+
 def test_running_group_cannot_lose_a_part() -> None:
     later = counting()
     later.stream("returns", key=str, value=str).to("returned")
@@ -204,6 +252,7 @@ def test_running_group_cannot_lose_a_part() -> None:
     assert update is not None
     assert update.text.startswith("the group cannot go on with it: sub-topology 2 is gone; reset")
     assert not update.is_possible
+    assert "a group without members goes back to it" in update.text
     assert (
         update_of(grouped(later, 3), group_topology(later.topology, StreamsSettings()), []) is None
     )

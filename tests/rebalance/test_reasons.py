@@ -138,3 +138,40 @@ def test_partitions_that_were_added_since_are_said() -> None:
 
 def test_many_tasks_are_cut() -> None:
     assert shown([("0", partition) for partition in range(11)]).endswith("0_7 and 3 more")
+
+
+def test_standby_does_not_wait_for_the_owner_on_another_process() -> None:
+    """Found when `streams.num.standby.replicas` was raised: the copy comes at once."""
+    behind = member("b", REST, Tasks(REST.active, HALF.active), epoch=6)
+    found = reasons(group(member("a", HALF, HALF), behind, state="Reconciling"), COUNTS.get)
+    assert found == ["Member b (epoch 6) gets 0_0, 1_0 with its next heartbeat."]
+
+
+def test_copy_waits_for_the_active_task_on_its_own_process() -> None:
+    copy = replace(
+        member("b", REST, Tasks(REST.active, HALF.active), epoch=6), process_id="process-a"
+    )
+    found = reasons(group(member("a", HALF, HALF), copy, state="Reconciling"), COUNTS.get)
+    assert found == ["Member b (epoch 6) waits for 0_0, 1_0, held by a (epoch 7)."]
+
+
+def test_sub_topology_that_no_members_program_has_is_named_with_what_to_do() -> None:
+    first = tasks(("0", 0), ("0", 1))
+    old = replace(member("a", first, first), topology_epoch=2)
+    stale, nowhere = reasons(group(old), COUNTS.get)
+    assert "runs topology epoch 2, the group has 3" in stale
+    assert nowhere == (
+        "Tasks 1_0, 1_1 run nowhere: sub-topology 1 (reads shop-words-repartition) is in the "
+        "group's topology (epoch 3), but no member's program (epoch 2) has it: start a worker with "
+        "the new program."
+    )
+
+
+def test_tasks_that_are_newer_are_told_apart_from_those_without_a_program() -> None:
+    first = tasks(("0", 0), ("0", 1))
+    old = replace(member("a", first, first), topology_epoch=2)
+    told = reasons(group(old), {**COUNTS, "lines": 3}.get)
+    assert [each.split(":")[0] for each in told[1:]] == [
+        "Tasks 1_0, 1_1 run nowhere",
+        "Tasks 0_2 are no member's",
+    ]
