@@ -138,6 +138,8 @@ class StreamsMember:
         self.target = EMPTY_TASKS
         """The last assignment received."""
         self.shutdown_requested = False
+        self.shutdown_heard = False
+        """The coordinator answered a heartbeat that asks for the shutdown."""
         self.heartbeat_interval_ms = 0
         self._report = EMPTY_REPORT
         self._reported: TaskReport | None = None
@@ -151,6 +153,7 @@ class StreamsMember:
         self._failures = 0
         self._passing = 0
         self._outstanding = 0
+        self._is_asking_shutdown = False
         self._ignored = 0
         self._last_sent: Tasks | None = None
         self._is_assigning = False
@@ -199,6 +202,7 @@ class StreamsMember:
         self._sent_ms = now_ms
         if self.state is MemberState.LEAVING:
             return self._leave_request()
+        self._is_asking_shutdown = self.shutdown_requested
         request = self._with_report(self._request(), now_ms)
         if self.state is MemberState.ACKNOWLEDGING:
             is_done = self.owned == self.target
@@ -212,6 +216,7 @@ class StreamsMember:
         if self._is_to_be_ignored() or response.member_epoch < 0:
             return []
         self._failures = 0
+        self.shutdown_heard |= self._is_asking_shutdown
         self.heartbeat_interval_ms = milliseconds(response.heartbeat_interval)
         self._due_ms = self._sent_ms + self._wait_ms(response)
         self.member_epoch = response.member_epoch
@@ -335,7 +340,11 @@ class StreamsMember:
             self._join()
 
     def request_shutdown(self) -> None:
-        """Ask every member of the group to shut down, from the next heartbeat on."""
+        """Ask every member of the group to shut down, from the next heartbeat on.
+
+        `shutdown_heard` says that it was heard. Apache Kafka 4.3 also looks for it in the request
+        that leaves, whose answer nobody waits for.
+        """
         self.shutdown_requested = True
         self._is_urgent = True
 

@@ -29,6 +29,11 @@ class StatusCode(IntEnum):
     ASSIGNMENT_DELAYED = 5
 
 
+_UNEQUAL = "do not have the same number of partitions"
+_UNLIKE_SOURCE = "of the source topic"
+_OTHER_COUNT = "has different number of partitions"
+
+
 class InvalidTopologyError(StreamkitError):
     """The topology contradicts itself (STREAMS_INVALID_TOPOLOGY)."""
 
@@ -134,6 +139,26 @@ class ConfiguredTopology:
             if subtopology.id == subtopology_id:
                 return subtopology.tasks
         return None
+
+
+def way_on(status: int, detail: str) -> str:
+    """What a user does about a status of a group; empty when that is not known."""
+    if status == StatusCode.MISSING_SOURCE_TOPICS:
+        return "make them, then start the worker again"
+    if status != StatusCode.INCORRECTLY_PARTITIONED_TOPICS:
+        return ""
+    if _OTHER_COUNT in detail:
+        return (
+            "its number follows from the input topics, or from .repartition(partitions=N), and "
+            "that was another when it was made: reset the application (streamkit reset PROGRAM), "
+            "which makes it anew, or give it another id"
+        )
+    if _UNEQUAL in detail or _UNLIKE_SOURCE in detail:
+        return (
+            "topics that are joined have equal numbers of partitions: make them so, or put "
+            ".repartition(partitions=N) before the join"
+        )
+    return ""
 
 
 class _MisfitError(Exception):
@@ -269,14 +294,14 @@ def _copartition(
     binding = external or fixed
     if len(set(binding.values())) > 1:
         listed = ", ".join(f"{name}={count}" for name, count in sorted(binding.items()))
-        detail = f"Following topics do not have the same number of partitions: [{{{listed}}}]"
+        detail = f"Following topics {_UNEQUAL}: [{{{listed}}}]"
         raise _MisfitError(TopologyProblem(StatusCode.INCORRECTLY_PARTITIONED_TOPICS, detail))
     wanted = next(iter(binding.values()), None) or max(repartition.values())
     for name, count in sorted(fixed.items()):
         if count != wanted:
             detail = (
                 f"Number of partitions [{count}] of repartition topic [{name}] doesn't match "
-                f"number of partitions [{wanted}] of the source topic."
+                f"number of partitions [{wanted}] {_UNLIKE_SOURCE}."
             )
             raise _MisfitError(TopologyProblem(StatusCode.INCORRECTLY_PARTITIONED_TOPICS, detail))
     for name in repartition:
@@ -317,7 +342,7 @@ def _missing_internal_topics(
                 missing[topic.name] = topic
             elif found != topic.partitions:
                 detail = (
-                    f"Existing topic {topic.name} has different number of partitions: "
+                    f"Existing topic {topic.name} {_OTHER_COUNT}: "
                     f"expected {topic.partitions}, found {found}"
                 )
                 raise _MisfitError(

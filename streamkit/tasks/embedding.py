@@ -12,6 +12,7 @@ from typing import Self
 
 from streamkit.common.errors import StreamkitError, UsageError
 from streamkit.common.seams import Seams, Thread
+from streamkit.tasks.group_topology import refuse_patterns
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners
 from streamkit.tasks.local_stores import LocalStore
 from streamkit.tasks.settings import StreamsSettings
@@ -21,7 +22,10 @@ from streamkit.topology.plan import Topology
 
 
 class EmbeddedWorker:
-    """One worker as a context manager of either kind. Raises StreamkitError when it failed."""
+    """One worker as a context manager of either kind. Raises StreamkitError when it failed.
+
+    Raises TopologyError at once for a topology that no worker runs.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class EmbeddedWorker:
         *,
         remains_in_group: bool = False,
     ) -> None:
+        refuse_patterns(topology)
         self._worker = Worker(
             topology, settings, seams, listeners=listeners, remains_in_group=remains_in_group
         )

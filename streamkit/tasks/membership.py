@@ -27,9 +27,9 @@ from streamkit.rebalance.effects import (
     MemberWarning,
 )
 from streamkit.rebalance.effects import TasksLost as MemberLost
-from streamkit.rebalance.member import StreamsMember
+from streamkit.rebalance.member import MemberState, StreamsMember
 from streamkit.rebalance.report import EMPTY_REPORT, TaskReport
-from streamkit.rebalance.rules import StatusCode
+from streamkit.rebalance.rules import StatusCode, way_on
 from streamkit.tasks.mailbox import Inbox
 from streamkit.tasks.messages import Assigned, Drain, Event, Reconciled, TasksLost
 from streamkit.tasks.rebalances import Reason, Rebalances, reason_of
@@ -37,12 +37,11 @@ from streamkit.tasks.rebalances import Reason, Rebalances, reason_of
 log = logging.getLogger(__name__)
 
 LEAVE_TIMEOUT_MS = 2_000
+SHUTDOWN_TIMEOUT_MS = 10_000
+"""How long a failed worker tries to have the others stop; longer than a broker hiccups."""
 WATCH_INTERVAL_MS = 1_000.0
+_WARNED_OF = (StatusCode.STALE_TOPOLOGY,)
 FATAL_STATUSES = (StatusCode.INCORRECTLY_PARTITIONED_TOPICS,)
-_ADVICE = (
-    "topics that are joined have equal numbers of partitions: make them so, or put "
-    ".repartition(partitions=N) before the join"
-)
 STATUS_PATIENCE_INTERVALS = 2
 """Heartbeat intervals that source topics may be missing before the worker gives up."""
 
@@ -122,16 +121,33 @@ class Membership:
         self.member.rejoin()
 
     async def shut_down_application(self) -> None:
-        """Have every member of the group stop, without insisting on an answer."""
+        """Have every member of the group stop; tries until a heartbeat that says so is answered.
+
+        A heartbeat that was out when the worker failed counts as one whose answer was lost.
+        """
         self.member.request_shutdown()
-        request = self.member.poll(self._clock.monotonic_ms())
-        if request is None:
-            return
         try:
-            async with asyncio.timeout(LEAVE_TIMEOUT_MS / 1000):
-                await self._exchange(request)
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT_MS / 1000):
+                await self._insist_on_shutdown()
         except (TimeoutError, StreamkitError) as error:
-            log.info("asking all members to stop went without an answer: %s", error)
+            why = str(error) or f"none came in {SHUTDOWN_TIMEOUT_MS} ms"
+            log.warning("asking all members to stop went without an answer: %s", why)
+
+    async def _insist_on_shutdown(self) -> None:
+        while not self.member.shutdown_heard:
+            if self.member.state in (MemberState.FENCED, MemberState.STALE):
+                # It is out of the group. Its tasks end with the worker, so it joins to say it.
+                self.member.reconciled((), ())
+                self.member.poll_resumed()
+            now = self._clock.monotonic_ms()
+            request = self.member.poll(now)
+            if request is not None:
+                await self._exchange(request)
+            elif self.member.next_wake_ms() is None:
+                return
+            else:
+                self._poke.clear()
+                await self._wait(now)
 
     def remain(self) -> None:
         """Say no more, but stay: the tasks wait for this member until its session times out."""
@@ -160,6 +176,10 @@ class Membership:
         except RetriableError as error:
             log.info("heartbeat: %s", error)
             effects = self.member.on_failure(None, self._clock.monotonic_ms())
+        except asyncio.CancelledError:
+            # The answer, should it come, goes to nobody: to the member it is a lost one.
+            self.member.on_failure(None, self._clock.monotonic_ms())
+            raise
         else:
             now_ms = self.now_ms()
             self.heartbeats.observe(now_ms - began_ms, now_ms)
@@ -209,11 +229,11 @@ class Membership:
         self.is_ready = status.ready
         missing = None
         for code, detail in status.statuses:
-            log.info("group %s: %s: %s", self.member.group_id, _name(code), detail)
+            level = logging.WARNING if code in _WARNED_OF else logging.INFO
+            log.log(level, "group %s: %s: %s", self.member.group_id, _name(code), detail)
             if code in FATAL_STATUSES:
-                raise FatalError(
-                    f"group {self.member.group_id}: {_name(code)}: {detail.rstrip('.')}; {_ADVICE}"
-                )
+                told = f"group {self.member.group_id}: {_name(code)}: {detail.rstrip('.')}"
+                raise FatalError("; ".join(filter(None, (told, way_on(code, detail)))))
             if code == StatusCode.SHUTDOWN_APPLICATION:
                 self._inbox.put(Drain())
             if code == StatusCode.MISSING_SOURCE_TOPICS:
@@ -229,7 +249,8 @@ class Membership:
         since, detail = self._missing
         patience_ms = STATUS_PATIENCE_INTERVALS * self.member.heartbeat_interval_ms
         if now_ms - since >= patience_ms:
-            raise FatalError(f"{detail.rstrip('.')}; make them, then start the worker again")
+            way = way_on(StatusCode.MISSING_SOURCE_TOPICS, detail)
+            raise FatalError(f"{detail.rstrip('.')}; {way}")
 
     def _watch_processing(self, now_ms: float) -> None:
         stuck_ms = self.stuck_ms(now_ms)

@@ -2,7 +2,8 @@
 
 Slot *i* keeps its member id across crashes, so a restarted child takes its tasks back at once. A
 child that was killed is started again, with a back-off; one that fails again and again by its own
-error ends the whole, and so does an error of use. Children end when the parent dies.
+error ends the whole, and so does an error of use, and one for which the application is stopped.
+Children end when the parent dies.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamkit.common.seams import Child, Seams
+from streamkit.tasks.group_topology import refuse_patterns
 from streamkit.tasks.settings import StreamsSettings
+from streamkit.tasks.uncaught import STATUS_STOP_APPLICATION
 from streamkit.tasks.worker import DRAIN_DEADLINE_MS, state_directory, take_directory
 from streamkit.topology.plan import Topology
 
@@ -57,6 +60,9 @@ class Slot:
             return None
         if status == STATUS_USAGE:
             return STATUS_USAGE
+        if status == STATUS_STOP_APPLICATION:
+            log.error("slot %d failed and had all workers stop", self.number)
+            return 1
         self.deaths += 1
         if status > 0:
             self.failures += 1
@@ -102,6 +108,7 @@ class Supervisor:
 
     async def serve(self) -> int:
         """`run` in the event loop of the caller."""
+        refuse_patterns(self._topology)
         directory = state_directory(self._topology, self._settings, self._seams)
         release = take_directory(directory, self._settings, self._seams)
         try:

@@ -32,11 +32,13 @@ async def fitting_topology(
         return wanted
     if known is not None and epoch > known:
         log.info("group %s: topology epoch %d follows on %d", group_id, epoch, known)
-    if known is not None and epoch < known:
+    if described is not None and known is not None and epoch < known:
         log.warning(
-            "group %s: its topology (epoch %d) is newer than this program's; "
-            "start the worker with the new program",
+            "group %s: its topology (epoch %d) is newer than this program's; %s",
             group_id, known,
+            "start the worker with the new program, which runs what this one does not have"
+            if described.members
+            else "it has no members, and goes back to this program's",
         )  # fmt: skip
     return replace(wanted, epoch=epoch)
 

@@ -11,6 +11,9 @@ from enum import Enum
 
 from streamkit.common.errors import ConfigError, UsageError
 
+STATUS_STOP_APPLICATION = 3
+"""A supervised worker's exit status after it had all workers stop: it is not started again."""
+
 REPLACE_BACKOFF_MS = 500.0
 REPLACE_BACKOFF_MAX_MS = 30_000.0
 

@@ -9,7 +9,15 @@ import pytest
 from streamkit.common.errors import UsageError
 from streamkit.rebalance.description import DescribedGroup, DescribedSubtopology
 from streamkit.rebalance.rules import GroupSubtopology, GroupTopology, InternalTopic
-from streamkit.rebalance.updates import differences, is_same, next_epoch
+from streamkit.rebalance.updates import (
+    common,
+    differences,
+    is_behind,
+    is_same,
+    next_epoch,
+    unfit,
+    update_problems,
+)
 
 WORDS = InternalTopic("app-words-repartition")
 COUNTS = InternalTopic("app-counts-changelog")
@@ -101,3 +109,73 @@ def test_worker_joins_with_the_epoch_that_fits(
 def test_worker_of_another_topology_is_told_the_ways_on() -> None:
     with pytest.raises(UsageError, match=r"sub-topology 1 is gone\. Reset the application"):
         next_epoch(described(replace(KNOWN, epoch=0)), GroupTopology(0, (FIRST,)))
+
+
+def counted(partitions: int) -> GroupTopology:
+    """The topology with a stated number for its repartition topic."""
+    words = replace(WORDS, partitions=partitions)
+    return GroupTopology(0, (FIRST, replace(SECOND, repartition_sources=(words,))))
+
+
+RECOUNTED = (
+    "repartition topic app-words-repartition has 8 partitions and would have 3, so the tasks of "
+    "sub-topology 1 would be others"
+)
+
+
+def test_other_number_for_a_repartition_topic_is_refused_as_the_check_says() -> None:
+    assert update_problems(described(KNOWN), counted(3)) == [RECOUNTED]
+    with pytest.raises(UsageError, match=RECOUNTED):
+        next_epoch(described(KNOWN), counted(3))
+
+
+@pytest.mark.parametrize("partitions", [0, 8])
+def test_number_that_follows_from_the_input_or_is_the_same_is_no_other(partitions: int) -> None:
+    assert update_problems(described(KNOWN), counted(partitions)) is None
+    assert next_epoch(described(KNOWN), counted(partitions)) == KNOWN.epoch
+
+
+@pytest.mark.parametrize(
+    ("group", "wanted", "is_older"),
+    [
+        (GroupTopology(4, MORE), KNOWN, True),
+        (GroupTopology(0, MORE), KNOWN, False),
+        (GroupTopology(4, MORE), counted(3), False),
+        (KNOWN, GroupTopology(4, MORE), False),
+    ],
+)
+def test_program_that_the_group_may_have_had_is_behind(
+    group: GroupTopology, wanted: GroupTopology, *, is_older: bool
+) -> None:
+    assert is_behind(described(group), wanted) == is_older
+
+
+def test_topologies_have_in_common_what_has_the_same_inputs() -> None:
+    other = GroupTopology(7, (replace(FIRST, source_topics=("else",)), SECOND, *MORE[2:]))
+    assert common(KNOWN, other) == ("1",)
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        ({"text": 4}, None),
+        ({"text": 4, WORDS.name: 4, COUNTS.name: 4}, None),
+        ({}, "Source topics text are missing; make them, then start the worker again"),
+        (
+            {"text": 4, WORDS.name: 3},
+            "Existing topic app-words-repartition has different number of partitions: expected 4, "
+            "found 3; its number follows from the input topics, or from "
+            ".repartition(partitions=N), and that was another when it was made: reset the "
+            "application (streamkit reset PROGRAM), which makes it anew, or give it another id",
+        ),
+    ],
+)
+def test_topics_that_keep_a_topology_from_running_are_told(
+    counts: dict[str, int], why: str | None
+) -> None:
+    assert unfit(KNOWN, counts.get) == why
+
+
+def test_topology_that_no_cluster_could_run_is_told() -> None:
+    loop = GroupTopology(0, (replace(SECOND, repartition_sinks=(WORDS.name,)),))
+    assert "nobody writes to them" in (unfit(loop, {}.get) or "")

@@ -104,6 +104,7 @@ class Shell:
             if task.done():
                 return task.result()
         task.cancel()
+        await asyncio.wait([task])
         return None
 
 
@@ -218,6 +219,116 @@ def test_wrong_partition_counts_are_fatal_at_once():
             await shell.turns()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("detail", "advice", "other"),
+    [
+        (
+            "Following topics do not have the same number of partitions: [{a=3, b=4}]",
+            r"put \.repartition\(partitions=N\) before the join",
+            "streamkit reset",
+        ),
+        (
+            "Existing topic shop-r-repartition has different number of partitions: expected 4, "
+            "found 3",
+            r"expected 4, found 3; its number follows .*streamkit reset PROGRAM",
+            "join",
+        ),
+    ],
+)
+def test_advice_on_partition_counts_fits_the_case(detail, advice, other):
+    async def scenario():
+        with pytest.raises(FatalError, match=advice) as told:
+            await Shell(answer(8, [], [(2, detail)])).turns()
+        assert other not in str(told.value)
+
+    asyncio.run(scenario())
+
+
+def test_stale_topology_is_warned_of(caplog):
+    async def scenario():
+        await Shell(answer(8, [], [(0, "Sub-topology 2 runs nowhere.")])).turns()
+
+    asyncio.run(scenario())
+    assert [each.levelname for each in caplog.records if "runs nowhere" in each.message] == [
+        "WARNING"
+    ]
+
+
+def told_to_stop(shell):
+    return [each.member_epoch for each in shell.client.asked if each.shutdown_application]
+
+
+def test_shutdown_is_asked_for_once_the_heartbeat_that_is_out_is_given_up():
+    async def scenario():
+        shell = Shell(answer(8, [TASK]))
+        await shell.turns()
+        shell.membership.on_reconciled(Reconciled(frozenset({TASK}), frozenset()))
+        await shell.turns()
+        assert shell.client.asked[-1].active_tasks is not None, "this one gets no answer"
+        shell.client.answers += [answer(8), answer(-1)]
+        await shell.membership.shut_down_application()
+        await shell.membership.leave()
+        assert told_to_stop(shell) == [8, -1]
+        again = shell.client.asked[-2]
+        assert again.active_tasks == shell.client.asked[-3].active_tasks, "as after a lost answer"
+
+    asyncio.run(scenario())
+
+
+def test_shutdown_is_asked_for_again_when_the_connection_is_lost():
+    async def scenario():
+        shell = Shell(answer(8, []))
+        await shell.turns()
+        shell.client.answers += [RetriableError("lost"), answer(8), answer(-1)]
+        asking = asyncio.ensure_future(shell.membership.shut_down_application())
+        for _ in range(10):
+            await asyncio.sleep(0)
+            shell.client.clock.now += 2_000
+        await asyncio.wait_for(asking, 10)
+        assert told_to_stop(shell) == [8, 8]
+
+    asyncio.run(scenario())
+
+
+def test_fenced_member_joins_again_to_ask_for_the_shutdown():
+    async def scenario():
+        shell = Shell(answer(8, [TASK]))
+        await shell.turns()
+        shell.client.answers += [answer(0, error=ErrorCode.unknown_member_id), answer(11, [])]
+        await shell.membership.shut_down_application()
+        assert told_to_stop(shell) == [8, 0]
+
+    asyncio.run(scenario())
+
+
+def test_member_that_was_stuck_joins_again_to_ask_for_the_shutdown():
+    async def scenario():
+        shell = Shell(answer(8, [TASK]))
+        await shell.turns()
+        shell.client.clock.now += POLL_INTERVAL_MS + 1
+        shell.client.answers += [answer(-1)]
+        await shell.turns()
+        assert shell.member.state is MemberState.STALE
+        shell.client.answers += [answer(12, [])]
+        await shell.membership.shut_down_application()
+        assert told_to_stop(shell) == [0]
+
+    asyncio.run(scenario())
+
+
+def test_broker_that_never_answers_does_not_hold_the_failed_worker_up(monkeypatch, caplog):
+    monkeypatch.setattr("streamkit.tasks.membership.SHUTDOWN_TIMEOUT_MS", 20)
+
+    async def scenario():
+        shell = Shell(answer(8, []))
+        await shell.turns()
+        await shell.membership.shut_down_application()
+        assert told_to_stop(shell) == [8]
+
+    asyncio.run(scenario())
+    assert "asking all members to stop went without an answer: none came in 20 ms" in caplog.text
 
 
 def test_shutdown_of_the_application_drains():

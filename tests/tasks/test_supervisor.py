@@ -18,6 +18,7 @@ from streamkit.tasks.supervisor import (
     Slot,
     Supervisor,
 )
+from streamkit.tasks.uncaught import STATUS_STOP_APPLICATION
 from streamkit.topology.plan import Topology
 
 
@@ -44,6 +45,13 @@ def test_steady_child_begins_anew():
 def test_child_that_fails_again_and_again_ends_the_whole():
     slot = Slot(3)
     assert [slot.on_exit(1, 900) for _ in range(FAILURES_MAX)] == [None] * (FAILURES_MAX - 1) + [1]
+
+
+def test_slot_that_had_all_workers_stop_is_not_started_again(tmp_path):
+    world = World([STATUS_STOP_APPLICATION, None])
+    assert supervise(world, tmp_path) == 1
+    assert [child.argv[-1] for child in world.started] in (["0"], ["0", "1"])
+    assert all(child.terminated for child in world.started[1:])
 
 
 def test_error_of_use_ends_the_whole_at_once():

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -13,7 +14,10 @@ import streamkit as sk
 from streamkit.client.admin import Admin, NewTopic
 from streamkit.client.settings import ClientSettings, ProducerSettings
 from streamkit.common.errors import ConfigError, FatalError, StreamkitError, TopologyError
+from streamkit.common.system import system_seams
+from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.uncaught import Reply, backoff_ms, reply_to
+from streamkit.tasks.worker import Worker
 
 FAILURE = FatalError("boom")
 
@@ -90,6 +94,23 @@ def test_replaced_worker_goes_on_at_its_last_commit(tmp_path: Path) -> None:
             assert failures == []
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("is_supervised", "status"), [(True, 3), (False, 1)])
+def test_supervisor_is_told_that_the_application_is_stopped(
+    tmp_path: Path, status: int, *, is_supervised: bool
+) -> None:
+    async def scenario() -> int:
+        async with sk.Broker() as broker:
+            await prepare(broker.bootstrap)
+            settings = StreamsSettings.from_mapping(
+                {"bootstrap.servers": broker.bootstrap, "state.dir": str(tmp_path)}
+            )
+            process_id = UUID(int=77) if is_supervised else None
+            topology = failing("stop_application", [ValueError("once")]).topology
+            return await Worker(topology, settings, system_seams(), process_id=process_id).serve()
+
+    assert asyncio.run(scenario()) == status
 
 
 def test_embedded_worker_that_fails_says_why(tmp_path: Path) -> None:

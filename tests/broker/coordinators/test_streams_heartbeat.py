@@ -65,6 +65,29 @@ TOPOLOGIES = {
             replace(TOPOLOGY.subtopologies[1], changelogs=(replace(COUNTS, replication_factor=3),)),
         ),
     ),
+    "older": TOPOLOGY,
+    "unread": GroupTopology(6, (*TOPOLOGY.subtopologies, GroupSubtopology("2", ("absent",)))),
+    "unequal": GroupTopology(
+        6,
+        (
+            *TOPOLOGY.subtopologies,
+            GroupSubtopology("2", ("text", "more"), copartition_groups=(("text", "more"),)),
+        ),
+    ),
+    "recounted": GroupTopology(
+        5,
+        (
+            TOPOLOGY.subtopologies[0],
+            replace(TOPOLOGY.subtopologies[1], repartition_sources=(replace(WORDS, partitions=3),)),
+        ),
+    ),
+    "counted": GroupTopology(
+        5,
+        (
+            TOPOLOGY.subtopologies[0],
+            replace(TOPOLOGY.subtopologies[1], repartition_sources=(replace(WORDS, partitions=4),)),
+        ),
+    ),
     "less": GroupTopology(6, TOPOLOGY.subtopologies[:1]),
     "other": GroupTopology(5, TOPOLOGY.subtopologies[:1]),
     "missing": GroupTopology(5, (GroupSubtopology("0", ("nope2", "nope1")),)),
@@ -519,6 +542,182 @@ def test_update_that_waits_for_its_topics_stops_no_task() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("topology", "why"),
+    [
+        (
+            "unread",
+            "Source topics absent are missing; make them, then start the worker again.",
+        ),
+        (
+            "unequal",
+            "Following topics do not have the same number of partitions: [{more=2, text=4}]; "
+            "topics that are joined have equal numbers of partitions: make them so, or put "
+            ".repartition(partitions=N) before the join.",
+        ),
+    ],
+)
+def test_update_whose_topics_do_not_fit_is_refused_and_the_group_goes_on(
+    topology: str, why: str
+) -> None:
+    scenario = Scenario(UPDATING)
+    scenario.topics.counts["more"] = 2
+    check(
+        textwrap.dedent(SETTLED)
+        + textwrap.dedent(
+            f"""
+            3000 b 0 topology={topology}
+                invalid_request: The group keeps its topology of epoch 5: that of epoch 6\
+ cannot run yet. {why}
+            3001 state
+                Stable epoch=2 assignment=2
+            3100 a 2
+                epoch=2
+            """
+        ).lstrip(),
+        scenario,
+    )
+
+
+def test_update_is_taken_over_once_its_topics_are_there() -> None:
+    scenario = check(textwrap.dedent(SETTLED), Scenario(UPDATING))
+    assert "Source topics absent are missing" in scenario.step("3000 b 0 topology=unread")
+    scenario.step("3001 topic absent 1")
+    assert scenario.step("3002 b 0 topology=unread") == (
+        "    epoch=3 active=2_0 [19 23 17 21 21 20 22]\n"
+    )
+
+
+STALE = "0 The member's topology epoch 5 is behind the group's topology epoch 6."
+IDLE = (
+    "Sub-topology 2 runs nowhere, since no member's program has it: start a worker of the new "
+    "program, or stop all members for the group to go back to the older one."
+)
+
+
+def updated() -> Scenario:
+    """A group that `a` began with the older topology and `b` moved on."""
+    scenario = Scenario(UPDATING)
+    scenario.topics.counts["more"] = 2
+    for line in (*textwrap.dedent(SETTLED).splitlines(), "3000 b 0 topology=more"):
+        if line and not line.startswith(" "):
+            scenario.step(line)
+    return scenario
+
+
+def test_older_member_takes_over_what_its_program_has() -> None:
+    scenario = updated()
+    for line in ("3100 a 2", f"3200 a 2 owned={HALF}", "3300 b 3"):
+        scenario.step(line)
+    check(
+        f"""
+        3400 b -1
+            epoch=-1 [-22 -21 -19 17]
+        3500 a 3
+            epoch=4 active={FULL} [21 20 22]
+            {STALE} {IDLE}
+        3600 state
+            Stable epoch=4 assignment=4
+        """,
+        scenario,
+    )
+
+
+def test_older_member_that_had_no_task_of_a_part_takes_it_over() -> None:
+    scenario = Scenario(UPDATING)
+    scenario.topics.counts = dict.fromkeys(("text", "more", WORDS.name, COUNTS.name), 1)
+    for line in ("100 a 0", "900 a 1", "901 a 2 owned=0_0,1_0", "3000 b 0 topology=more"):
+        scenario.step(line)
+    assert "active=0_0 " in scenario.step("3100 a 2")
+    for line in ("3200 a 2 owned=0_0", "3300 b 3", "3400 b -1"):
+        scenario.step(line)
+    assert scenario.step("3500 a 3").startswith("    epoch=4 active=0_0,1_0 ")
+
+
+def test_older_member_that_rejoins_gets_the_tasks_of_its_program() -> None:
+    scenario = updated()
+    scenario.step("3100 a -1")
+    scenario.step("3200 b 3")
+    joined = scenario.step("3300 c 0 topology=older")
+    assert joined.splitlines()[1:] == [f"    {STALE}"]
+    targets = scenario.shard.streams["g-1"].targets
+    assert {task[0] for task in targets["c"].active} == {"0", "1"}
+    assert {task[0] for task in targets["b"].active} == {"0", "1", "2"}
+
+
+def test_what_a_member_has_is_known_after_a_replay() -> None:
+    scenario = updated()
+    scenario.step("3100 c 0 topology=older")
+    replayed = GroupShard()
+    for record in scenario.records:
+        copy = rec.decode(rec.encode_key(record.key), rec.encode_value(record))
+        assert copy is not None
+        replayed.replay(copy, 7, -1)
+    members = replayed.streams["g-1"].members
+    assert {name: sorted(each.subtopologies) for name, each in members.items()} == {
+        "a": ["0", "1"],
+        "b": ["0", "1", "2"],
+        "c": ["0", "1"],
+    }
+
+
+def test_group_without_other_members_goes_back_to_a_former_topology() -> None:
+    scenario = updated()
+    check(
+        f"""
+        3100 a -1
+            epoch=-1 [-22 -21 -19 17]
+        3200 b -1
+            epoch=-1 [-22 -21 -19 17]
+        3300 c 0 topology=older
+            epoch=3 active=- [19 23 17 22]
+            5 Assignment delayed due to the configured initial rebalance delay.
+        4000 c 3
+            streams initial delay fires: [21 20]
+            epoch=6 active={FULL} [22]
+        4001 state
+            Stable epoch=6 assignment=6
+        4100 d 0 topology=more
+            epoch=7 active=2_0,2_1 [19 23 17 21 21 20 22]
+        """,
+        scenario,
+    )
+
+
+def test_group_goes_back_for_its_one_member_that_rejoins_within_the_assignment_interval() -> None:
+    scenario = updated()
+    scenario.step("3100 a -1")
+    scenario.config = replace(UPDATING, assignment_interval_ms=1_000)
+    scenario.step("5000 b 3")
+    assert "2_0,2_1" in scenario.step("5100 b 0 topology=more")
+    assert scenario.step("5200 b 0 topology=older").startswith(
+        f"    epoch=4 active={FULL} [19 23 17"
+    )
+
+
+def test_topology_that_the_group_never_had_does_not_come_back() -> None:
+    scenario = updated()
+    for leaving in ("a", "b"):
+        scenario.step(f"3100 {leaving} -1")
+    assert "none that the group had before" in scenario.step("3300 c 0 topology=other")
+
+
+@pytest.mark.parametrize(("topology", "is_taken"), [("recounted", False), ("counted", True)])
+def test_repartition_topic_keeps_its_number(topology: str, *, is_taken: bool) -> None:
+    counted = TOPOLOGIES["counted"]
+    scenario = Scenario(UPDATING)
+    scenario.step("100 a 0 topology=counted")
+    told = scenario.step(f"900 b 0 topology={topology}")
+    assert counted.epoch == TOPOLOGIES[topology].epoch
+    assert ("epoch=" in told) == is_taken
+    if not is_taken:
+        assert told.endswith(
+            f"    invalid_request: The topology is not the group's: repartition topic {WORDS.name} "
+            "has 4 partitions and would have 3, so the tasks of sub-topology 1 would be others. "
+            "Reset the application, or give it another id.\n"
+        )
+
+
 def test_topology_that_drops_a_subtopology_is_refused_with_the_ways_on() -> None:
     scenario = check(textwrap.dedent(SETTLED), Scenario(UPDATING))
     assert scenario.step("3000 b 0 topology=less") == (
@@ -629,6 +828,22 @@ def test_shutdown_request_reaches_everyone_until_the_group_is_empty() -> None:
         3004 b 0
             epoch=3 active=- [19 17 22]
             5 Assignment delayed due to the configured initial rebalance delay.
+        """
+    )
+
+
+def test_shutdown_request_counts_with_the_leave_too() -> None:
+    check_settled(
+        """
+        3000 b 0
+            epoch=3 active=- [19 17 21 21 20 22]
+        3001 a -1 shutdown=yes
+            epoch=-1 [-22 -21 -19 17]
+        3002 b 3
+            epoch=3 active=0_2,0_3,1_2,1_3 [22]
+            5 Assignment delayed due to the configured assignment interval.
+            4 Streams group member a encountered a fatal error and requested a shutdown for the\
+ entire application.
         """
     )
 

@@ -386,6 +386,8 @@ class StreamsGroupMemberMetadataValue:
     process_id: str = field(metadata=_as("string"))
     user_endpoint: Endpoint | None
     client_tags: tuple[KeyValue, ...]
+    subtopologies: tuple[str, ...] = field(metadata=_as("string", tag=OUR_TAG), default=())
+    """Ours: the ids of the group's sub-topologies that its program has; empty: it is not known."""
 
 
 @_key(20)

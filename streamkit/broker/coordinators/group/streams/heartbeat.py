@@ -44,10 +44,12 @@ from streamkit.broker.coordinators.group.streams.model import (
 from streamkit.broker.coordinators.group.streams.reconcile import reconcile
 from streamkit.broker.coordinators.group.streams.target import (
     compute_target,
+    idle_parts,
     metadata_hash,
     target_records,
     uneven,
 )
+from streamkit.broker.coordinators.group.streams.topologies import Choice, choose
 from streamkit.broker.coordinators.group.streams.validate import (
     JOIN_EPOCH,
     LEAVE_EPOCH,
@@ -66,15 +68,11 @@ from streamkit.rebalance.rules import (
     StatusCode,
     configure,
 )
-from streamkit.rebalance.updates import differences, fingerprint
-from streamkit.rebalance.updates import is_same as is_same_topology
 
 if TYPE_CHECKING:
     from streamkit.broker.coordinators.group.state import GroupShard
 
 NOT_VALIDATED = -1
-FORMER_MAX = 16
-"""Topologies that a group remembers; older workers than that are long gone."""
 _PASSING = (StatusCode.MISSING_INTERNAL_TOPICS, StatusCode.ASSIGNMENT_DELAYED)
 
 
@@ -115,6 +113,8 @@ def _leave(state: GroupShard, request: HeartbeatRequest) -> Result[GroupShard, H
         raise ApiError(ErrorCode.group_id_not_found, f"Group {request.group_id} not found.")
     if request.member_id not in group.members:
         raise _unknown_member(group, request.member_id)
+    if request.shutdown_application:
+        group.soft.shutdown_member_id = request.member_id
     return Result(
         response(member_id=request.member_id, member_epoch=i32(LEAVE_EPOCH)),
         removal_records(group, request.member_id, "left"),
@@ -146,8 +146,15 @@ class _Round:
 
     def run(self) -> Result[GroupShard, HeartbeatResponse]:
         group_id, member_id = self.group.group_id, self.before.member_id
-        member = self._update_member()
-        topology = self._update_topology(member)
+        choice = choose(
+            self.group,
+            member_id,
+            self.request.topology,
+            self.context.topics.partition_count,
+            takes_updates=self.context.config.takes_topology_updates,
+        )
+        member = self._update_member(choice)
+        topology = self._update_topology(choice, member)
         configured, topics_hash = self._configure(topology)
         epoch = self._bump_epoch(topology, configured, topics_hash)
         self._maybe_start_delay()
@@ -204,8 +211,9 @@ class _Round:
         elif self.is_joining:
             self.soft.progress.forget(self.before.member_id)
 
-    def _update_member(self) -> Member:
-        metadata = _updated_metadata(self.before.metadata, self.request, self.context)
+    def _update_member(self, choice: Choice) -> Member:
+        parts = choice.parts if self.context.config.takes_topology_updates else None
+        metadata = _updated_metadata(self.before.metadata, self.request, self.context, parts)
         if metadata == self.before.metadata:
             return self.before
         group_id, member_id = self.group.group_id, self.before.member_id
@@ -213,70 +221,23 @@ class _Round:
         self.records.append(translate.member_record(group_id, member_id, metadata))
         return replace(self.before, metadata=metadata)
 
-    def _update_topology(self, member: Member) -> GroupTopology:
-        known = self.group.topology
-        message = self.request.topology
-        if known is None and message is None:
-            raise ApiError(ErrorCode.unknown_server_error, "the group has no topology")
-        if message is not None:
-            value = translate.topology_value(message)
-            sent = translate.topology_of_value(value)
-            if known is None:
-                self.records.append(translate.topology_record(self.group.group_id, value))
-                return sent
-            if sent.epoch > known.epoch and self.context.config.takes_topology_updates:
-                self._check_update(known, sent)
-                former = (fingerprint(known), *self.group.former_topologies)[:FORMER_MAX]
-                value = replace(value, former=former)
-                self.records.append(translate.topology_record(self.group.group_id, value))
-                return sent
-            if sent.epoch < known.epoch:
-                self._check_former(known, sent)
-            is_same = sent.epoch == known.epoch and self._is_same(sent, known)
-            if sent.epoch >= known.epoch and not is_same:
-                raise ApiError(ErrorCode.invalid_request, "Topology updates are not supported yet.")
-        assert known is not None, "a topology is known or was sent"
-        epoch = known.epoch if member.metadata is None else member.metadata.topology_epoch
-        if epoch < known.epoch:
+    def _update_topology(self, choice: Choice, member: Member) -> GroupTopology:
+        topology = choice.topology
+        if choice.value is not None:
+            self.records.append(translate.topology_record(self.group.group_id, choice.value))
+        if choice.cause:
+            self.causes.append(choice.cause)
+        if member.metadata is not None and member.topology_epoch < topology.epoch:
+            members = {**self.group.members, member.member_id: member}
+            stale = (
+                f"The member's topology epoch {member.topology_epoch} is behind the group's "
+                f"topology epoch {topology.epoch}."
+            )
             self._tell(
                 StatusCode.STALE_TOPOLOGY,
-                f"The member's topology epoch {epoch} is behind the group's topology epoch "
-                f"{known.epoch}.",
+                " ".join(filter(None, (stale, idle_parts(self.group, members.values(), topology)))),
             )
-        return known
-
-    def _is_same(self, sent: GroupTopology, known: GroupTopology) -> bool:
-        """Whether it is the group's topology.
-
-        For Apache Kafka it is not when a config of an internal topic differs; the topics are there
-        already, so where topologies may be updated that is no reason to refuse the member.
-        """
-        takes_updates = self.context.config.takes_topology_updates
-        return is_same_topology(sent, known) or (
-            takes_updates and fingerprint(sent) == fingerprint(known)
-        )
-
-    def _check_update(self, known: GroupTopology, sent: GroupTopology) -> None:
-        """Raises ApiError when the group cannot go on with the topology that was sent."""
-        found = differences(known, sent)
-        if found:
-            raise ApiError(
-                ErrorCode.invalid_request,
-                f"Topology epoch {sent.epoch} cannot follow on epoch {known.epoch}: "
-                f"{'; '.join(found)}. Reset the application, or give it another id.",
-            )
-        self.causes.append(f"topology epoch {sent.epoch} follows on {known.epoch}")
-
-    def _check_former(self, known: GroupTopology, sent: GroupTopology) -> None:
-        """Raises ApiError when a topology that is said to be old is none that the group had."""
-        former = self.group.former_topologies
-        if former and fingerprint(sent) not in former and not is_same_topology(sent, known):
-            found = differences(known, sent) or ["it is another one"]
-            raise ApiError(
-                ErrorCode.invalid_request,
-                f"The topology is none that the group had before its epoch {known.epoch}: "
-                f"{'; '.join(found)}. Reset the application, or give it another id.",
-            )
+        return topology
 
     def _configure(self, topology: GroupTopology) -> tuple[ConfiguredTopology, int]:
         """The topology with counts, computed again when its topics may have changed."""
@@ -378,9 +339,11 @@ class _Round:
             self._tell_delay("initial rebalance delay")
             return group.assignment_epoch, EMPTY_TASKS
         since_ms = context.now_ms - group.assignment_timestamp
-        if group.assignment_timestamp and since_ms < context.config.assignment_interval_ms:
+        before = group.target_of(member.member_id)
+        is_early = since_ms < context.config.assignment_interval_ms
+        if group.assignment_timestamp and is_early and member.can_run(before):
             self._tell_delay("assignment interval")
-            return group.assignment_epoch, group.target_of(member.member_id)
+            return group.assignment_epoch, before
         members = {**group.members, member.member_id: member}
         target = compute_target(group, members.values(), configured, context.config)
         self.records += target_records(group, target, epoch, context.now_ms)
@@ -511,6 +474,7 @@ def _updated_metadata(
     known: rec.StreamsGroupMemberMetadataValue | None,
     request: HeartbeatRequest,
     context: HeartbeatContext,
+    parts: tuple[str, ...] | None,
 ) -> rec.StreamsGroupMemberMetadataValue:
     """What the member says of itself; what it leaves out stays as it was."""
     base = known or rec.StreamsGroupMemberMetadataValue(
@@ -532,6 +496,8 @@ def _updated_metadata(
         said["rebalance_timeout_ms"] = timeout_ms
     if request.topology is not None:
         said["topology_epoch"] = request.topology.epoch
+    if parts is not None:
+        said["subtopologies"] = parts
     if request.process_id is not None:
         said["process_id"] = request.process_id
     if request.user_endpoint is not None:

@@ -104,6 +104,16 @@ class Member:
         return -1 if self.metadata is None else self.metadata.topology_epoch
 
     @property
+    def subtopologies(self) -> frozenset[str]:
+        """Those of the group's that its program has; empty when it is not known."""
+        return frozenset() if self.metadata is None else frozenset(self.metadata.subtopologies)
+
+    def can_run(self, tasks: Tasks) -> bool:
+        """Whether its program has the sub-topologies of all these tasks, as far as is known."""
+        known = self.subtopologies
+        return not known or all(task[0] in known for task in tasks.every)
+
+    @property
     def place(self) -> Mapping[str, str]:
         """Where it is: its client tags, and its rack under the name `rack`."""
         if self.metadata is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from streamkit.broker.coordinators.group.records import Record
@@ -38,24 +38,71 @@ def compute_target(
     members = list(members)
     if configured is None or configured.subtopologies is None:
         return {member.member_id: EMPTY_TASKS for member in members}
+    takes_updates = config.takes_topology_updates
+    has = parts_of_stale(group, members, configured.epoch) if takes_updates else {}
     if not configured.is_ready:
-        kept = _unaffected(configured) if config.takes_topology_updates else frozenset()
-        return {each.member_id: group.target_of(each.member_id).within(kept) for each in members}
-    stale = [
-        each
-        for each in members
-        if config.takes_topology_updates and each.topology_epoch < configured.epoch
-    ]
-    # A member of an older topology has only the sub-topologies that were there before: those of
-    # which it, or another one like it, has a task.
-    known = {task[0] for each in stale for task in group.target_of(each.member_id).every}
-    old = [each for each in configured.subtopologies if not stale or each.id in known]
-    new = [each for each in configured.subtopologies if each not in old]
-    final = _assigned(group, members, old, config)
-    fresh = [each for each in members if each not in stale]
-    for member_id, more in _assigned(group, fresh, new, config).items():
-        final[member_id] = final[member_id].union(more)
+        kept = _unaffected(configured) if takes_updates else frozenset()
+        return {
+            name: group.target_of(name).within(kept & has.get(name, kept))
+            for name in (each.member_id for each in members)
+        }
+    final = {each.member_id: EMPTY_TASKS for each in members}
+    for able, parts in _by_members(members, configured.subtopologies, has):
+        for member_id, more in _assigned(group, able, parts, config).items():
+            final[member_id] = final[member_id].union(more)
     return _held_back(group, members, final, config)
+
+
+def parts_of_stale(
+    group: StreamsGroup, members: Iterable[Member], topology_epoch: int
+) -> dict[str, frozenset[str]]:
+    """The sub-topologies that members of older topologies have; the others have all of them.
+
+    Those that a member told; of one that joined before that was noted, those of which it, or
+    another one like it, has a task.
+    """
+    stale = [each for each in members if each.topology_epoch < topology_epoch]
+    untold = [each for each in stale if not each.subtopologies]
+    seen = frozenset(task[0] for each in untold for task in group.target_of(each.member_id).every)
+    return {each.member_id: each.subtopologies or seen for each in stale}
+
+
+def idle_parts(group: StreamsGroup, members: Iterable[Member], topology: GroupTopology) -> str:
+    """A sentence for people on the sub-topologies that no member has; empty: there are none.
+
+    Only where topologies may be updated: the group remembers former ones.
+    """
+    members = list(members)
+    has = parts_of_stale(group, members, topology.epoch) if group.former_topologies else {}
+    if len(has) < len(members) or not members:
+        return ""
+    known = frozenset().union(*has.values())
+    idle = sorted(each.id for each in topology.subtopologies if each.id not in known)
+    if not idle:
+        return ""
+    which = (
+        f"Sub-topology {idle[0]} runs"
+        if len(idle) == 1
+        else f"Sub-topologies {', '.join(idle)} run"
+    )
+    return (
+        f"{which} nowhere, since no member's program has it: start a worker of the new program, "
+        "or stop all members for the group to go back to the older one."
+    )
+
+
+def _by_members(
+    members: Sequence[Member],
+    subtopologies: Iterable[ConfiguredSubtopology],
+    has: Mapping[str, frozenset[str]],
+) -> Iterable[tuple[list[Member], list[ConfiguredSubtopology]]]:
+    """Sub-topologies that the same members have, with those members."""
+    parts: dict[tuple[str, ...], list[ConfiguredSubtopology]] = {}
+    by_id = {each.member_id: each for each in members}
+    for part in subtopologies:
+        able = tuple(name for name in by_id if name not in has or part.id in has[name])
+        parts.setdefault(able, []).append(part)
+    return [([by_id[name] for name in able], each) for able, each in parts.items()]
 
 
 def uneven(
