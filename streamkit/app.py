@@ -5,6 +5,7 @@ Declaring is free: importing a program makes no connection, starts no loop, touc
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder
+from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.decorator import ProcessorEnd, ProcessorInto, RekeyingInto
 from streamkit.topology.dsl.global_stores import global_store
 from streamkit.topology.dsl.global_tables import GlobalTable, global_table
@@ -26,6 +28,7 @@ from streamkit.topology.dsl.sources import (
     TimestampChoice,
     consumed,
     default_extractor,
+    differences,
     write_source,
 )
 from streamkit.topology.dsl.storing import keeps_headers, keeps_on_disk
@@ -99,7 +102,8 @@ class App:
         The others say what is done about a record that fails: "fail" (the default), "skip",
         `streamkit.dead_letter(topic)`, or a function of the `Failure` that gives one of them.
         `on_error` is for all that have none of their own; `on_dropped` is for late records and
-        those without the key that an operator needs, which are counted and logged by default.
+        those without the key that an operator or a repartition needs, which are logged by default;
+        it is asked once for a record, and only if that was dropped wholly.
         `on_uncaught` is what a worker does that has failed: "stop" (the default), "replace" itself,
         or "stop_application", which ends all workers.
         `on_restore` and `on_standby_update` are told how stores come up to their changelogs,
@@ -108,6 +112,12 @@ class App:
         if not isinstance(application_id, str):
             raise TopologyError(
                 f"App({application_id!r}): the application id is a text, as in App('shop')"
+            )
+        if not isinstance(topology, TopologyBuilder | None):
+            raise TopologyError(
+                f"App({application_id!r}, topology=...) at {call_site()}: "
+                f"{'an' if isinstance(topology, App) else 'a'} {type(topology).__name__} is no "
+                "streamkit.Topology: give what its add_source() and its kin were called on"
             )
         self.id = check_name(application_id)
         self.config: dict[str, object] = {}
@@ -143,6 +153,11 @@ class App:
             raise ConfigError(
                 f"config={config!r}: give a mapping of keys to values, as in "
                 "{'processing.guarantee': 'at_least_once'}"
+            )
+        if str(config.get("application.id", self.id)) != self.id:
+            raise ConfigError(
+                f"application.id={config['application.id']}: the application id, {self.id!r}, is "
+                "App's first argument: say it there only"
             )
         merged = {**self.config, **config}
         settings = StreamsSettings.from_mapping({**merged, "application.id": self.id})
@@ -228,6 +243,9 @@ class App:
         a function of the record that gives milliseconds; "wall" is the clock. `offset_reset`:
         where to begin without a committed offset: "earliest", "latest", "none",
         "by_duration:PT1H". `on_error` is what is done with a record that cannot be read.
+
+        A pattern can be described and tested; workers refuse it, since streams groups know topics
+        by name only.
         """
         pattern = topic if isinstance(topic, re.Pattern) else None
         topics: list[TopicOrName] = list(more)
@@ -239,7 +257,14 @@ class App:
         names = _names_of(topics)
         graph = self._scope.graph
         node_name = graph.name_or_new(name, "KSTREAM-SOURCE-")
-        source = StreamSource(names, pattern.pattern if pattern else None, offset_reset)
+        source = StreamSource(
+            names,
+            pattern.pattern if pattern else None,
+            offset_reset,
+            how,
+            functools.partial(differences, self._scope),
+            how.line,
+        )
         write = write_source(self._scope, node_name, names, pattern, how)
         node = graph.add(GraphNode(node_name, write, source, on_error=policy_of(on_error)))
         return Stream(self._scope, node, how.key, how.value)
@@ -254,6 +279,7 @@ class App:
         timestamp: TimestampChoice = None,
         offset_reset: str | None = None,
         node: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> Table[K, V]: ...
 
     @overload
@@ -268,6 +294,7 @@ class App:
         timestamp: TimestampChoice = None,
         offset_reset: str | None = None,
         node: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> Table[K, V]: ...
 
     @overload
@@ -280,6 +307,7 @@ class App:
         timestamp: TimestampChoice = None,
         offset_reset: str | None = None,
         node: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> Table[Any, Any]: ...
 
     def table(
@@ -293,12 +321,17 @@ class App:
         timestamp: TimestampChoice = None,
         offset_reset: str | None = None,
         node: str | None = None,
+        on_error: PolicyChoice = None,
     ) -> Table[Any, Any]:
-        """Read a topic as the changes of a table; `name` names its store, and makes one."""
+        """Read a topic as the changes of a table; `name` names its store, and makes one.
+
+        `on_error` is what is done with a record that cannot be read.
+        """
         how = consumed([topic], key, value, timestamp, offset_reset)
         (topic_name,) = _names_of([topic])
         choice = materialized(name, store)
-        made, rows = table_of_topic(self._scope, topic_name, how, choice, node)
+        policy = policy_of(on_error)
+        made, rows = table_of_topic(self._scope, topic_name, how, choice, node, policy)
         return Table(self._scope, made, how.key, how.value, rows, rows.kept_in)
 
     @overload

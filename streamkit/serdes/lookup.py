@@ -90,6 +90,15 @@ def model(declared: type[T]) -> Serde[T]:
     return _MODELS[declared]
 
 
+def type_of(serde: object) -> object:
+    """The type that has this serde; None when that is not known, or more than one has it."""
+    if serde is builtin.short or serde is builtin.integer:
+        return int
+    known = [*_BY_TYPE.items(), *_MODELS.items()]
+    found = [declared for declared, its in known if its is serde]
+    return found[0] if len(found) == 1 else None
+
+
 def _is_serde(value: object) -> bool:
     return not isinstance(value, type) and isinstance(value, Serde)
 

@@ -14,7 +14,10 @@ from typing import Any
 
 from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.common.model import Headers, TaskId
+from streamkit.topology.dsl.annotations import call_site, is_count
+from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.dsl.windows import Duration, duration_ms
+from streamkit.topology.graph.names import check_name
 
 BACKOFF_MAX_MS = 300_000
 """The longest wait before a further attempt."""
@@ -115,15 +118,19 @@ def dead_letter(topic: object, *, attempts: int = 1, backoff: Duration = "0ms") 
     >>> dead_letter("orders.dlq", attempts=3, backoff="1s").delay_ms(2)
     2000
     """
-    name = str(topic)
-    if not name:
-        raise TopologyError("dead_letter(): name the topic")
-    return _policy(Action.DEAD_LETTER, name, attempts, backoff)
+    if not isinstance(topic, str | Topic):
+        raise TopologyError(
+            f"dead_letter() at {call_site()}: {topic!r} is no topic: give app.topic(...) or a name"
+        )
+    return _policy(Action.DEAD_LETTER, check_name(str(topic)), attempts, backoff)
 
 
 def _policy(action: Action, topic: str | None, attempts: int, backoff: Duration) -> ErrorPolicy:
-    if attempts < 1:
-        raise TopologyError(f"attempts={attempts}: a record is tried at least once")
+    if not is_count(attempts):
+        raise TopologyError(
+            f"{call_site()}: attempts={attempts!r}: give a number, 1 or more: a record is tried at "
+            "least once"
+        )
     return ErrorPolicy(action, topic, attempts, duration_ms(backoff))
 
 
@@ -136,7 +143,7 @@ def policy_of(choice: PolicyChoice, what: str = "on_error") -> ErrorPolicy | Non
     if choice == "skip" or choice is skip:
         return ErrorPolicy(Action.SKIP)
     if callable(choice) and choice is not dead_letter:
-        return ErrorPolicy(choose=_chosen_by(choice, what))
+        return ErrorPolicy(choose=_ChosenBy(choice, what))
     raise TopologyError(
         f"{what}={choice!r}: use 'fail', 'skip', streamkit.dead_letter('TOPIC'), or a function of "
         "the failure that gives one of them"
@@ -152,14 +159,18 @@ def uncaught_of(choice: object) -> UncaughtChoice:
     )
 
 
-def _chosen_by(function: Callable[..., Any], what: str) -> Callable[[Failure], ErrorPolicy]:
-    def choose(failure: Failure) -> ErrorPolicy:
-        chosen = policy_of(function(failure), what)
-        if chosen is None or chosen.choose is not None:
-            raise TopologyError(f"{what}: the function must give a policy, such as 'skip'")
-        return chosen
+@dataclass(frozen=True, slots=True)
+class _ChosenBy:
+    """Equal for one function, wherever it is given."""
 
-    return choose
+    function: Callable[..., Any]
+    what: str
+
+    def __call__(self, failure: Failure) -> ErrorPolicy:
+        chosen = policy_of(self.function(failure), self.what)
+        if chosen is None or chosen.choose is not None:
+            raise TopologyError(f"{self.what}: the function must give a policy, such as 'skip'")
+        return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +241,11 @@ def policies_with(own: Policies, handlers: Mapping[str, object], topic: str | No
     `handlers` are those of deserialization, processing and production; `topic` is
     `errors.dead.letter.queue.topic.name`, which belongs to them. Raises ConfigError.
     """
+    if topic is not None:
+        try:
+            check_name(topic)
+        except TopologyError as error:
+            raise ConfigError(f"errors.dead.letter.queue.topic.name: {error}") from None
     configured = {
         kind: _handler(f"{kind}.exception.handler", choice, topic)
         for kind, choice in handlers.items()

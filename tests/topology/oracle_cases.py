@@ -333,7 +333,7 @@ def store_builder(op: Op) -> Any:
     """A store of the Processor API."""
     store = op["store"]
     form, logging = store.get("form", "key_value"), store.get("logging", True)
-    kind = store.get("kind", "memory")
+    kind = "persistent" if form == "versioned" else store.get("kind", "memory")
     if form == "timestamped_window" or store.get("duplicates"):
         raise NotInScopeError(f"store form {form} {kind}")
     retention = store.get("retention_ms", store.get("history_retention_ms"))

@@ -91,7 +91,7 @@ def test_serdes_come_from_annotations() -> None:
     def size(key: str, word: str) -> int:
         return len(word)
 
-    def add(key: str, word: str, total: float) -> float:
+    def add(size: int, word: str, total: float) -> float:
         return total + len(word)
 
     app = shop()

@@ -68,7 +68,9 @@ def test_store_that_is_not_connected_is_refused() -> None:
     topology = sk.Topology().add_source("numbers", "numbers", key=str, value=int)
     topology.add_processor("other", Running, "numbers", stores=[])
     app = sk.App("apart", topology=topology)
-    with pytest.raises(FatalError, match=r"other failed in init\(\): .* no store 'sums'"):
+    with pytest.raises(
+        FatalError, match=r"other failed in init\(\): .*is not connected to a store 'sums'"
+    ):
         app.test()
 
 

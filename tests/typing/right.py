@@ -241,6 +241,9 @@ assert_type(branches.branch(lambda key, line: line == "a"), sk.Stream[str, str])
 assert_type(branches.default_branch(), sk.Stream[str, str])
 assert_type(prices.transform_values(lambda key, price: price or 0, value=int), sk.Table[str, int])
 assert_type(table.view(), sk.View[str, int])
+assert_type(table.to_stream(), sk.Stream[str, int])
+assert_type(table.to_stream(lambda key, count: count, key=int), sk.Stream[int, int])
+assert_type(app.table(lines, on_error="skip"), sk.Table[str, str])
 
 
 # Stores of every form, async functions, resources, classes.

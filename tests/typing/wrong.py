@@ -118,6 +118,7 @@ by_price = prices.group_by(lambda item, price: (price, item), key=int, value=str
 by_price.reduce(double, double)  # error
 by_price.aggregate(0, add_line, add_line)  # error
 grouped.count().to_stream().to(lines)  # error
+grouped.count().to_stream(lambda key, count: count, key=int).to(counts)  # error
 
 
 # Joins: keys of another type, a joiner of another value, windows where there are none.

@@ -50,6 +50,11 @@ def is_async(function: object) -> bool:
     )
 
 
+def is_count(given: object) -> bool:
+    """Whether it is a whole number, 1 or more; True and False are none."""
+    return isinstance(given, int) and not isinstance(given, bool) and given >= 1
+
+
 def initializer_of(initial: object, operator: str) -> Callable[[], Any]:
     """What gives the first aggregate of a key: `initial` itself, or a function of its value.
 

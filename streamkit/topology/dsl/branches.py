@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from streamkit.topology.dsl.annotations import callable_or_raise
+from streamkit.common.errors import TopologyError
+from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.scope import Scope
+from streamkit.topology.dsl.sides import Side
+from streamkit.topology.dsl.taken import function_or_raise
 from streamkit.topology.dsl.writing import processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
@@ -23,13 +26,14 @@ V = TypeVar("V")
 class Branches(Generic[K, V]):
     """The branches of a stream, in order; a record goes to the first whose predicate holds.
 
-    A record that none takes is gone, unless there is a `default_branch`.
+    A record that none takes is gone, unless there is a `default_branch`,
+    which comes last.
     """
 
     def __init__(
         self,
         scope: Scope,
-        parent: GraphNode,
+        parent: tuple[GraphNode, Side, Side],
         stream_of: Callable[[GraphNode], Stream[K, V]],
         name: str | None,
     ) -> None:
@@ -40,23 +44,33 @@ class Branches(Generic[K, V]):
         self._name = scope.graph.name_or_new(name, "KSTREAM-BRANCH-")
         split, predicates = self._name, self._predicates
         self._node = processor(split, lambda _: BranchNode(split, predicates))
-        scope.graph.add(self._node, parent)
+        scope.graph.add(self._node, parent[0])
+        self._sides = parent[1:]
 
     def branch(
         self, predicate: Callable[[K, V], object], *, name: str | None = None
     ) -> Stream[K, V]:
         """The stream of the records for which `predicate(key, value)` holds."""
-        callable_or_raise(predicate, "branch()")
+        function_or_raise(predicate, "branch()", *self._sides)
+        self._refuse_after_default("branch()")
         return self._branch(predicate, name, sum(p is not None for p in self._predicates) + 1)
 
     def default_branch(self, *, name: str | None = None) -> Stream[K, V]:
-        """The stream of the records that no branch took."""
+        """The stream of the records that no branch took: the last branch."""
+        self._refuse_after_default("default_branch()")
         return self._branch(None, name, 0)
 
     @property
     def streams(self) -> Mapping[str, Stream[K, V]]:
         """All branches by name: the name of the split, then their own or their position."""
         return dict(self._streams)
+
+    def _refuse_after_default(self, operator: str) -> None:
+        if None in self._predicates:
+            raise TopologyError(
+                f"{operator} at {call_site()}: default_branch() takes all that is left, and was "
+                "there already: declare it last, and once"
+            )
 
     def _branch(
         self, predicate: Callable[[K, V], object] | None, name: str | None, position: int

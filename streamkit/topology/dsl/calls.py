@@ -5,7 +5,7 @@ What it writes is staged, so only it sees it before the call is released.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -36,6 +36,19 @@ class StagedStore:
 
     def put(self, key: Any, value: Any, /) -> None:
         self._writes[key] = value
+
+    def put_if_absent(self, key: Any, value: Any, /) -> Any:
+        found = self.get(key)
+        if found is None:
+            self._writes[key] = value
+        return found
+
+    def put_all(self, entries: Mapping[Any, Any] | Iterable[tuple[Any, Any]], /) -> None:
+        self._writes.update(entries)
+
+    def approximate_num_entries(self) -> int:
+        found: int = self._store.approximate_num_entries()
+        return found
 
     def delete(self, key: Any, /) -> Any:
         found = self.get(key)

@@ -9,13 +9,14 @@ from streamkit.common.model import Windowed
 from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site, callable_or_raise, initializer_of
+from streamkit.topology.dsl.annotations import call_site, initializer_of
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.rows import StoredRows
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.table import Table
+from streamkit.topology.dsl.taken import function_or_raise
 from streamkit.topology.dsl.windowed import WindowShape
 from streamkit.topology.dsl.windows import AnyWindows
 from streamkit.topology.dsl.writing import processor, write_processor
@@ -50,7 +51,7 @@ class CogroupedStream(Generic[K, A]):
         self, group: GroupedStream[K, V], aggregator: Callable[[K, V, A], A]
     ) -> CogroupedStream[K, A]:
         """Add a grouped stream: `aggregator(key, value, aggregate)`."""
-        callable_or_raise(aggregator, "cogroup()")
+        function_or_raise(aggregator, "cogroup()", group.key_side, group.value_side)
         self._inputs[group] = aggregator
         return self
 
@@ -85,10 +86,12 @@ class CogroupedStream(Generic[K, A]):
         value: object,
         choice: Materialized | None,
         given: str | None,
+        *,
+        is_windowed: bool = False,
     ) -> Table[Any, Any]:
         """The operators of all inputs over one store, and what brings them together."""
         scope, line = self._scope, call_site()
-        store = StorePlan(scope, choice, _AGGREGATE)
+        store = StorePlan(scope, choice, _AGGREGATE, is_windowed=is_windowed)
         rows = StoredRows(store.name, store.is_versioned)
         for group in self._inputs:
             parent = group.cogroup_parent(store.name, line, self._parents)
@@ -109,7 +112,7 @@ class CogroupedStream(Generic[K, A]):
         ]
         merge = _suffixed(scope, given, "merge", _MERGE)
         made = scope.graph.add(processor(merge, lambda _: PassTableNode(merge)), *nodes)
-        known = Side(key.serde or scope.default_key.serde)
+        known = key if key.serde is not None else scope.default_key
         result = UNKNOWN if known.serde is None else key_side(known)
         return Table(scope, made, result, aggregate, rows, store.name if store.is_named else None)
 
@@ -164,7 +167,10 @@ class WindowedCogroup(Generic[K, A]):
         def build(builder: StoreBuilder) -> StoreBuilder:
             return shape.builder(builder, choice)
 
-        table = self._cogroup.table(make, build, shape.key_side, value, choice, node)
+        shape.retention_ms(choice)
+        table = self._cogroup.table(
+            make, build, shape.key_side, value, choice, node, is_windowed=True
+        )
         table.node.closes_after_ms = shape.closes_after_ms
         return table
 

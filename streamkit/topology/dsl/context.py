@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from streamkit.common.errors import TopologyError
 from streamkit.common.model import Headers, Record, TaskId
 from streamkit.topology.dsl.windows import Duration, duration_ms
+from streamkit.topology.operators.given import checked_time
 from streamkit.topology.operators.node import Node, ProcessorContext
 from streamkit.topology.sensors import Sensor
 
@@ -47,20 +48,24 @@ class Context:
     def forward(self, record: Record[Any, Any], child: str | None = None) -> None:
         """Hand a record to every child, or to the one of that name, at once.
 
-        Raises TopologyError when there is no such child, or when the key must stay and does not.
+        Raises TopologyError when there is no such child, when the timestamp is negative, or when
+        the key must stay and does not.
         """
         if self._fixes_key and record.key is not self._key and record.key != self._key:
             raise TopologyError(
                 f"processor {self._node.name} keeps keys, but it forwards {record.key!r} while it "
                 f"processes {self._key!r}: make it a streamkit.Processor"
             )
+        time = record.timestamp
+        if type(time) is not int or time < 0:
+            time = checked_time(self._node.name, record)
         if child is None:
-            self._node.forward(record.key, record.value, record.timestamp, record.headers)
+            self._node.forward(record.key, record.value, time, record.headers)
             return
         for node in self._node.children:
             if node.name == child:
                 self._context.current = node
-                node.process(record.key, record.value, record.timestamp, record.headers)
+                node.process(record.key, record.value, time, record.headers)
                 self._context.current = self._node
                 return
         names = ", ".join(node.name for node in self._node.children) or "none"
@@ -69,13 +74,11 @@ class Context:
         )
 
     def store(self, name: str) -> Any:
-        """A store that the processor is connected to, or a global one. Raises TopologyError."""
-        found = self._context.store(name)
-        if self._context.is_connected(self._node.name, name):
-            return found
-        raise TopologyError(
-            f"processor {self._node.name} is not connected to store {name!r}: name it in stores="
-        )
+        """A store that the processor is connected to, or a global one, which it may only read.
+
+        Raises TopologyError.
+        """
+        return self._context.store_for(self._node.name, name)
 
     def schedule(
         self,
@@ -135,6 +138,11 @@ class Context:
     def task_id(self) -> TaskId:
         """The task's sub-topology and partition."""
         return self._context.task_id
+
+    @property
+    def app_configs(self) -> Mapping[str, object]:
+        """The application's configuration by Kafka's keys, defaults included."""
+        return self._context.app_configs
 
     @property
     def topic(self) -> str:

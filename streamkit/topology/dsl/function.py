@@ -19,15 +19,16 @@ from typing import Any
 
 from streamkit.common.errors import TopologyError
 from streamkit.common.model import Record
-from streamkit.serdes.lookup import serde_for
+from streamkit.serdes.lookup import serde_for, type_of
 from streamkit.state import interfaces
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.topology.dsl.annotations import hints_of
 from streamkit.topology.dsl.calls import CallContext, StagedStore
 from streamkit.topology.dsl.context import Context
+from streamkit.topology.dsl.fitting import may_take, type_name
 from streamkit.topology.dsl.resources import Resource
 from streamkit.topology.dsl.scope import Scope
-from streamkit.topology.dsl.sides import UNKNOWN, Side, annotated, type_name
+from streamkit.topology.dsl.sides import UNKNOWN, Side, annotated
 from streamkit.topology.dsl.views import TableView
 from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.asynchronous import CONCURRENCY, AsyncNode, Begin, Call
@@ -319,9 +320,12 @@ def _other_parameters(
         annotation = hints.get(parameter.name)
         choice = store_names.get(parameter.name, parameter.name)
         if typing.get_origin(annotation) in _STORES or isinstance(choice, StoreBuilder):
-            stores[parameter.name] = _store(choice, annotation, name)
+            stores[parameter.name] = _store(choice, annotation, name, parameter.name)
             asked.append(parameter.name)
         elif isinstance(parameter.default, TableView | Resource):
+            if isinstance(parameter.default, TableView):
+                have = tuple(side.declared for side in parameter.default.sides)
+                _refuse_other_types(have, annotation, f"{name}: the view", parameter.name)
             handles[parameter.name] = parameter.default
             asked.append(parameter.name)
         elif annotation is Context:
@@ -345,7 +349,23 @@ def _other_parameters(
     return asked, stores, handles
 
 
-def _store(choice: str | StoreBuilder, annotation: object, name: str) -> StoreBuilder:
+def _refuse_other_types(
+    have: tuple[object, ...], annotation: object, what: str, parameter: str
+) -> None:
+    """Raise TopologyError when keys or values are of other types than a parameter asks for."""
+    for one, asked, part in zip(
+        have, typing.get_args(annotation), ("keys", "values"), strict=False
+    ):
+        if not may_take(one, asked):
+            raise TopologyError(
+                f"processor {what} has {part} of type {type_name(one)}, but parameter {parameter} "
+                f"asks for {type_name(asked)}: change one of the types"
+            )
+
+
+def _store(
+    choice: str | StoreBuilder, annotation: object, name: str, parameter: str
+) -> StoreBuilder:
     """The store of a parameter: the one given, else one of the annotation's types."""
     kind = _STORES.get(typing.get_origin(annotation))
     if isinstance(choice, StoreBuilder):
@@ -354,6 +374,9 @@ def _store(choice: str | StoreBuilder, annotation: object, name: str) -> StoreBu
                 f"processor {name}: store {choice.name} is of the form "
                 f"{_FORMS.get(choice.kind, choice.kind.value)}, not {type_name(annotation)}"
             )
+        if choice.interface is None:
+            have = type_of(choice.key_serde), type_of(choice.value_serde)
+            _refuse_other_types(have, annotation, f"{name}: store {choice.name}", parameter)
         return choice
     assert kind is not None, "a name alone is asked for by annotation"
     if kind not in {StoreKind.KEY_VALUE, StoreKind.TIMESTAMPED_KEY_VALUE}:

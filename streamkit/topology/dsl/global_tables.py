@@ -10,6 +10,7 @@ from streamkit.topology.dsl import views
 from streamkit.topology.dsl.options import Materialized
 from streamkit.topology.dsl.rows import View, view_of_store
 from streamkit.topology.dsl.scope import Place, Scope
+from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.sources import Consumed, source_spec
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.graph.logical import GraphNode
@@ -24,11 +25,12 @@ V = TypeVar("V")
 class GlobalTable(Generic[K, V]):
     """A table with all of its rows in every worker: streams join it by any key."""
 
-    __slots__ = ("_store", "_view")
+    __slots__ = ("_key", "_store", "_value", "_view")
 
-    def __init__(self, store: str, view: View, *, is_named: bool) -> None:
+    def __init__(self, store: str, view: View, here: tuple[Side, Side], *, is_named: bool) -> None:
         self._store = store if is_named else None
         self._view = view
+        self._key, self._value = here
 
     @property
     def store_name(self) -> str | None:
@@ -40,9 +42,19 @@ class GlobalTable(Generic[K, V]):
         """How operators read its rows."""
         return self._view
 
+    @property
+    def key_side(self) -> Side:
+        """What is known of its keys."""
+        return self._key
+
+    @property
+    def value_side(self) -> Side:
+        """What is known of its rows."""
+        return self._value
+
     def view(self) -> views.View[K, V]:
         """Its rows for a processor's parameter: `known: sk.View[K, V] = table.view()`."""
-        return views.TableView(self._view, None)
+        return views.TableView(self._view, None, (self._key, self._value))
 
 
 def global_table(
@@ -72,4 +84,4 @@ def global_table(
 
     graph.add(GraphNode(node, write))
     reading = View((), view_of_store(plan.name).open)
-    return GlobalTable(plan.name, reading, is_named=plan.is_named)
+    return GlobalTable(plan.name, reading, (how.key, how.value), is_named=plan.is_named)

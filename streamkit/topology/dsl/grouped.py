@@ -10,7 +10,7 @@ from streamkit.serdes.builtin import long
 from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site, callable_or_raise, initializer_of
+from streamkit.topology.dsl.annotations import call_site, initializer_of
 from streamkit.topology.dsl.cogrouped import CogroupedStream
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.repartition import Through, repartition_node
@@ -19,6 +19,7 @@ from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.table import Table
+from streamkit.topology.dsl.taken import function_or_raise
 from streamkit.topology.dsl.windowed import Emit, WindowedStream
 from streamkit.topology.dsl.windows import AnyWindows
 from streamkit.topology.dsl.writing import write_processor
@@ -131,7 +132,8 @@ class GroupedStream(Generic[K, V]):
         node: str | None = None,
     ) -> Table[K, V]:
         """`reducer(aggregate, value)`; the first value of a key is its first aggregate."""
-        callable_or_raise(reducer, "reduce()")
+        side = sides.unless_said(value, self._value)
+        function_or_raise(reducer, "reduce()", side, self._value)
         names = self._names("reduce()", _REDUCE, materialized(name, store), node)
 
         def make(rows: StoredRows) -> Node:
@@ -140,7 +142,7 @@ class GroupedStream(Generic[K, V]):
                 return VersionedFoldNode(names.node, rows.store, *folds, rows.sends_old)
             return ReduceNode(names.node, rows.store, reducer, rows.sends_old)
 
-        return self._table(names, make, self._key, sides.unless_said(value, self._value))
+        return self._table(names, make, self._key, side)
 
     @overload
     def aggregate(
@@ -180,7 +182,8 @@ class GroupedStream(Generic[K, V]):
 
         `initial` is an immutable value, or a function that makes a new one.
         """
-        callable_or_raise(aggregator, "aggregate()")
+        side = sides.chosen(value, aggregator, sides.whole)
+        function_or_raise(aggregator, "aggregate()", self._key, self._value, side)
         initializer = initializer_of(initial, "aggregate()")
         names = self._names("aggregate()", _AGGREGATE, materialized(name, store), node)
 
@@ -188,7 +191,7 @@ class GroupedStream(Generic[K, V]):
             kind = VersionedFoldNode if rows.is_versioned else AggregateNode
             return kind(names.node, rows.store, initializer, aggregator, rows.sends_old)
 
-        return self._table(names, make, self._key, sides.chosen(value, aggregator, sides.whole))
+        return self._table(names, make, self._key, side)
 
     def windowed_table(
         self,
@@ -201,20 +204,26 @@ class GroupedStream(Generic[K, V]):
     ) -> Table[Any, Any]:
         """The table of a windowed aggregate; `build` makes its store of a table's."""
         operator, prefix, node = names
-        full = self._names(operator, prefix, choice, node)
+        full = self._names(operator, prefix, choice, node, is_windowed=True)
 
         def make_node(rows: StoredRows) -> Node:
             return make(full.node, rows)
 
         made = self._table(full, make_node, self._key, value, build)
-        known = Side(self._key.serde or self._scope.default_key.serde)
+        known = self._key if self._key.serde is not None else self._scope.default_key
         key = UNKNOWN if known.serde is None else key_side(known)
         return Table(self._scope, made._node, key, value, made._rows, made.store_name)
 
     def _names(
-        self, operator: str, prefix: str, choice: Materialized | None, node: str | None
+        self,
+        operator: str,
+        prefix: str,
+        choice: Materialized | None,
+        node: str | None,
+        *,
+        is_windowed: bool = False,
     ) -> _Names:
-        store = StorePlan(self._scope, choice, prefix)
+        store = StorePlan(self._scope, choice, prefix, is_windowed=is_windowed)
         return _Names(operator, self._scope.graph.name_or_new(node, prefix), store)
 
     def _table(

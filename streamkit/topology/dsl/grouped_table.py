@@ -9,7 +9,7 @@ from streamkit.serdes.builtin import long
 from streamkit.serdes.changes import ChangeSerde
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site, callable_or_raise, initializer_of
+from streamkit.topology.dsl.annotations import call_site, initializer_of
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.repartition import SUFFIX
 from streamkit.topology.dsl.rows import StoredRows
@@ -17,6 +17,7 @@ from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.table import Table
+from streamkit.topology.dsl.taken import function_or_raise
 from streamkit.topology.dsl.writing import write_processor
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import InternalTopic, PhysicalBuilder
@@ -73,8 +74,9 @@ class GroupedTable(Generic[K, V]):
         node: str | None = None,
     ) -> Table[K, V]:
         """`adder(aggregate, new)` and `subtractor(aggregate, old)`, which comes first."""
-        callable_or_raise(adder, "reduce()")
-        callable_or_raise(subtractor, "reduce()")
+        side = sides.unless_said(value, self._value)
+        for function in (adder, subtractor):
+            function_or_raise(function, "reduce()", side, self._value)
         return self._table(
             ("reduce()", _REDUCE, node),
             (
@@ -82,7 +84,7 @@ class GroupedTable(Generic[K, V]):
                 lambda k, new, aggregate: adder(aggregate, new),
                 lambda k, old, aggregate: subtractor(aggregate, old),
             ),
-            sides.unless_said(value, self._value),
+            side,
             materialized(name, store),
         )
 
@@ -101,13 +103,14 @@ class GroupedTable(Generic[K, V]):
 
         `initial` is an immutable value, or a function that makes a new one.
         """
-        callable_or_raise(adder, "aggregate()")
-        callable_or_raise(subtractor, "aggregate()")
+        side = sides.chosen(value, adder, sides.whole)
+        for function in (adder, subtractor):
+            function_or_raise(function, "aggregate()", self._key, self._value, side)
         initializer = initializer_of(initial, "aggregate()")
         return self._table(
             ("aggregate()", _AGGREGATE, node),
             (initializer, adder, subtractor),
-            sides.chosen(value, adder, sides.whole),
+            side,
             materialized(name, store),
         )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from streamkit.common.errors import TopologyError
 from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.fitting import type_name
 from streamkit.topology.dsl.scope import Scope
-from streamkit.topology.dsl.sides import Side, type_name
+from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.topic import Topic
 
 
@@ -43,7 +44,9 @@ def same_program_or_raise(scope: Scope, other: Scope, operator: str) -> None:
 
 def same_keys_or_raise(one: Side, two: Side, operator: str) -> None:
     """Raises TopologyError when the declared types of keys differ: equal keys are never met."""
-    if one.declared is None or two.declared is None or one.serde == two.serde:
+    if one.declared is None or two.declared is None:
+        return
+    if one.serde == two.serde or one.declared == two.declared:
         return
     raise TopologyError(
         f"{operator} at {call_site()}: keys of type {type_name(one.declared)} never meet keys of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from streamkit.common.errors import TopologyError
 from streamkit.state.builders import StoreBuilder
 from streamkit.topology.dsl.annotations import call_site
+from streamkit.topology.dsl.fitting import may_take, type_name
 from streamkit.topology.dsl.function import Contract, contract_of
 from streamkit.topology.dsl.processor import Stores, Supplier, is_supplier, supplier_of
 from streamkit.topology.dsl.scope import Scope
-from streamkit.topology.dsl.sides import Side, refuse_mismatch, unless_said
+from streamkit.topology.dsl.sides import Side, annotated, said, unless_said
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.names import check_name
 from streamkit.topology.graph.physical import PhysicalBuilder
@@ -57,8 +59,9 @@ def process_node(
     # A name may be that of a store which the program knows.
     known = {each: _known(scope, store) for each, store in (stores or {}).items()}
     contract = contract_of(function, f"{shown} at {line}", known, concurrency)
-    refuse_mismatch(here[1], contract.value, f"processor {shown} at {line}: it takes")
-    refuse_mismatch(here[0], contract.key, f"processor {shown} at {line}: it takes the key")
+    where = f"processor {shown} at {line}: it takes"
+    _refuse_untaken(here[1].declared, contract.value.declared, where)
+    _refuse_untaken(here[0].declared, contract.key.declared, f"{where} the key")
     node_name = _node_name(scope, shown, name, contract)
     _claim_stores(scope, contract, node_name, stores or {}, line)
     key = contract.result.key if contract.result.makes_records else here[0]
@@ -82,17 +85,32 @@ def _class_node(
     name: str | None,
     stores: Stores,
 ) -> Processed:
-    shown = str(name or getattr(make, "__name__", "processor"))
-    supplier = supplier_of(make, stores, f"{shown} at {call_site()}")
+    made = make.func if isinstance(make, functools.partial) else make
+    shown = str(name or getattr(made, "__name__", "processor"))
+    where = f"{shown} at {call_site()}"
+    supplier = supplier_of(make, stores, where)
+    takes, gives = supplier.takes, supplier.gives
+    _refuse_untaken(here[0].declared, takes[0], f"processor {where}: it takes keys of type")
+    _refuse_untaken(here[1].declared, takes[1], f"processor {where}: it takes values of type")
     kind = "PROCESSVALUES" if supplier.is_fixed_key else "PROCESSOR"
     node_name = scope.graph.new_name(f"KSTREAM-{kind}-") if name is None else check_name(name)
-    key = here[0] if supplier.is_fixed_key else Side()
     return Processed(
         _node(scope, node_name, supplier),
         supplier.may_change_key,
-        unless_said(given[0], key),
-        unless_said(given[1], Side()),
+        unless_said(given[0], here[0]) if supplier.is_fixed_key else _said_or(given[0], gives[0]),
+        _said_or(given[1], gives[1]),
     )
+
+
+def _said_or(choice: object, annotation: object) -> Side:
+    return annotated(annotation) if choice is None else said(choice)
+
+
+def _refuse_untaken(have: object, want: object, what: str) -> None:
+    if not may_take(have, want):
+        raise TopologyError(
+            f"{what} {type_name(want)}, but {type_name(have)} comes: change one of the types"
+        )
 
 
 def _node(scope: Scope, name: str, processor: Contract | Supplier) -> GraphNode:

@@ -7,6 +7,7 @@ the task belongs into a store.
 from __future__ import annotations
 
 import functools
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -94,6 +95,24 @@ class Supplier:
     value: Side = UNKNOWN
 
     @property
+    def takes(self) -> tuple[object, object]:
+        """The types of the keys and values it takes, where its class says them."""
+        said = _types_of(self.made)
+        return (said[0], said[1]) if said else (None, None)
+
+    @property
+    def gives(self) -> tuple[object, object]:
+        """The types of the keys and values it gives, where its class says them."""
+        said = _types_of(self.made)
+        return (None if len(said) < 4 else said[2], said[-1]) if said else (None, None)
+
+    @property
+    def made(self) -> object:
+        """What is made for each task: a class."""
+        given = self.make_processor
+        return given.func if isinstance(given, functools.partial) else given
+
+    @property
     def may_change_key(self) -> bool:
         """Whether records go on under other keys."""
         return not self.is_fixed_key
@@ -101,9 +120,7 @@ class Supplier:
     @property
     def is_fixed_key(self) -> bool:
         """Whether its processors cannot change keys."""
-        given = self.make_processor
-        made = given.func if isinstance(given, functools.partial) else given
-        return isinstance(made, type) and issubclass(made, FixedKeyProcessor)
+        return isinstance(self.made, type) and issubclass(self.made, FixedKeyProcessor)
 
     def make(self, name: str) -> FunctionNode:
         """The node that calls the processor."""
@@ -137,6 +154,15 @@ class Supplier:
                 builder.add_store(scope.stores[store], node)
             else:
                 builder.connect_store(store, node)
+
+
+def _types_of(made: object) -> tuple[object, ...]:
+    """What a class puts in the brackets behind `Processor`; empty when it puts nothing there."""
+    for kind in made.__mro__ if isinstance(made, type) else ():
+        for base in kind.__dict__.get("__orig_bases__", ()):
+            if typing.get_origin(base) in {Processor, FixedKeyProcessor}:
+                return typing.get_args(base)
+    return ()
 
 
 def supplier_of(given: Callable[[], Any], stores: Stores, name: str) -> Supplier:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from streamkit.common.errors import TopologyError
+from streamkit.topology.dsl.annotations import is_count
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.graph.logical import GraphNode, Repartition
@@ -30,6 +32,13 @@ class Through:
     line: str
     partitions: int | None = None
     partitioner: Partitioner | None = None
+
+    def __post_init__(self) -> None:
+        if self.partitions is not None and not is_count(self.partitions):
+            raise TopologyError(
+                f"{self.operator} at {self.line}: partitions={self.partitions!r}: give a number, "
+                "1 or more, or leave it out"
+            )
 
 
 def repartition_node(

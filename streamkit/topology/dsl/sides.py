@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from streamkit.common.errors import TopologyError
+from streamkit.common.model import Windowed
 from streamkit.serdes.lookup import find_serde, serde_for
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl.annotations import call_site, hints_of
+from streamkit.topology.dsl.fitting import may_take, type_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,19 @@ def chosen(choice: object, function: Callable[..., object] | None, pick: Pick) -
 
 def unless_said(choice: object, upstream: Side) -> Side:
     """What the operator says, else what comes from upstream unchanged."""
-    return upstream if choice is None else said(choice)
+    return upstream if choice is None else said_over(choice, upstream)
+
+
+def said_over(choice: object, upstream: Side) -> Side:
+    """What the operator says. Raises TopologyError when that contradicts what comes."""
+    want = said(choice)
+    # What comes may have been filtered: the operator may say less, or more.
+    if may_take(upstream.declared, want.declared) or may_take(want.declared, upstream.declared):
+        return want
+    raise TopologyError(
+        f"{call_site()}: the operator says {type_name(want.declared)}, but "
+        f"{type_name(upstream.declared)} comes: change one of the types"
+    )
 
 
 Pick = Callable[[object], object]
@@ -107,6 +121,8 @@ def refuse_mismatch(have: Side, want: Side, what: str) -> None:
 
 
 def _fits(have: object, want: object) -> bool:
+    if have == want or (want is Windowed and get_origin(have) is Windowed):
+        return True
     if have is int and want is float:
         return True
     if have is bool or not isinstance(have, type) or not isinstance(want, type):
@@ -115,6 +131,7 @@ def _fits(have: object, want: object) -> bool:
     return issubclass(have, want)
 
 
-def type_name(declared: object) -> str:
-    """How a message names a type."""
-    return declared.__name__ if isinstance(declared, type) else str(declared)
+def windowed_keys(serde: Serde[Any], key: Side) -> Side:
+    """The keys of windows, by their serde, over such keys."""
+    generic: Any = Windowed
+    return Side(serde, generic if key.declared is None else generic[key.declared])

@@ -13,6 +13,7 @@ from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side, refuse_mismatch
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.graph.logical import GraphNode
+from streamkit.topology.graph.names import check_name
 from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.node import SinkNode
 from streamkit.topology.plan import NodeKind, NodeSpec
@@ -29,6 +30,8 @@ def sink_node(
 ) -> GraphNode:
     """The logical node of a sink; `here` is what is known of the stream's keys and values."""
     target_or_raise(topic, "to()")
+    if isinstance(topic, str):
+        check_name(topic)
     node = scope.graph.name_or_new(name, "KSTREAM-SINK-")
     line = call_site()
     key_side, value_side = here

@@ -10,6 +10,7 @@ from typing import Any
 
 from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.common.model import Record
+from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side, refuse_mismatch, said
@@ -38,6 +39,7 @@ class Consumed:
     says_time: bool
     offset_reset: str | None
     line: str
+    timestamp: TimestampChoice = None
 
 
 def consumed(
@@ -55,7 +57,37 @@ def consumed(
             value_side = _agreed(value_side, topic.value_side, f"values of topic {topic.name} are")
     reset_or_raise(offset_reset)
     extractor, says_time = extractor_of(timestamp), timestamp is not None
-    return Consumed(key_side, value_side, extractor, says_time, offset_reset, call_site())
+    line = call_site()
+    return Consumed(key_side, value_side, extractor, says_time, offset_reset, line, timestamp)
+
+
+def differences(scope: Scope, one: Consumed, other: Consumed) -> list[str]:
+    """The options by which two streams of one topic would read it in different ways."""
+    pairs = {
+        "key": (
+            one.key.serde or scope.default_key.serde,
+            other.key.serde or scope.default_key.serde,
+        ),
+        "value": (
+            one.value.serde or scope.default_value.serde,
+            other.value.serde or scope.default_value.serde,
+        ),
+    }
+    found = [option for option, (mine, its) in pairs.items() if _are_other_serdes(mine, its)]
+    if one.timestamp != other.timestamp and _time_of(scope, one) != _time_of(scope, other):
+        found.append("timestamp")
+    return found
+
+
+def _are_other_serdes(one: Serde[Any] | None, other: Serde[Any] | None) -> bool:
+    if one is None or other is None or one == other:
+        return False
+    # Two of a class that does not say when they are equal may well be.
+    return type(one) is not type(other) or type(one).__eq__ is not object.__eq__
+
+
+def _time_of(scope: Scope, how: Consumed) -> Extractor | None:
+    return how.extractor if how.says_time else scope.default_extractor
 
 
 def source_spec(
@@ -65,7 +97,7 @@ def source_spec(
     place = Place("stream()", name, "topic " + ", ".join(topics or (str(pattern),)), how.line)
     key = scope.key_serde(how.key, place)
     value = scope.value_serde(how.value, place)
-    extractor: Extractor | None = how.extractor if how.says_time else scope.default_extractor
+    extractor = _time_of(scope, how)
 
     def make(topic: str) -> SourceNode:
         return SourceNode(name, topic, key, value, extractor, Record)

@@ -8,6 +8,7 @@ from typing import Any
 from streamkit.common.errors import ConfigError, TopologyError
 from streamkit.serdes.serde import Serde
 from streamkit.state.builders import StoreBuilder, StoreKind, segment_ms_of
+from streamkit.topology.dsl.annotations import call_site, is_count
 from streamkit.topology.dsl.options import Materialized
 from streamkit.topology.dsl.scope import Scope
 from streamkit.topology.dsl.windows import duration_ms
@@ -23,7 +24,14 @@ class StorePlan:
 
     __slots__ = ("entries_max", "is_named", "name", "options", "scope")
 
-    def __init__(self, scope: Scope, choice: Materialized | None, prefix: str) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        choice: Materialized | None,
+        prefix: str,
+        *,
+        is_windowed: bool = False,
+    ) -> None:
         self.scope = scope
         self.options = choice or Materialized()
         self.is_named = self.options.name is not None
@@ -31,11 +39,18 @@ class StorePlan:
             self.name = check_name(self.options.name)
         else:
             self.name = scope.graph.new_store_name(prefix)
+        where = f"store {self.name} at {call_site()}"
+        if is_windowed:
+            _refuse_rows_by_key(where, self.options)
+        elif self.options.retention is not None:
+            raise TopologyError(f"{where}: retention= is for windows: leave it out")
         if self.is_versioned and (self.options.name is None or self.options.history is None):
-            raise TopologyError("a versioned store needs a name and a history")
+            raise TopologyError(f"{where}: a versioned store needs a name and a history")
         if not self.is_versioned and self.options.history is not None:
-            raise TopologyError(f"store {self.name}: history= is for kind='versioned'")
-        self.entries_max = entries_of(self.name, self.options.kind, self.options.entries)
+            raise TopologyError(f"{where}: history= is for kind='versioned'")
+        if not self.is_versioned and self.options.segment is not None:
+            raise TopologyError(f"{where}: segment= is for kind='versioned'")
+        self.entries_max = entries_of(where, self.options.kind, self.options.entries)
 
     @property
     def is_versioned(self) -> bool:
@@ -74,16 +89,25 @@ class StorePlan:
         )
 
 
-def entries_of(name: str, kind: str | None, entries: int | None) -> int:
-    """How many rows a store holds; 0 for any number. Raises TopologyError."""
+def _refuse_rows_by_key(where: str, options: Materialized) -> None:
+    """Raise TopologyError for a kind of store that keeps no windows."""
+    if options.kind == "versioned":
+        raise TopologyError(f"{where}: windows cannot be versioned: use persistent or memory")
+    if options.kind == "lru":
+        raise TopologyError(
+            f"{where}: kind='lru' is for rows by key, not for windows: use persistent or memory"
+        )
+
+
+def entries_of(where: str, kind: str | None, entries: int | None) -> int:
+    """How many rows a store holds; 0 for any number. Raises TopologyError, with `where` first."""
     if kind != "lru" and entries is None:
         return 0
     if kind != "lru":
-        raise TopologyError(f"store {name}: entries= is for kind='lru'")
-    if entries is None or entries < 1:
-        raise TopologyError(
-            f"store {name}: kind='lru' needs entries=, the rows it holds, 1 or more"
-        )
+        raise TopologyError(f"{where}: entries= is for kind='lru'")
+    if not is_count(entries):
+        raise TopologyError(f"{where}: kind='lru' needs entries=, the rows it holds, 1 or more")
+    assert entries is not None, "it was looked at"
     return entries
 
 

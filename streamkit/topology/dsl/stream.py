@@ -6,7 +6,6 @@ marks its result; a later grouping of a marked stream goes through a repartition
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TextIO, TypeVar, overload
 
@@ -14,7 +13,7 @@ from streamkit.common.errors import TopologyError
 from streamkit.common.model import Record
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site, callable_or_raise
+from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.branches import Branches
 from streamkit.topology.dsl.deduplicated import deduplicate_node
 from streamkit.topology.dsl.global_tables import GlobalTable
@@ -26,6 +25,7 @@ from streamkit.topology.dsl.partners import (
     same_keys_or_raise,
     same_program_or_raise,
 )
+from streamkit.topology.dsl.printing import printer
 from streamkit.topology.dsl.processing import process_node
 from streamkit.topology.dsl.processor import FixedKeyProcessor, Processor, Stores
 from streamkit.topology.dsl.repartition import Partitioner, Through, repartition_node
@@ -35,6 +35,7 @@ from streamkit.topology.dsl.sinks import sink_node
 from streamkit.topology.dsl.stream_joins import StreamJoin, Within, stream_stream
 from streamkit.topology.dsl.table import Table
 from streamkit.topology.dsl.table_sources import table_of_stream
+from streamkit.topology.dsl.taken import function_or_raise, same_key_or_raise
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.dsl.windows import Duration
 from streamkit.topology.dsl.writing import processor
@@ -75,7 +76,7 @@ class Stream(Generic[K, V]):
         self, predicate: Callable[[K, V], object], *, name: str | None = None
     ) -> Stream[K, V]:
         """Keep the records for which `predicate(key, value)` holds."""
-        callable_or_raise(predicate, "filter()")
+        function_or_raise(predicate, "filter()", self._key, self._value)
         node = self._add("KSTREAM-FILTER-", name, lambda n: nodes.FilterNode(n, predicate))
         return self._same(node)
 
@@ -83,7 +84,7 @@ class Stream(Generic[K, V]):
         self, predicate: Callable[[K, V], object], *, name: str | None = None
     ) -> Stream[K, V]:
         """Keep the records for which `predicate(key, value)` does not hold."""
-        callable_or_raise(predicate, "filter_not()")
+        function_or_raise(predicate, "filter_not()", self._key, self._value)
         node = self._add("KSTREAM-FILTER-", name, lambda n: nodes.FilterNode(n, predicate, False))
         return self._same(node)
 
@@ -96,7 +97,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K2, V2]:
         """A new key and value for each record: `mapper(key, value)` gives the pair."""
-        callable_or_raise(mapper, "map()")
+        function_or_raise(mapper, "map()", self._key, self._value)
         node = self._add("KSTREAM-MAP-", name, lambda n: nodes.MapNode(n, mapper))
         new_key = sides.chosen(key, mapper, sides.first)
         new_value = sides.chosen(value, mapper, sides.second)
@@ -131,7 +132,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K, V2]:
         """A new value for each record: `mapper(value)`, or `mapper(key, value)`."""
-        callable_or_raise(mapper, "map_values()")
+        function_or_raise(mapper, "map_values()", *self._taken(with_key))
         node = self._add(
             "KSTREAM-MAPVALUES-", name, lambda n: nodes.MapValuesNode(n, mapper, with_key)
         )
@@ -146,7 +147,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K2, V2]:
         """Any number of records for each: `mapper(key, value)` gives the pairs."""
-        callable_or_raise(mapper, "flat_map()")
+        function_or_raise(mapper, "flat_map()", self._key, self._value)
         node = self._add("KSTREAM-FLATMAP-", name, lambda n: nodes.FlatMapNode(n, mapper))
         new_key = sides.chosen(key, mapper, lambda hint: sides.first(sides.item(hint)))
         new_value = sides.chosen(value, mapper, lambda hint: sides.second(sides.item(hint)))
@@ -181,7 +182,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K, V2]:
         """Any number of values for each record, under its key."""
-        callable_or_raise(mapper, "flat_map_values()")
+        function_or_raise(mapper, "flat_map_values()", *self._taken(with_key))
         node = self._add(
             "KSTREAM-FLATMAPVALUES-", name, lambda n: nodes.FlatMapValuesNode(n, mapper, with_key)
         )
@@ -195,20 +196,20 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> Stream[K2, V]:
         """A new key for each record: `selector(key, value)`."""
-        callable_or_raise(selector, "select_key()")
+        function_or_raise(selector, "select_key()", self._key, self._value)
         node = self._add("KSTREAM-KEY-SELECT-", name, lambda n: nodes.SelectKeyNode(n, selector))
         new_key = sides.chosen(key, selector, sides.whole)
         return Stream(self._scope, node, new_key, self._value, is_rekeyed=True)
 
     def peek(self, action: Callable[[K, V], object], *, name: str | None = None) -> Stream[K, V]:
         """Call `action(key, value)` on the way; it may be called again after a failure."""
-        callable_or_raise(action, "peek()")
+        function_or_raise(action, "peek()", self._key, self._value)
         node = self._add("KSTREAM-PEEK-", name, lambda n: nodes.PeekNode(n, action))
         return self._same(node)
 
     def foreach(self, action: Callable[[K, V], object], *, name: str | None = None) -> None:
         """Call `action(key, value)`, and end the stream."""
-        callable_or_raise(action, "foreach()")
+        function_or_raise(action, "foreach()", self._key, self._value)
         self._add("KSTREAM-FOREACH-", name, lambda n: nodes.PeekNode(n, action))
 
     def print(
@@ -224,11 +225,8 @@ class Stream(Generic[K, V]):
         `mapper(key, value)` gives what comes behind the label, which is the name of the operator
         before if none is given; `to` is an open text file in place of standard output.
         """
-        shown = self._node.name if label is None else label
-
-        def write(key: K, value: V) -> None:
-            (to or sys.stdout).write(f"[{shown}]: {mapper(key, value)}\n")
-
+        function_or_raise(mapper, "print()", self._key, self._value)
+        write = printer(self._node.name if label is None else label, mapper, to)
         self._add("KSTREAM-PRINTER-", name, lambda n: nodes.PeekNode(n, write))
 
     @overload
@@ -376,7 +374,7 @@ class Stream(Generic[K, V]):
         if by is None:
             of_id = self._key
         else:
-            callable_or_raise(by, "deduplicate()")
+            function_or_raise(by, "deduplicate()", self._key, self._value)
             of_id = sides.chosen(key, by, sides.whole)
         identify: Callable[[K, V], Any] = by or (lambda own, _: own)
         node = deduplicate_node(self._scope, of_id, identify, within, name)
@@ -397,7 +395,7 @@ class Stream(Generic[K, V]):
 
     def split(self, *, name: str | None = None) -> Branches[K, V]:
         """Branches by predicate; the first that holds takes the record."""
-        return Branches(self._scope, self._node, self._same, name)
+        return Branches(self._scope, (self._node, self._key, self._value), self._same, name)
 
     def repartition(
         self,
@@ -446,7 +444,7 @@ class Stream(Generic[K, V]):
         name: str | None = None,
     ) -> GroupedStream[K2, V]:
         """Group by `selector(key, value)`, through a repartition topic."""
-        callable_or_raise(selector, "group_by()")
+        function_or_raise(selector, "group_by()", self._key, self._value)
         node = self._add("KSTREAM-KEY-SELECT-", name, lambda n: nodes.SelectKeyNode(n, selector))
         return GroupedStream(
             self._scope,
@@ -727,7 +725,8 @@ class Stream(Generic[K, V]):
         value: type[R] | Serde[R] | None,
     ) -> Stream[K, R]:
         partner_or_raise(other, (Table, Stream, GlobalTable), "join()")
-        callable_or_raise(how.joiner, "join()")
+        takes = (*self._taken(how.with_key), other.value_side)
+        function_or_raise(how.joiner, "join()", *takes)
         result = sides.chosen(value, how.joiner, sides.whole)
         if not isinstance(other, GlobalTable):
             same_program_or_raise(self._scope, other._scope, "join()")
@@ -739,7 +738,8 @@ class Stream(Generic[K, V]):
         if isinstance(other, GlobalTable):
             if how.on is None:
                 raise TopologyError("join(): say which row of the global table: on=lambda k, v: …")
-            callable_or_raise(how.on, "join()")
+            function_or_raise(how.on, "join()", self._key, self._value)
+            same_key_or_raise(how.on, "join()", other.key_side)
             node = stream_global_node(self._scope, self._node, other, how, how.on)
             return Stream(self._scope, node, self._key, result, is_rekeyed=self._is_rekeyed)
         if how.on is not None:
@@ -779,6 +779,14 @@ class Stream(Generic[K, V]):
         if self._repartitioned is None or name is not None:
             self._repartitioned = self._scope.graph.add(node, self._node)
         return self._repartitioned
+
+    @property
+    def value_side(self) -> Side:
+        """What is known of its values."""
+        return self._value
+
+    def _taken(self, with_key: bool) -> tuple[Side, ...]:
+        return (self._key, self._value) if with_key else (self._value,)
 
     def _same(self, node: GraphNode) -> Stream[K, V]:
         return Stream(self._scope, node, self._key, self._value, is_rekeyed=self._is_rekeyed)

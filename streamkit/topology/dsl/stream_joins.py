@@ -12,7 +12,7 @@ from streamkit.serdes.serde import Serde
 from streamkit.serdes.sided import SidedSerde
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.topology.dsl.annotations import call_site
-from streamkit.topology.dsl.options import Materialized
+from streamkit.topology.dsl.options import Materialized, options_or_raise
 from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.windows import Duration, duration_ms
@@ -86,6 +86,7 @@ def stream_stream(
     join: StreamJoin,
 ) -> GraphNode:
     """The logical nodes of `stream.join(stream)`; gives the last."""
+    _refuse_options(join.store)
     names = _names(scope, join)
     line = call_site()
 
@@ -126,6 +127,21 @@ def stream_stream(
     node = GraphNode(names.merge, write_join, keeps_null_keys=keeps_null_keys)
     node.join_inputs = names.inputs
     return scope.graph.add(node, *parents)
+
+
+def _refuse_options(store: Materialized) -> None:
+    """Raise TopologyError for options that a join's windows would not look at."""
+    options_or_raise(store)
+    where = f"join() at {call_site()}"
+    if store.kind in {"lru", "versioned"}:
+        raise TopologyError(
+            f"{where}: kind={store.kind!r} is not for windows: use persistent or memory"
+        )
+    for option in ("retention", "history", "segment", "entries"):
+        if getattr(store, option) is not None:
+            raise TopologyError(
+                f"{where}: its stores keep what its windows and grace need: leave out {option}="
+            )
 
 
 def _write_sides(builder: PhysicalBuilder, names: _Names, join: StreamJoin) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+from streamkit.common.errors import TopologyError
 from streamkit.serdes.serde import Serde
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import call_site, callable_or_raise
+from streamkit.topology.dsl.annotations import call_site
 from streamkit.topology.dsl.foreign_keys import ForeignKeyJoin, ForeignKeyPlan
 from streamkit.topology.dsl.joins import TableJoin, table_table
 from streamkit.topology.dsl.options import Materialized, materialized
@@ -26,6 +27,7 @@ from streamkit.topology.dsl.scope import Place, Scope
 from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.suppressed import Full, suppress_node
+from streamkit.topology.dsl.taken import function_or_raise, same_key_or_raise
 from streamkit.topology.dsl.views import TableView, View
 from streamkit.topology.dsl.windows import Duration
 from streamkit.topology.dsl.writing import processor, write_processor
@@ -78,7 +80,7 @@ class Table(Generic[K, V]):
 
     def view(self) -> View[K, V]:
         """Its rows for a processor's parameter: `known: sk.View[K, V] = table.view()`."""
-        return TableView(self._rows.view(), self._node)
+        return TableView(self._rows.view(), self._node, (self._key, self._value))
 
     @property
     def key_side(self) -> Side:
@@ -155,7 +157,8 @@ class Table(Generic[K, V]):
 
         It is not called for a delete, which passes.
         """
-        callable_or_raise(mapper, "map_values()")
+        takes = (self._key, self._value) if with_key else (self._value,)
+        function_or_raise(mapper, "map_values()", *takes)
         of_pair = mapper if with_key else lambda _, row: mapper(row)
         new = sides.chosen(value, mapper, sides.whole)
         choice = materialized(name, store)
@@ -171,7 +174,7 @@ class Table(Generic[K, V]):
         node: str | None = None,
     ) -> Table[K, V2]:
         """Like `map_values` with the key, but `mapper` is called for deletes, too."""
-        callable_or_raise(mapper, "transform_values()")
+        function_or_raise(mapper, "transform_values()", self._key, self._value)
         new = sides.chosen(value, mapper, sides.whole)
         choice = materialized(name, store)
         names = ("transform_values()", "KTABLE-TRANSFORMVALUES-")
@@ -179,7 +182,7 @@ class Table(Generic[K, V]):
 
     def group_by(
         self,
-        selector: Callable[[K, V], tuple[K2, V2]],
+        selector: Callable[[K, V], tuple[K2, V2] | None],
         *,
         key: type[K2] | Serde[K2] | None = None,
         value: type[V2] | Serde[V2] | None = None,
@@ -187,11 +190,12 @@ class Table(Generic[K, V]):
     ) -> GroupedTable[K2, V2]:
         """Group the rows: `selector(key, value)` gives the group and what goes into it.
 
-        Goes through a repartition topic, which `name` names. A None in the pair leaves a row out.
+        Goes through a repartition topic, which `name` names. None, or a None in the pair,
+        leaves a row out.
         """
         from streamkit.topology.dsl.grouped_table import GroupedTable
 
-        callable_or_raise(selector, "group_by()")
+        function_or_raise(selector, "group_by()", self._key, self._value)
         node_name = self._scope.graph.name_or_new(name, "KTABLE-SELECT-")
 
         def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
@@ -348,14 +352,44 @@ class Table(Generic[K, V]):
         node, rows = suppress_node(self._scope, self, here, until, full, log, name)
         return Table(self._scope, node, *here, rows)
 
-    def to_stream(self, *, name: str | None = None) -> Stream[K, V]:
-        """Its changes as a stream of the new values; a deleted row is a null value."""
+    @overload
+    def to_stream(self, *, name: str | None = None) -> Stream[K, V]: ...
+
+    @overload
+    def to_stream(
+        self,
+        mapper: Callable[[K, V], K2],
+        *,
+        key: type[K2] | Serde[K2] | None = None,
+        name: str | None = None,
+    ) -> Stream[K2, V]: ...
+
+    def to_stream(
+        self,
+        mapper: Callable[[K, V], Any] | None = None,
+        *,
+        key: Any = None,
+        name: str | None = None,
+    ) -> Stream[Any, V]:
+        """Its changes as a stream of the new values; a deleted row is a null value.
+
+        With `mapper(key, value)` under the key that it gives, as `select_key` does behind it.
+        """
         from streamkit.topology.dsl.stream import Stream
+
+        if mapper is not None:
+            function_or_raise(mapper, "to_stream()", self._key, self._value)
+        elif key is not None:
+            raise TopologyError(
+                f"to_stream() at {call_site()}: key= is the type of the mapper's results: give a "
+                "mapper, or leave it out"
+            )
 
         node_name = self._scope.graph.name_or_new(name, "KTABLE-TOSTREAM-")
         node = processor(node_name, lambda _: ToStreamNode(node_name))
         self._scope.graph.add(node, self._node)
-        return Stream(self._scope, node, self._key, self._value)
+        stream: Stream[K, V] = Stream(self._scope, node, self._key, self._value)
+        return stream if mapper is None else stream.select_key(mapper, key=key)
 
     def _join(
         self,
@@ -381,7 +415,8 @@ class Table(Generic[K, V]):
         node: str | None,
     ) -> Table[K, R]:
         self._check_partner(other, how.joiner)
-        callable_or_raise(how.extractor, "join()")
+        function_or_raise(how.extractor, "join()", self._key, self._value)
+        same_key_or_raise(how.extractor, "join()", other._key)
         here = (self._key, sides.chosen(value, how.joiner, sides.whole))
         plan = ForeignKeyPlan(self._scope, (self, other), how, here, choice, node)
         return Table(self._scope, plan.add(), *here, plan.rows, plan.rows.kept_in)
@@ -390,7 +425,7 @@ class Table(Generic[K, V]):
         partner_or_raise(other, (Table,), "join()")
         assert isinstance(other, Table), "it was looked at"
         same_program_or_raise(self._scope, other._scope, "join()")
-        callable_or_raise(joiner, "join()")
+        function_or_raise(joiner, "join()", self._value, other._value)
 
     def _filter(
         self,
@@ -400,7 +435,7 @@ class Table(Generic[K, V]):
         choice: Materialized | None,
         node: str | None,
     ) -> Table[K, V]:
-        callable_or_raise(predicate, operator)
+        function_or_raise(predicate, operator, self._key, self._value)
         plan = self._plan(choice, "KTABLE-FILTER-")
         name = self._scope.graph.name_or_new(node, "KTABLE-FILTER-")
         store = None if plan is None else plan.name

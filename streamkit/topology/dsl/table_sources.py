@@ -13,6 +13,7 @@ from streamkit.topology.dsl.sides import Side
 from streamkit.topology.dsl.sources import Consumed, source_spec
 from streamkit.topology.dsl.storing import StorePlan
 from streamkit.topology.dsl.writing import write_processor
+from streamkit.topology.failures import ErrorPolicy
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.node import Node, TableSourceNode
@@ -25,6 +26,7 @@ def table_of_topic(
     how: Consumed,
     choice: Materialized | None,
     node_name: str | None,
+    on_error: ErrorPolicy | None = None,
 ) -> tuple[GraphNode, SourceRows]:
     """The logical node of `app.table(topic)`, and its rows."""
     store = StorePlan(scope, choice, f"{topic}-")
@@ -37,6 +39,8 @@ def table_of_topic(
 
     def write(builder: PhysicalBuilder, parents: tuple[str, ...]) -> None:
         builder.add_source(source_spec(scope, source, (topic,), None, how), how.offset_reset)
+        if on_error is not None:
+            builder.policies[source] = on_error
         place = Place("table()", node, f"topic {topic}", how.line)
         sides_here = (how.key, how.value)
         changelog = topic if builder.reuses_sources else None

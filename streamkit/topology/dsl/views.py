@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 from streamkit.common.errors import TopologyError
 from streamkit.topology.dsl import rows
+from streamkit.topology.dsl.sides import UNKNOWN, Side
 from streamkit.topology.graph.logical import GraphNode
 from streamkit.topology.graph.physical import PhysicalBuilder
 from streamkit.topology.operators.node import ProcessorContext
@@ -35,11 +36,14 @@ class TableView:
     In a task the parameter gets the rows; used outside of one it says so.
     """
 
-    __slots__ = ("_node", "_view")
+    __slots__ = ("_node", "_view", "sides")
 
-    def __init__(self, view: rows.View, node: GraphNode | None) -> None:
+    def __init__(
+        self, view: rows.View, node: GraphNode | None, here: tuple[Side, Side] = (UNKNOWN, UNKNOWN)
+    ) -> None:
         self._view = view
         self._node = node
+        self.sides = here
 
     def connect(self, builder: PhysicalBuilder, name: str, parents: tuple[str, ...]) -> None:
         """Give a processor the table's stores; the topics of both must be partitioned alike."""

@@ -17,11 +17,12 @@ from streamkit.serdes.windowed import (
 )
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.topology.dsl import sides
-from streamkit.topology.dsl.annotations import callable_or_raise, initializer_of
+from streamkit.topology.dsl.annotations import call_site, initializer_of
 from streamkit.topology.dsl.options import Materialized, materialized
 from streamkit.topology.dsl.rows import StoredRows
-from streamkit.topology.dsl.sides import Side
+from streamkit.topology.dsl.sides import Side, windowed_keys
 from streamkit.topology.dsl.table import Table
+from streamkit.topology.dsl.taken import function_or_raise
 from streamkit.topology.dsl.windows import (
     AnyWindows,
     SessionWindows,
@@ -106,7 +107,8 @@ class WindowedStream(Generic[K, V]):
     ) -> Table[Windowed[K], V]:
         """`reducer(aggregate, value)`; the first value in a window is its first aggregate."""
 
-        callable_or_raise(reducer, "reduce()")
+        side = sides.unless_said(value, self._group.value_side)
+        function_or_raise(reducer, "reduce()", side, self._group.value_side)
 
         def fold(key: K, new: V, aggregate: V | None) -> V:
             return new if aggregate is None else reducer(aggregate, new)
@@ -114,7 +116,6 @@ class WindowedStream(Generic[K, V]):
         def merge(key: K, one: V | None, two: V) -> V:
             return two if one is None else reducer(one, two)
 
-        side = sides.unless_said(value, self._group.value_side)
         names = ("reduce()", _REDUCE, node)
         folds = (lambda: None, fold)
         return self._table(names, folds, merge, side, materialized(name, store))
@@ -135,10 +136,11 @@ class WindowedStream(Generic[K, V]):
         `merger(key, one, two)` brings two sessions together, and is for sessions only.
         """
         WindowShape(self._windows, self._emits, merger).check()
-        for function in (aggregator, *([] if merger is None else [merger])):
-            callable_or_raise(function, "aggregate()")
+        side, key = sides.chosen(value, aggregator, sides.whole), self._group.key_side
+        function_or_raise(aggregator, "aggregate()", key, self._group.value_side, side)
+        if merger is not None:
+            function_or_raise(merger, "aggregate()", key, side, side)
         initializer = initializer_of(initial, "aggregate()")
-        side = sides.chosen(value, aggregator, sides.whole)
         names = ("aggregate()", _AGGREGATE, node)
         return self._table(
             names, (initializer, aggregator), merger, side, materialized(name, store)
@@ -181,8 +183,6 @@ class WindowShape:
 
     def builder(self, builder: StoreBuilder, choice: Materialized | None) -> StoreBuilder:
         """The windowed store, from that of a table."""
-        if builder.kind is StoreKind.VERSIONED:
-            raise TopologyError(f"store {builder.name}: windows cannot be versioned")
         is_session = isinstance(self.windows, SessionWindows)
         return replace(
             builder,
@@ -217,10 +217,10 @@ class WindowShape:
         """The serde of the windowed keys, from that of the keys."""
         assert key.serde is not None, "only asked for when the keys' serde is known"
         if isinstance(self.windows, SessionWindows):
-            return Side(SessionWindowedSerde(key.serde))
+            return windowed_keys(SessionWindowedSerde(key.serde), key)
         if isinstance(self.windows, TimeWindows | SlidingWindows):
-            return Side(TimeWindowedSerde(key.serde, self.windows.size_ms))
-        return Side(VaryingWindowedSerde(key.serde, self.windows.end))
+            return windowed_keys(TimeWindowedSerde(key.serde, self.windows.size_ms), key)
+        return windowed_keys(VaryingWindowedSerde(key.serde, self.windows.end), key)
 
     def retention_ms(self, choice: Materialized | None) -> int:
         """How long the store keeps a window. Raises TopologyError when that is too short."""
@@ -230,7 +230,8 @@ class WindowShape:
         given = duration_ms(choice.retention)
         if given < least:
             raise TopologyError(
-                f"retention={choice.retention!r} is too short: windows and grace need {least}ms"
+                f"{call_site()}: retention={choice.retention!r} is too short: windows and "
+                f"grace need {least}ms"
             )
         return given
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from streamkit.common.errors import TopologyError
 from streamkit.topology.failures import ErrorPolicy
@@ -32,11 +33,25 @@ from streamkit.topology.plan import Topology
 
 @dataclass(frozen=True, slots=True)
 class StreamSource:
-    """What makes two `stream()` calls one source: same topics, or same pattern."""
+    """What makes two `stream()` calls one source: same topics, or same pattern.
+
+    `how` else each of them reads these, and the options by which two ways differ; `line` is where
+    it was declared.
+    """
 
     topics: tuple[str, ...]
     pattern: str | None = None
     offset_reset: str | None = None
+    how: object = None
+    differences: Callable[[Any, Any], Sequence[str]] = lambda one, other: ()
+    line: str = "?"
+
+    @property
+    def shown(self) -> str:
+        """How a message names what is read."""
+        if self.pattern is not None:
+            return f"pattern {self.pattern}"
+        return f"topic{'s' if len(self.topics) > 1 else ''} {', '.join(self.topics)}"
 
 
 Writer = Callable[[PhysicalBuilder], None]
@@ -226,12 +241,29 @@ def _merge(main: GraphNode, other: GraphNode) -> None:
             "Can't configure different offset reset policies on the same input topic(s) "
             f"{list(main.source.topics)}: give {main.name} and {other.name} the same"
         )
+    _refuse_other_options(main, other)
     main.on_error = main.on_error or other.on_error
     for child in list(other.children):
         del other.children[child]
         del child.parents[other]
         main.children[child] = None
         child.parents[main] = None
+
+
+def _refuse_other_options(main: GraphNode, other: GraphNode) -> None:
+    """One source reads in one way: what the other's declaration says would be lost."""
+    one, two = main.source, other.source
+    assert one is not None, "only sources are merged"
+    assert two is not None, "only sources are merged"
+    differing = list(one.differences(one.how, two.how))
+    if main.on_error is not None and other.on_error not in {None, main.on_error}:
+        differing.append("on_error")
+    if differing:
+        raise TopologyError(
+            f"{one.shown} is read at {one.line} ({main.name}) and at {two.line} ({other.name}) "
+            f"with another {'= and '.join(differing)}=: give both the same, or read it once and "
+            "use that stream twice"
+        )
 
 
 def _copy(root: GraphNode) -> dict[GraphNode, GraphNode]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from streamkit.common.errors import TopologyError
-from streamkit.topology.plan import Topology
+from streamkit.topology.dsl.annotations import call_site
+
+if TYPE_CHECKING:
+    from streamkit.topology.plan import Topology
 
 LENGTH_MAX = 249
 _GENERATED = re.compile(r"(KSTREAM|KTABLE|COGROUPKSTREAM)-[A-Z-]+-\d{10}|-STATE-STORE-\d{10}")
@@ -14,10 +18,14 @@ _LEGAL = re.compile(r"[a-zA-Z0-9._-]+")
 
 def check_name(name: str) -> str:
     """The name itself. Raises TopologyError when Kafka would refuse it."""
+    if not isinstance(name, str):
+        raise TopologyError(
+            f"{call_site()}: name {name!r} is no text: give one, as in name='orders'"
+        )
     if name in {"", ".", ".."} or len(name) > LENGTH_MAX or not _LEGAL.fullmatch(name):
         raise TopologyError(
-            f"Name {name!r} is illegal: use 1 to {LENGTH_MAX} ASCII letters, digits, '.', '_' "
-            "and '-', but not '.' or '..'"
+            f"{call_site()}: Name {name!r} is illegal: use 1 to {LENGTH_MAX} ASCII letters, "
+            "digits, '.', '_' and '-', but not '.' or '..'"
         )
     return name
 

@@ -14,6 +14,7 @@ from streamkit.common.errors import TopologyError
 from streamkit.state.builders import StoreBuilder, StoreKind
 from streamkit.topology.failures import ErrorPolicy, Policies
 from streamkit.topology.graph.copartition import copartition_groups
+from streamkit.topology.graph.names import LENGTH_MAX
 from streamkit.topology.offset_resets import EARLIEST
 from streamkit.topology.plan import (
     InternalTopicSpec,
@@ -232,12 +233,14 @@ class PhysicalBuilder:
         return [topic for parent in spec.parents for topic in self._topics_above(parent)]
 
     def _repartition(self, name: str, topic: InternalTopic) -> InternalTopicSpec:
+        refuse_long(name)
         return InternalTopicSpec(
             name, topic.partitions, {**REPARTITION_CONFIGS, **self._topic_configs}
         )
 
     def _changelog(self, store: StoreBuilder) -> InternalTopicSpec:
         name = store.changelog_topic or f"{self._application_id}-{store.name}-changelog"
+        refuse_long(name)
         own = changelog_configs(store, self._window_extra_ms)
         configs = {**own, **self._topic_configs, **store.changelog_configs}
         return InternalTopicSpec(name, None, configs, store.changelog_configs)
@@ -268,6 +271,15 @@ class PhysicalBuilder:
                 raise TopologyError(
                     f"Topic {topic} matches the pattern {pattern} of the source {name}"
                 )
+
+
+def refuse_long(topic: str) -> None:
+    """Raise TopologyError for an internal topic that Kafka would not make."""
+    if len(topic) > LENGTH_MAX:
+        raise TopologyError(
+            f"topic {topic} is {len(topic)} characters long, and Kafka takes {LENGTH_MAX}: give "
+            "the app, or the store or operator, a shorter name"
+        )
 
 
 def refuse_early_stores(nodes: Sequence[NodeSpec]) -> None:
