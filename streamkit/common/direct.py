@@ -105,6 +105,18 @@ class Rows:
         """Set or, with None, delete."""
         raise NotImplementedError
 
+    def put_if_absent(self, key, value, timestamp, headers=()):
+        """Set a row unless there is one; gives the one that was there, or None."""
+        found = self.get(key)
+        if found is None:
+            self.put(key, value, timestamp, headers)
+        return found
+
+    def put_all(self, entries):
+        """Set many rows, (key, value, timestamp) each, or with None delete them."""
+        for key, value, timestamp in entries:
+            self.put(key, value, timestamp)
+
     @cython.ccall
     def count_up(self, key, timestamp: cython.longlong, headers):
         """Add one to a row, from 0; its time is the later one."""

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from streamkit.common.model import Headers
@@ -35,6 +35,10 @@ class FlushTarget:
 class Rows:
     def get(self, key: Any, /) -> Any: ...
     def put(self, key: Any, value: Any, timestamp: int, headers: Headers = (), /) -> Any: ...
+    def put_if_absent(
+        self, key: Any, value: Any, timestamp: int, headers: Headers = (), /
+    ) -> Any: ...
+    def put_all(self, entries: Iterable[tuple[Any, Any, int]], /) -> None: ...
     def count_up(self, key: Any, timestamp: int, headers: Headers, /) -> None: ...
 
 class OtherRows(Rows):

@@ -59,8 +59,14 @@ class Record(Generic[K, V]):
         return replace(self, value=value)
 
     def with_timestamp(self, timestamp: int) -> Record[K, V]:
-        """The same record at another time, in milliseconds."""
+        """The same record at another time, in milliseconds. Raises ValueError below 0."""
+        if timestamp < 0:
+            raise ValueError(f"with_timestamp({timestamp}): a timestamp may not be negative")
         return replace(self, timestamp=timestamp)
+
+    def with_headers(self, headers: Headers) -> Record[K, V]:
+        """The same record with other headers, all of them."""
+        return replace(self, headers=headers)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -38,6 +38,9 @@ class Backend(Protocol):
     ) -> Iterator[Entry]:
         """The entries with low <= key < high, as they are at this call."""
 
+    def approximate_count(self, family: str) -> int:
+        """About how many entries a family has."""
+
     def clear(self, family: str) -> None:
         """Delete all entries of a family."""
 
@@ -81,6 +84,9 @@ class MemoryBackend:
         values = self._values[family]
         entries = [(key, values[key]) for key in keys[start:stop]]
         return reversed(entries) if reverse else iter(entries)
+
+    def approximate_count(self, family: str) -> int:
+        return len(self._keys[family])
 
     def clear(self, family: str) -> None:
         self._values[family].clear()

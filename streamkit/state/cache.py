@@ -122,6 +122,10 @@ class TimestampedStore(Rows):
         """Every entry, in the order of the keys' bytes."""
         return self.range(None, None)
 
+    def approximate_num_entries(self) -> int:
+        """About how many rows there are."""
+        return self._bytes.approximate_count()
+
     def set_flush_listener(self, listener: FlushListener, sends_old_values: bool) -> bool:
         """False: without a cache nothing is held back, the caller forwards by itself."""
         return False
@@ -379,6 +383,10 @@ class CachedStore(Rows):
     def all(self) -> Iterator[tuple[object, ValueAndTimestamp]]:
         """Every entry, in the order of the keys' bytes."""
         return self._scan(None, None, False)
+
+    def approximate_num_entries(self) -> int:
+        """About how many rows the store below has; as in Kafka without those that are held back."""
+        return self._below.approximate_num_entries()
 
     def set_flush_listener(self, listener: FlushListener, sends_old_values: bool) -> bool:
         """Call `listener` for each entry that is passed on; True: it will be called."""

@@ -5,7 +5,7 @@ In the changelog headers are those of the record, so its format is the same as w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from streamkit.common.model import Headers
@@ -79,6 +79,28 @@ class HeadersStore:
         self._bytes.put(key_bytes, None if data is None else encode_with_headers(data, time, told))
         if self._append is not None:
             self._append(key_bytes, data, time, told, self._partition)
+
+    def put_if_absent(
+        self,
+        key: Any,
+        value: Any,
+        timestamp: int | None = None,
+        headers: Headers | None = None,
+    ) -> ValueTimestampHeaders | None:
+        """Set a row unless there is one; gives the one that was there, or None."""
+        found = self.get(key)
+        if found is None:
+            self.put(key, value, timestamp, headers)
+        return found
+
+    def put_all(self, entries: Iterable[tuple[Any, Any, int | None, Headers | None]]) -> None:
+        """Set many rows, or with None delete them."""
+        for key, value, timestamp, headers in entries:
+            self.put(key, value, timestamp, headers)
+
+    def approximate_num_entries(self) -> int:
+        """About how many rows there are."""
+        return self._bytes.approximate_count()
 
     def delete(self, key: Any) -> ValueTimestampHeaders | None:
         """Delete a key; what it was."""

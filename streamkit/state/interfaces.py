@@ -6,7 +6,7 @@ bytes. A missing key reads as None; putting None deletes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol, TypeVar, overload
 
 from streamkit.common.model import Headers, Windowed
@@ -82,7 +82,15 @@ class KeyValueStore(StateStore, Protocol[K, V]):
 
     def put(self, key: K, value: V | None, /) -> None: ...
 
+    def put_if_absent(self, key: K, value: V | None, /) -> V | None:
+        """Set a row unless there is one; gives the one that was there, or None."""
+
+    def put_all(self, entries: Mapping[K, V | None] | Iterable[tuple[K, V | None]], /) -> None: ...
+
     def delete(self, key: K, /) -> V | None: ...
+
+    def approximate_num_entries(self) -> int:
+        """About how many rows there are; as in Kafka without those that only a cache holds."""
 
     def __getitem__(self, key: K, /) -> V: ...
 
@@ -132,6 +140,13 @@ class TimestampedStore(Protocol[K, V]):
 
     def put(self, key: K, value: V | None, timestamp: int, /) -> None: ...
 
+    def put_if_absent(self, key: K, value: V | None, timestamp: int, /) -> Row[V] | None:
+        """Set a row unless there is one; gives the one that was there, or None."""
+
+    def put_all(self, entries: Iterable[tuple[K, V | None, int]], /) -> None: ...
+
+    def approximate_num_entries(self) -> int: ...
+
     def range(
         self, low: K | None, high: K | None, *, reverse: bool = False
     ) -> Iterator[tuple[K, Row[V]]]: ...
@@ -155,7 +170,23 @@ class HeadersStore(Protocol[K, V]):
         /,
     ) -> None: ...
 
+    def put_if_absent(
+        self,
+        key: K,
+        value: V | None,
+        timestamp: int | None = None,
+        headers: Headers | None = None,
+        /,
+    ) -> RowWithHeaders[V] | None:
+        """Set a row unless there is one; gives the one that was there, or None."""
+
+    def put_all(
+        self, entries: Iterable[tuple[K, V | None, int | None, Headers | None]], /
+    ) -> None: ...
+
     def delete(self, key: K, /) -> RowWithHeaders[V] | None: ...
+
+    def approximate_num_entries(self) -> int: ...
 
     def range(
         self, low: K | None, high: K | None, *, reverse: bool = False
@@ -188,6 +219,12 @@ class WindowStore(Protocol[K, V]):
 
 class SessionStore(WindowStore[K, V], Protocol[K, V]):
     """A store of the form "session": as `WindowStore`, but times are those of the ends."""
+
+    def fetch_session(self, key: K, start: int, end: int, /) -> Row[V] | None:
+        """The session of a key that begins and ends at these times, or None."""
+
+    def remove(self, key: Windowed[K], /) -> None:
+        """Delete a session."""
 
 
 class VersionedStore(Protocol[K, V]):

@@ -8,7 +8,7 @@ not bring them back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from streamkit.common.direct import ValueAndTimestamp
@@ -95,6 +95,24 @@ class ExpiringStore:
     def all(self) -> Iterator[tuple[Any, ValueAndTimestamp]]:
         """Every live row."""
         return self._live(self._rows.all())
+
+    def put_if_absent(
+        self, key: Any, value: Any, timestamp: int, headers: Headers = ()
+    ) -> ValueAndTimestamp | None:
+        """Set a row unless there is a live one; gives the one that was there, or None."""
+        found = self.get(key)
+        if found is None:
+            self.put(key, value, timestamp, headers)
+        return found
+
+    def put_all(self, entries: Iterable[tuple[Any, Any, int]]) -> None:
+        """Set many rows, or with None delete them."""
+        for key, value, timestamp in entries:
+            self.put(key, value, timestamp)
+
+    def approximate_num_entries(self) -> int:
+        """About how many rows there are, those included that have expired and are not deleted."""
+        return self._rows.approximate_num_entries()
 
     def set_flush_listener(self, listener: FlushListener, sends_old_values: bool) -> bool:
         """True when a cache will call the listener."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ENTRY_OVERHEAD_BYTES = 200
 """What a changed key costs beside its bytes: two objects, a place in a table and one in a list."""
 
+COUNTED_MAX = 1_000
+"""Changes that a count of the entries looks up one by one."""
+
 _MISSING = object()
 
 
@@ -83,6 +86,17 @@ class OverlayStore:
         if reverse:
             changes.reverse()
         return merge(changes, committed, reverse) if changes else committed
+
+    def approximate_count(self) -> int:
+        """About how many entries there are; of many changes all are taken for new ones."""
+        count: int = self._backend.approximate_count(self.family)
+        changes: dict = self._changes
+        if len(changes) > COUNTED_MAX:
+            return count + len(changes)
+        for key, value in changes.items():
+            was_there = self._read(key) is not None
+            count += (value is not None) - was_there
+        return max(count, 0)
 
     def take_changes(self) -> list[Change]:
         """All changes in the order of their keys' first change; they stay visible."""

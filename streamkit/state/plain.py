@@ -6,7 +6,7 @@ of the record being processed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar, cast
 
 from streamkit.common.direct import ValueAndTimestamp
@@ -57,6 +57,21 @@ class PlainStore(Generic[K, V]):
 
     def put(self, key: K, value: V | None, /) -> None:
         self._below.put(key, value, self._context.timestamp)
+
+    def put_if_absent(self, key: K, value: V | None, /) -> V | None:
+        found = self._below.get(key)
+        if found is not None:
+            return cast(V, found.value)
+        self._below.put(key, value, self._context.timestamp)
+        return None
+
+    def put_all(self, entries: Mapping[K, V | None] | Iterable[tuple[K, V | None]], /) -> None:
+        pairs = entries.items() if isinstance(entries, Mapping) else entries
+        for key, value in pairs:
+            self._below.put(key, value, self._context.timestamp)
+
+    def approximate_num_entries(self) -> int:
+        return self._below.approximate_num_entries()
 
     def delete(self, key: K, /) -> V | None:
         found = self._below.get(key)

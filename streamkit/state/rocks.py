@@ -129,6 +129,9 @@ class RocksBackend:
         cursor = self._columns[family].iter()
         return _backward(cursor, low, high) if reverse else _forward(cursor, low, high)
 
+    def approximate_count(self, family: str) -> int:
+        return self.number(family, "rocksdb.estimate-num-keys") or 0
+
     def clear(self, family: str) -> None:
         keys = [key for key, _ in self.scan(family, None, None)]
         for start in range(0, len(keys), 2000):

@@ -192,6 +192,14 @@ class WindowStore(TimedRows):
         place = self._rows.place(key.key, key.start, key.end)
         self.put_at(place, self._keys.time(key.start, key.end), value, timestamp, headers)
 
+    def fetch_session(self, key: Any, start: int, end: int) -> ValueAndTimestamp | None:
+        """The row of a key's session, unless it has expired."""
+        return self.get(Windowed(key, start, end))
+
+    def remove(self, key: Windowed[Any]) -> None:
+        """Delete the row of a session."""
+        self.put(key, None, key.end)
+
     @cython.ccall
     def get_at(self, place: Any, time: cython.longlong) -> object:
         """As `get`: by what `place` gave, and the time by which the row expires."""

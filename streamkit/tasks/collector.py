@@ -147,7 +147,8 @@ class TopicWriter(RecordWriter):
         """Add one record, now or when it is released; partition -1 goes by the key's hash.
 
         Key and value are bytes, or texts that are ASCII, which are copied as they are. Raises
-        ProductionError when the record is larger than a request may be, or its topic takes.
+        ProductionError when the record is larger than a request may be, or its topic takes, or
+        when a header is none.
         """
         size: cython.Py_ssize_t = RECORD_OVERHEAD_BYTES
         if cython.compiled:
@@ -155,8 +156,11 @@ class TopicWriter(RecordWriter):
         else:
             size += len(as_bytes(key) or b"") + len(as_bytes(value) or b"")
         if headers:
-            for name, data in headers:
-                size += len(name) + (0 if data is None else len(data)) + HEADER_OVERHEAD_BYTES
+            if type(headers) is not tuple:
+                headers = tuple(headers)
+            size += _headers_size(headers, self.topic)
+        else:
+            headers = ()
         if size > self._bytes_max:
             self._check_size(size, key, value, timestamp, headers)
         if self._collector.staged is None:
@@ -249,3 +253,26 @@ class TopicWriter(RecordWriter):
         self._open_count -= 1
         if partition == self._sticky:
             self._sticky = -1
+
+
+@cython.cfunc
+def _headers_size(headers: tuple, topic: object) -> cython.Py_ssize_t:
+    """What headers take, at most. Raises ProductionError for what is no header."""
+    size: cython.Py_ssize_t = 0
+    for header in headers:
+        if type(header) is not tuple or len(header) != 2:
+            raise _bad_headers(topic, headers)
+        name, data = header
+        if type(name) is not str or (data is not None and type(data) is not bytes):
+            raise _bad_headers(topic, headers)
+        size += len(name) + HEADER_OVERHEAD_BYTES
+        if data is not None:
+            size += len(data)
+    return size
+
+
+def _bad_headers(topic: object, headers: object) -> ProductionError:
+    return ProductionError(
+        f"a record to topic {topic} has the headers {headers!r:.80}: they are a tuple of "
+        "(name, value) tuples, the name a str, the value bytes or None"
+    )

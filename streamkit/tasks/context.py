@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from streamkit.common.errors import TopologyError
 from streamkit.common.model import Headers, TaskId
+from streamkit.state.read_only import read_only
 from streamkit.tasks.async_stage import AsyncStage
 from streamkit.tasks.collector import Collector, TopicWriter
 from streamkit.tasks.failures import Failures
@@ -31,6 +33,7 @@ DROPS_LOGGED = 10
 
 
 NO_POLICIES = Policies()
+NO_CONFIGS: Mapping[str, object] = MappingProxyType({})
 
 
 class TaskContext(ProcessorContext):
@@ -48,6 +51,7 @@ class TaskContext(ProcessorContext):
         resources: Resources | None = None,
         timeout_ms: int = 0,
         tracing: Tracing | None = None,
+        configs: Mapping[str, object] = NO_CONFIGS,
     ) -> None:
         super().__init__(application_id, task_id)
         self.stores: dict[str, Any] = {}
@@ -60,6 +64,7 @@ class TaskContext(ProcessorContext):
         self.wants_commit = False
         self.sensors: dict[tuple[str, str], Sensor] = {}
         self.connections: Mapping[str, tuple[str, ...]] = {}
+        self._configs = configs
         self._drops = 0
         self._tracing = tracing
         self._by_stream_time = PunctuationQueue()
@@ -67,6 +72,11 @@ class TaskContext(ProcessorContext):
         self._collector = collector
         self._now_ms = now_ms
         self._find_count = partition_count
+
+    @property
+    def app_configs(self) -> Mapping[str, object]:
+        """What `sk.Context.app_configs` gives."""
+        return self._configs
 
     def store(self, name: str) -> Any:
         """The store of that name. Raises TopologyError when the sub-topology has none."""
@@ -77,11 +87,16 @@ class TaskContext(ProcessorContext):
             raise TopologyError(f"task {self.task_id} has no store {name!r}")
         return found
 
-    def is_connected(self, node: str, store: str) -> bool:
-        """Whether a processor may use a store: its own, or a global one."""
-        if not self.connections:
-            return True
-        return store in self.connections.get(node, ()) or store in self.global_stores
+    def store_for(self, node: str, name: str) -> Any:
+        """The store that a processor is connected to, or a global one, to read only."""
+        if name in self.global_stores:
+            return read_only(self.global_stores[name])
+        if self.connections and name not in self.connections.get(node, ()):
+            raise TopologyError(
+                f"processor {node} is not connected to a store {name!r}: give it in stores= of the "
+                "processor, or name the processor in add_state_store()"
+            )
+        return self.store(name)
 
     def sink(self, topic: str) -> TopicWriter | TracedWriter:
         writer = self._collector.writer(topic)
@@ -97,8 +112,8 @@ class TaskContext(ProcessorContext):
         """How many records were dropped or skipped."""
         return self.failures.dropped
 
-    def drop(self, reason: str) -> None:
-        self.failures.on_dropped(reason)
+    def drop(self, reason: str, is_counted: bool = True, is_whole: bool = True) -> None:
+        self.failures.on_dropped(reason, is_counted=is_counted, is_whole=is_whole)
         self._drops += 1
         if self._drops <= DROPS_LOGGED:
             log.warning(

@@ -84,6 +84,8 @@ class Failures:
         self._savepoint = savepoint
         self._timeout_ms = timeout_ms
         self._attempts: _Attempts | None = None
+        self._told: tuple[str, int, int] | None = None
+        """The record that `on_dropped` was last applied to."""
 
     @property
     def due_ms(self) -> float:
@@ -125,7 +127,7 @@ class Failures:
         if not isinstance(cause_of(error), RetriableSerializationError):
             return False
         if self._savepoint is not None:
-            self._savepoint.undo()
+            self._undo()
         elif not isinstance(self._context.current, SourceNode):
             return False
         attempts = before or _Attempts(place, 0, 0.0)
@@ -154,8 +156,7 @@ class Failures:
         if policy.at_operator and failure.kind is not FailureKind.DESERIALIZATION:
             # No operator stood guard: with Kafka Streams' handlers that is fatal.
             policy = FAIL
-        if self._savepoint is not None:
-            self._savepoint.undo()
+        self._undo()
         if attempt < policy.attempts:
             delay_ms = policy.delay_ms(attempt)
             log.warning(
@@ -175,8 +176,8 @@ class Failures:
             raise error
         failure = self._failure(error)
         policy = self._chosen(failure)
-        if self._savepoint is not None and not policy.at_operator:
-            self._savepoint.undo(mark)
+        if not policy.at_operator:
+            self._undo(mark)
         self._give_up(failure, policy)
 
     def fatal(self, error: Exception) -> TaskFailedError:
@@ -189,14 +190,35 @@ class Failures:
         """A place that `on_call` can go back to."""
         return (0, 0) if self._savepoint is None else self._savepoint.mark()
 
-    def on_dropped(self, reason: str) -> None:
-        """An operator drops the record, late or without a key: log it, or more, by choice."""
-        policy = self._policies.of(FailureKind.DROPPED, "")
-        if self._policies.dropped is None:
-            self.dropped += 1
+    def on_dropped(self, reason: str, *, is_counted: bool = True, is_whole: bool = True) -> None:
+        """An operator drops the record, late or without a key: what `on_dropped` says is done.
+
+        That is done at most once for a record that was read, and only for one that an operator
+        dropped wholly: not for one that is late for a window and counts in another. Kafka Streams'
+        number of dropped records is another one: it counts windows, and no records without a key
+        in front of a repartition topic.
+        """
+        if self._policies.dropped is None or not is_whole or self._was_told():
+            self.dropped += is_counted
             return
+        policy = self._policies.dropped
         failure = self._failure(DroppedError(reason), FailureKind.DROPPED)
         self._give_up(failure, self._chosen(failure) if policy.choose else policy)
+
+    def _was_told(self) -> bool:
+        """Whether the policy has had the record in process; else it has it now."""
+        context = self._context
+        place = (context.topic, context.partition, context.offset)
+        if context.offset >= 0 and place == self._told:
+            return True
+        self._told = place
+        return False
+
+    def _undo(self, mark: tuple[int, int] | None = None) -> None:
+        """Take back what the record did, what its drop led to included."""
+        if self._savepoint is not None:
+            self._told = None
+            self._savepoint.undo() if mark is None else self._savepoint.undo(mark)
 
     def guards(self, spec: NodeSpec) -> bool:
         """Whether a node's failures end only its own call."""

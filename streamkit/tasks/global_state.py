@@ -26,8 +26,8 @@ from streamkit.state.overlay import OverlayStore
 from streamkit.state.restore import ChangelogBounds, plan_restore
 from streamkit.state.task_state import TaskState
 from streamkit.tasks.collector import Collector
-from streamkit.tasks.context import NO_POLICIES, TaskContext
-from streamkit.topology.failures import Action, ErrorPolicy, Policies
+from streamkit.tasks.context import NO_CONFIGS, NO_POLICIES, TaskContext
+from streamkit.topology.failures import FAIL, Action, ErrorPolicy, Failure, Policies
 from streamkit.topology.operators.node import SourceNode
 from streamkit.topology.plan import Subtopology
 
@@ -49,8 +49,10 @@ class GlobalState:
         open_database: OpenGlobal,
         now_ms: Callable[[], int],
         policies: Policies = NO_POLICIES,
+        configs: Mapping[str, object] = NO_CONFIGS,
     ) -> None:
         self._policies = policies
+        self._configs = configs
         self.stores: dict[str, Any] = {}
         self._contexts: list[TaskContext] = []
         self._contexts_of: dict[str, TaskContext] = {}
@@ -138,6 +140,7 @@ class GlobalState:
             now_ms,
             lambda topic: 0,
             self._policies,
+            configs=self._configs,
         )
         for builder in part.stores:
             store = build_store(
@@ -167,6 +170,7 @@ def global_policies(policies: Policies, *, handles_processing: bool) -> Policies
     return Policies(
         deserialization=_without_topic(policies.deserialization),
         processing=_without_topic(policies.processing) if handles_processing else None,
+        dropped=_without_topic(policies.dropped),
     )
 
 
@@ -174,4 +178,13 @@ def _without_topic(policy: ErrorPolicy | None) -> ErrorPolicy | None:
     if policy is None:
         return None
     action = Action.SKIP if policy.action is Action.DEAD_LETTER else policy.action
-    return replace(policy, action=action, topic=None, at_operator=False, backoff_ms=0)
+    choose = None if policy.choose is None else _chosen_without_topic(policy.choose)
+    return replace(
+        policy, action=action, topic=None, at_operator=False, backoff_ms=0, choose=choose
+    )
+
+
+def _chosen_without_topic(
+    choose: Callable[[Failure], ErrorPolicy],
+) -> Callable[[Failure], ErrorPolicy]:
+    return lambda failure: _without_topic(choose(failure)) or FAIL

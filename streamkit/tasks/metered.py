@@ -18,12 +18,16 @@ _OPERATIONS = {
     "get_at": "get",
     "put": "put",
     "put_at": "put",
+    "put_if_absent": "put_if_absent",
+    "put_all": "put_all",
     "delete": "delete",
+    "remove": "remove",
     "all": "all",
     "range": "range",
     "prefix": "prefix_scan",
     "fetch": "fetch",
     "fetch_all": "fetch",
+    "fetch_session": "fetch",
     "flush": "flush",
 }
 """What callers name, and how the metrics call it."""

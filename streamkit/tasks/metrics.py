@@ -8,7 +8,8 @@ What is behind each number is counted elsewhere: in `meter`, in the tasks, store
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from streamkit.common.errors import StreamkitError
 from streamkit.common.metrics import Family, Kind, Labels, Sample
@@ -17,7 +18,7 @@ from streamkit.common.sampled import Sampled
 from streamkit.state.builders import StoreBuilder
 from streamkit.state.cache import CachedStore
 from streamkit.tasks.meter import Meter, Timed
-from streamkit.tasks.processor import Processor
+from streamkit.tasks.metered import Meters
 from streamkit.tasks.standby import StandbyTask
 from streamkit.tasks.task import StreamTask
 from streamkit.topology.operators.suppress import SuppressNode
@@ -88,10 +89,32 @@ class Page:
         return [Family(name, *rest) for name, rest in self._families.items()]
 
 
+class Followers(Protocol):
+    """The standbys of a worker."""
+
+    @property
+    def tasks(self) -> Mapping[TaskId, StandbyTask]: ...
+
+
+class Processing(Protocol):
+    """What is read of what processes: a worker's processing actor, or the test driver."""
+
+    @property
+    def tasks(self) -> Mapping[TaskId, StreamTask]: ...
+    @property
+    def standbys(self) -> Followers: ...
+    @property
+    def meters(self) -> Meters | None: ...
+    @property
+    def is_ended(self) -> bool: ...
+    @property
+    def restored_total(self) -> int: ...
+
+
 class WorkerMetrics:
     """Reads everything off one worker's processing."""
 
-    def __init__(self, processor: Processor, meter: Meter, thread_id: str) -> None:
+    def __init__(self, processor: Processing, meter: Meter, thread_id: str) -> None:
         self._processor = processor
         self._meter = meter
         self._thread: Labels = (("thread_id", thread_id),)

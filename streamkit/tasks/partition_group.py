@@ -146,6 +146,11 @@ class PartitionGroup:
         self._idle_since: float | None = None
         self._current = self._all[0] if self._all else None
 
+    def add(self, queue: PartitionQueue) -> None:
+        """A further partition."""
+        self.queues[queue.tp] = queue
+        self._all.append(queue)
+
     def run(self, limit: int, now_ms: float) -> int:
         """Process up to `limit` records of the run that comes next; returns how many, 0 if none."""
         if len(self._all) == 1:

@@ -27,7 +27,7 @@ from streamkit.tasks.context import NO_POLICIES, TaskContext
 from streamkit.tasks.idle import NEVER, OFF, STEP_MS, TIME_NAME, IdleTime
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners, RestoreWatch, SuspendReason
 from streamkit.tasks.memory import Room
-from streamkit.tasks.messages import PrepareTask, TaskPrepared
+from streamkit.tasks.messages import PrepareTask, StartPosition, TaskPrepared
 from streamkit.tasks.metered import Meters
 from streamkit.tasks.offset_metadata import encode_metadata
 from streamkit.tasks.partition_group import PartitionGroup, PartitionQueue
@@ -46,7 +46,7 @@ from streamkit.topology.offset_resets import EARLIEST
 from streamkit.topology.operators.asynchronous import AsyncNode
 from streamkit.topology.operators.guards import GuardNode
 from streamkit.topology.operators.node import Node, SinkNode, SourceNode
-from streamkit.topology.plan import LinkedTopology, NodeKind, NodeSpec, Subtopology
+from streamkit.topology.plan import LinkedTopology, NodeFactory, NodeKind, NodeSpec, Subtopology
 
 if TYPE_CHECKING:
     from streamkit.tasks.tracing import Run, Tracing
@@ -99,6 +99,8 @@ class TaskEnvironment:
     tracing: Tracing | None = None
     default_reset: str = EARLIEST
     """Where sources begin that say nothing of it (`auto.offset.reset`)."""
+    configs: Mapping[str, object] = field(default_factory=dict)
+    """The application's configuration, for processors that ask for it."""
 
     def open_state(self, task_id: TaskId, subtopology: Subtopology) -> TaskState:
         """The state in a task's folder; the caller holds its lock."""
@@ -372,6 +374,21 @@ class StreamTask:
             return None
         return tracing.processing(source, self.context, self.context.stage)
 
+    def read_also(self, topic: str, make: NodeFactory, *, like: str) -> None:
+        """Read a further topic from its beginning, which goes where that of another goes."""
+        assert self._linked is not None, f"task {self.id} is not running"
+        assert self._group is not None, f"task {self.id} is not running"
+        source = make(topic)
+        assert isinstance(source, SourceNode), f"{source.name} is no source"
+        for child in self._linked.sources[like].children:
+            source.add_child(child)
+        source.init(self.context)
+        self._linked.sources[topic] = source
+        tp = TopicPartition(topic, self.id.partition)
+        run = self._traced(source)
+        self._group.add(PartitionQueue(tp, source, StartPosition(0, 0), run=run))
+        self._committed[tp] = 0
+
     def add(self, fetched: Fetched) -> bool:
         """Buffer fetched data; True when its partition should pause now."""
         if self._restoration is not None:
@@ -596,6 +613,7 @@ class StreamTask:
             environment.resources,
             environment.timeout_ms,
             environment.tracing,
+            environment.configs,
         )
         context.global_stores = environment.global_stores
         return context

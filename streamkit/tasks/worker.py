@@ -1,7 +1,8 @@
 """A worker: one member of the application's group, its processing thread and its network.
 
 The network runs in the event loop of the caller, processing in a thread of its own; both end
-together. `run` gives the exit status: 0 after an orderly stop, 1 after a failure.
+together. `run` gives the exit status: 0 after an orderly stop, 1 after a failure; to a supervisor
+3 after one for which the application is stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from streamkit.tasks.endpoint import WorkerEndpoint, advertised_of, listener_of
 from streamkit.tasks.global_reader import GlobalReader
 from streamkit.tasks.global_state import GlobalState, global_policies
 from streamkit.tasks.group_config import configure_group
-from streamkit.tasks.group_topology import group_topology
+from streamkit.tasks.group_topology import group_topology, refuse_patterns
 from streamkit.tasks.listeners import NO_LISTENERS, Listeners
 from streamkit.tasks.mailbox import Inbox, Outbox
 from streamkit.tasks.membership import Membership
@@ -62,7 +63,7 @@ from streamkit.tasks.states import State, States
 from streamkit.tasks.task import TaskEnvironment
 from streamkit.tasks.topology_epoch import fitting_topology
 from streamkit.tasks.transactional import TransactionalWriter
-from streamkit.tasks.uncaught import Reply, backoff_ms, reply_to
+from streamkit.tasks.uncaught import STATUS_STOP_APPLICATION, Reply, backoff_ms, reply_to
 from streamkit.topology.plan import Topology
 
 log = logging.getLogger(__name__)
@@ -231,6 +232,7 @@ class Worker:
 
     async def serve(self) -> int:
         """`run` in the event loop of the caller."""
+        refuse_patterns(self._topology)
         self._states.move(State.REBALANCING)
         status = 1
         try:
@@ -434,7 +436,7 @@ class Worker:
             self._inbox.put(Drain())
             assert self._membership is not None
             await network.end()
-            await self._maybe_stop_all()
+            status = await self._maybe_stop_all() or status
             if self._remains_in_group and self._stop_requested and status == 0:
                 self._membership.remain()
             else:
@@ -445,12 +447,15 @@ class Worker:
                 self._listener(self.progress())
         return status
 
-    async def _maybe_stop_all(self) -> None:
+    async def _maybe_stop_all(self) -> int:
+        """What a supervisor is to know of it by the exit status; 0: nothing."""
         assert self._membership is not None, "it was in the group"
-        if self.failure is not None:
-            reply = reply_to(self._topology.policies.uncaught, self.failure)
-            if reply is Reply.STOP_APPLICATION:
-                await self._membership.shut_down_application()
+        if self.failure is None:
+            return 0
+        if reply_to(self._topology.policies.uncaught, self.failure) is not Reply.STOP_APPLICATION:
+            return 0
+        await self._membership.shut_down_application()
+        return 0 if self._process_id is None else STATUS_STOP_APPLICATION
 
     async def _step(self, processor: Processor) -> None:
         while not processor.is_ended:
@@ -573,6 +578,7 @@ class Worker:
             tracing=settings.tracing(),
             default_reset=settings.consumer().auto_offset_reset,
             global_stores={} if globals_ is None else globals_.stores,
+            configs=settings.to_mapping(),
         )
         return Processor(
             self._topology,
@@ -605,6 +611,7 @@ class Worker:
                 self._settings.policies(self._topology.policies),
                 handles_processing=self._settings.processing_exception_handler_global_enabled,
             ),
+            self._settings.to_mapping(),
         )
 
     def _partition_count(self, topic: str) -> int:

@@ -22,8 +22,10 @@ from streamkit.state.builders import StoreBuilder
 from streamkit.state.cache import CacheBudget
 from streamkit.state.factory import Changelog, build_store, interface_of
 from streamkit.state.overlay import OverlayStore
+from streamkit.tasks.context import NO_CONFIGS
 from streamkit.topology.dsl.context import Context
 from streamkit.topology.dsl.windows import Duration, duration_ms
+from streamkit.topology.operators.given import checked_time
 from streamkit.topology.operators.node import Node, ProcessorContext
 from streamkit.topology.sensors import Sensor
 
@@ -57,8 +59,9 @@ class MockContext(Context):
         application_id: str = "test",
         task_id: TaskId = _FIRST,
         now_ms: int = 0,
+        app_configs: Mapping[str, object] = NO_CONFIGS,
     ) -> None:
-        self._task = _MockTask(application_id, task_id, now_ms)
+        self._task = _MockTask(application_id, task_id, now_ms, app_configs)
         super().__init__(Node("test"), self._task)
         self._forwarded: list[tuple[Record[Any, Any], str | None]] = []
         self.scheduled: list[Scheduled] = []
@@ -89,6 +92,7 @@ class MockContext(Context):
         self._task.now_ms = now_ms
 
     def forward(self, record: Record[Any, Any], child: str | None = None) -> None:
+        checked_time(self._node.name, record)
         self._forwarded.append((record, child))
 
     def forwarded(self, child: str | None = None) -> list[Record[Any, Any]]:
@@ -131,13 +135,20 @@ class MockContext(Context):
 class _MockTask(ProcessorContext):
     """What a task is to its nodes."""
 
-    def __init__(self, application_id: str, task_id: TaskId, now_ms: int) -> None:
+    def __init__(
+        self, application_id: str, task_id: TaskId, now_ms: int, configs: Mapping[str, object]
+    ) -> None:
         super().__init__(application_id, task_id)
         self.now_ms = now_ms
+        self._configs = configs
         self.stores: dict[str, Any] = {}
         self.wants_commit = False
         self.drops: list[str] = []
         self._sensors: dict[str, Sensor] = {}
+
+    @property
+    def app_configs(self) -> Mapping[str, object]:
+        return self._configs
 
     def store(self, name: str) -> Any:
         if name not in self.stores:
@@ -156,7 +167,7 @@ class _MockTask(ProcessorContext):
     def request_commit(self) -> None:
         self.wants_commit = True
 
-    def drop(self, reason: str) -> None:
+    def drop(self, reason: str, is_counted: bool = True, is_whole: bool = True) -> None:
         self.drops.append(reason)
 
     def sensor(self, node: str, name: str) -> Sensor:

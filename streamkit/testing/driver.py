@@ -11,8 +11,9 @@ for itself, come back at once; of those that wait, the one with the lowest time 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -20,6 +21,7 @@ from uuid import UUID
 from streamkit.client.decode import Fetched, decode_fetched
 from streamkit.common.direct import as_bytes
 from streamkit.common.errors import FatalError, SerializationError, TopologyError
+from streamkit.common.metrics import Sample
 from streamkit.common.model import Headers, Record, TaskId, TopicPartition
 from streamkit.common.partitioner import partition_for
 from streamkit.common.time_order import TimeOrder
@@ -33,14 +35,20 @@ from streamkit.state.restore import ChangelogBounds
 from streamkit.tasks.collector import Collector, TopicWriter
 from streamkit.tasks.global_state import GlobalState, global_policies
 from streamkit.tasks.messages import StartPosition, TaskPrepared
+from streamkit.tasks.metered import Meters
 from streamkit.tasks.savepoint import Savepoint
 from streamkit.tasks.settings import StreamsSettings
 from streamkit.tasks.state_directory import StateDirectory
 from streamkit.tasks.task import StreamTask, TaskEnvironment
 from streamkit.testing.disk import MemoryDisk
+from streamkit.testing.metrics import DriverMetrics
+from streamkit.testing.patterns import patterns_of, with_pattern_topics
 from streamkit.topology.dsl.topic import Topic
 from streamkit.topology.operators.node import SinkNode
 from streamkit.topology.plan import Topology
+
+GivenHeaders = Mapping[str, bytes | None] | Sequence[tuple[str, bytes | None]]
+"""Headers as a test may give them."""
 
 _TOPIC_ID = UUID(int=77)
 _MINUTE_MS = 60_000
@@ -75,12 +83,19 @@ class TopologyTestDriver:
         now_ms: int = 0,
         open_database: Callable[[str, list[str]], Backend] | None = None,
     ) -> None:
+        if partitions < 1:
+            raise TopologyError(f"partitions={partitions}: a topic has at least one")
         given = {"statestore.cache.max.bytes": 0, **(config or {})}
         settings = StreamsSettings.from_mapping(
             {**given, "application.id": topology.application_id}
         )
         self.written: list[Written] = []
         self._now_ms = now_ms
+        self._patterns = patterns_of(topology)
+        meters = None
+        if settings.metrics_recording_level != "INFO":
+            meters = Meters(lambda: float(self._now_ms))
+        self._metrics = DriverMetrics(topology.application_id, lambda: self._now_ms, meters)
         self._partitions = partitions
         self._collector = RecordingCollector(self)
         policies = settings.policies(topology.policies)
@@ -93,6 +108,7 @@ class TopologyTestDriver:
                 policies,
                 handles_processing=settings.processing_exception_handler_global_enabled,
             ),
+            settings.to_mapping(),
         )
         budget = CacheBudget(settings.statestore_cache_max_bytes)
         savepoint = Savepoint(self._collector, budget) if policies.needs_savepoint else None
@@ -111,7 +127,9 @@ class TopologyTestDriver:
             global_stores=self._globals.stores,
             time_idle_ms=settings.stream_time_idle_ms,
             time_step_ms=0,
+            meters=meters,
             tracing=settings.tracing(),
+            configs=settings.to_mapping(),
         )
         self._waiting: dict[TopicPartition, deque[Written]] = {}
         self._order = TimeOrder[TopicPartition](lambda tp: self._waiting[tp][0].timestamp)
@@ -119,6 +137,7 @@ class TopologyTestDriver:
         self._seen = 0
         self._read: dict[str, int] = {}
         self.tasks = self._start_tasks(topology)
+        self._metrics.begin({task.id: task for task in self.tasks})
         self._owners = {tp: task for task in self.tasks for tp in task.partitions()}
         self._settle()
 
@@ -151,23 +170,27 @@ class TopologyTestDriver:
         key: Any,
         value: Any,
         *,
-        at: int | None = None,
-        headers: Headers = (),
+        at: datetime | int | None = None,
+        headers: GivenHeaders = (),
         partition: int | None = None,
     ) -> None:
-        """Process one record and all that follows from it; `at` in ms, else the wall clock.
+        """Process one record and all that follows from it.
 
-        Raises TopologyError when nothing reads the topic, FatalError when user code fails.
+        `at` is a time, or milliseconds since the epoch, else the wall clock; `headers` are pairs of
+        a name and bytes or None, or a dict of them. Raises TopologyError when nothing reads the
+        topic, TypeError for what is no time or header, FatalError when user code fails.
         """
+        told = _headers_of(headers)
+        self._is_read(str(topic))
         sides = _said(topic) if isinstance(topic, Topic) else self._read_with(topic)
-        key_bytes, headers = _to_bytes(sides[0], str(topic), key, headers, "key")
-        value_bytes, headers = _to_bytes(sides[1], str(topic), value, headers, "value")
+        key_bytes, told = _to_bytes(sides[0], str(topic), key, told, "key")
+        value_bytes, told = _to_bytes(sides[1], str(topic), value, told, "value")
         self.pipe_bytes(
             str(topic),
             key_bytes,
             value_bytes,
             at=at,
-            headers=headers,
+            headers=told,
             partition=partition,
         )
 
@@ -177,18 +200,18 @@ class TopologyTestDriver:
         key: bytes | None,
         value: bytes | None,
         *,
-        at: int | None = None,
-        headers: Headers = (),
+        at: datetime | int | None = None,
+        headers: GivenHeaders = (),
         partition: int | None = None,
     ) -> None:
         """Like `pipe`, with keys and values that are bytes already."""
         if partition is None:
             partition = 0 if key is None else partition_for(key, self._partitions)
         tp = TopicPartition(topic, partition)
-        if tp not in self._owners and self._globals.source(topic) is None:
+        if not self._is_read(topic) or (tp not in self._owners and not self._is_global(topic)):
             raise TopologyError(f"no source of the topology reads {topic}, partition {partition}")
-        time = self._now_ms if at is None else at
-        self._enqueue(Written(tp, key, value, time, headers))
+        time = self._now_ms if at is None else _time_of(at)
+        self._enqueue(Written(tp, key, value, time, _headers_of(headers)))
         self._settle()
 
     def advance(self, *, minutes: float = 0, seconds: float = 0, ms: int = 0) -> None:
@@ -197,6 +220,7 @@ class TopologyTestDriver:
         for task in self.tasks:
             self._run(task)
             if task.punctuate():
+                self._metrics.punctuated()
                 self._commit(task)
         self._settle()
 
@@ -254,6 +278,14 @@ class TopologyTestDriver:
         """How many records were dropped."""
         return sum(task.context.dropped for task in self.tasks) + self._globals.dropped
 
+    def metrics(self) -> dict[str, list[Sample]]:
+        """The metrics of a worker by name, as they stand; their times are of the wall clock.
+
+        `t.metrics()["kafka_streams_stream_task_metrics_process_total"]` has a sample, labels and
+        value, for each task. Of stores and operators with `metrics.recording.level` DEBUG.
+        """
+        return self._metrics.samples()
+
     def written_with(self, topic: str) -> tuple[Serde[Any] | None, Serde[Any] | None]:
         """The serdes of the first sink that names the topic, else of one with a topic function."""
         sinks = [node for task in self.tasks for node in task.nodes() if isinstance(node, SinkNode)]
@@ -263,10 +295,12 @@ class TopologyTestDriver:
     def on_written(self, record: Written) -> None:
         """The collector's sink."""
         self.written.append(record)
+        size = len(record.key or b"") + len(record.value or b"")
+        self._metrics.meter.sent(record.tp.topic, 1, size)
 
     def _start_tasks(self, topology: Topology) -> list[StreamTask]:
         tasks = [
-            StreamTask(TaskId(part.id, number), part, self._environment)
+            StreamTask(TaskId(part.id, number), with_pattern_topics(part), self._environment)
             for part in topology.subtopologies
             for number in range(self._partitions)
         ]
@@ -292,8 +326,17 @@ class TopologyTestDriver:
                 return source.key_serde, source.value_serde
         raise TopologyError(f"no source of the topology reads {topic}")
 
+    def _is_global(self, topic: str) -> bool:
+        return self._globals.source(topic) is not None
+
+    def _is_read(self, topic: str) -> bool:
+        """Whether anybody reads a topic; one that matches a source's pattern is read from now."""
+        if TopicPartition(topic, 0) not in self._owners and not self._is_global(topic):
+            self._owners.update(self._patterns.join(topic, self.tasks))
+        return TopicPartition(topic, 0) in self._owners or self._is_global(topic)
+
     def _enqueue(self, record: Written) -> None:
-        if self._globals.source(record.tp.topic) is not None:
+        if self._is_global(record.tp.topic):
             self._fill_global(record)
             return
         queue = self._waiting.setdefault(record.tp, deque())
@@ -324,7 +367,8 @@ class TopologyTestDriver:
     def _run(self, task: StreamTask) -> None:
         """Process what the task has; nothing while a failed record waits for its next attempt."""
         while True:
-            if task.process(1, self._now_ms):
+            if done := task.process(1, self._now_ms):
+                self._metrics.processed(task, done)
                 self._commit(task)
                 self._collect()
             elif not self._wait_for_calls(task):
@@ -347,10 +391,13 @@ class TopologyTestDriver:
         task.flush()
         offsets = task.offsets_to_commit()
         task.on_committed(offsets, {})
+        self._metrics.committed()
 
     def _fill_global(self, record: Written) -> None:
         """Global tables take a record at once."""
-        fetched = _fetched(record, 0)
+        offset = self._offsets.get(record.tp, 0)
+        self._offsets[record.tp] = offset + 1
+        fetched = _fetched(record, offset)
         for batch in decode_fetched(fetched, 0):
             self._globals.process(record.tp, batch, 0, len(batch.offsets))
 
@@ -359,7 +406,7 @@ class TopologyTestDriver:
         while self._seen < len(self.written):
             record = self.written[self._seen]
             self._seen += 1
-            if record.tp in self._owners or self._globals.source(record.tp.topic) is not None:
+            if self._is_read(record.tp.topic):
                 self._enqueue(record)
 
 
@@ -399,6 +446,30 @@ class RecordingWriter(TopicWriter):
         tp = TopicPartition(self.topic, partition)
         written = Written(tp, as_bytes(key), as_bytes(value), timestamp, headers)
         self.driver.on_written(written)
+
+
+def _time_of(at: object) -> int:
+    """A record's time, in milliseconds."""
+    if isinstance(at, datetime):
+        return round(at.timestamp() * 1000)
+    if isinstance(at, int):
+        return at
+    raise TypeError(f"at={at!r}: give milliseconds since the epoch, an int, or a datetime")
+
+
+def _headers_of(given: GivenHeaders) -> Headers:
+    """Headers as records have them."""
+    pairs = given.items() if isinstance(given, Mapping) else given
+    return tuple(_header_of(pair) for pair in pairs)
+
+
+def _header_of(pair: object) -> tuple[str, bytes | None]:
+    match pair:
+        case (str() as name, bytes() | None as value):
+            return name, value
+    raise TypeError(
+        f"headers: {pair!r} is no header: give pairs of a name, a str, and a value, bytes or None"
+    )
 
 
 def _fetched(record: Written, offset: int) -> Fetched:

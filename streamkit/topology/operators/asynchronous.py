@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamkit.common.model import Headers, Record
+from streamkit.topology.operators.given import checked_time
 from streamkit.topology.operators.node import Node, ProcessorContext
 
 CONCURRENCY = 64
@@ -131,12 +132,13 @@ class AsyncNode(Node):
                 self.forward(call.key, result, call.timestamp, call.headers)
 
     def _hand_on(self, record: Record[Any, Any], child: str | None) -> None:
+        time = checked_time(self.name, record)
         if child is None:
-            self.forward(record.key, record.value, record.timestamp, record.headers)
+            self.forward(record.key, record.value, time, record.headers)
             return
         for node in self.children:
             if node.name == child:
-                node.process(record.key, record.value, record.timestamp, record.headers)
+                node.process(record.key, record.value, time, record.headers)
 
 
 class HoldNode(Node):

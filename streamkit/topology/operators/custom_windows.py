@@ -40,10 +40,13 @@ class CustomWindowNode(WindowedNode):
             return
         if timestamp > self.stream_time:
             self.see(timestamp)
-        for start in self._windows.starts(timestamp):
-            window = Windowed(key, start, self._windows.end(start))
+        starts = self._windows.starts(timestamp)
+        windows = [Windowed(key, start, self._windows.end(start)) for start in starts]
+        is_late = all(window.end <= self.close_time for window in windows)
+        for window in windows:
             if window.end <= self.close_time:
-                self.context.drop(f"{self.name}: window [{start}, {window.end}) has closed")
+                reason = f"{self.name}: window [{window.start}, {window.end}) has closed"
+                self.context.drop(reason, True, is_late)
             else:
                 self._fold(window, value, timestamp, headers)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cython
 
+from streamkit.topology.operators.given import checked_time
 from streamkit.topology.operators.node import Node, ProcessorContext
 
 
@@ -87,6 +88,9 @@ class FunctionNode(Node):
     @cython.cfunc
     def emit(self, key, result, timestamp: cython.longlong, headers):
         if self.makes_records:
-            self.forward(result.key, result.value, result.timestamp, result.headers)
+            given = result.timestamp
+            if type(given) is not int or given < 0:
+                given = checked_time(self.name, result)
+            self.forward(result.key, result.value, given, result.headers)
         else:
             self.forward(key, result, timestamp, headers)

@@ -103,13 +103,18 @@ class ProcessorContext:
         self.own_key = key
         self.own_value = value
 
+    @property
+    def app_configs(self):
+        """The configuration by Kafka's keys."""
+        return {}
+
     def store(self, name):
         """The store of that name in this task."""
         raise NotImplementedError
 
-    def is_connected(self, node, store):
-        """Whether a processor may use a store."""
-        return True
+    def store_for(self, node, name):
+        """The store of that name as a processor of that name may use it."""
+        return self.store(name)
 
     def sink(self, topic):
         """The writer for a topic, by its full name."""
@@ -119,8 +124,8 @@ class ProcessorContext:
         """How many partitions a topic has; only asked for when a sink has a partitioner."""
         raise NotImplementedError
 
-    def drop(self, reason):
-        """Count and log a dropped record."""
+    def drop(self, reason, is_counted=True, is_whole=True):
+        """Log a dropped record, count it, and when nothing took it have its policy asked."""
         raise NotImplementedError
 
     def wall_time_ms(self):
@@ -453,16 +458,31 @@ class SinkNode(Node):
         if self.partitioner is None:
             writer.append(key_bytes, value_bytes, timestamp, headers)
             return
-        chosen = self.partitioner(topic, key, value, self.context.partition_count(topic))
-        if chosen is None:
+        partitions = self.chosen(topic, key, value)
+        if partitions is None:
             writer.append(key_bytes, value_bytes, timestamp, headers)
-        elif isinstance(chosen, int):
-            writer.append(key_bytes, value_bytes, timestamp, headers, chosen)
-        elif not chosen:
+            return
+        if not partitions:
             self.context.drop(f"{self.name}: the partitioner chose no partition")
-        else:
-            for partition in dict.fromkeys(chosen):
-                writer.append(key_bytes, value_bytes, timestamp, headers, partition)
+        for partition in partitions:
+            writer.append(key_bytes, value_bytes, timestamp, headers, partition)
+
+    @cython.cfunc
+    def chosen(self, topic, key, value):
+        """What the partitioner chose, None for the default; all of it is there."""
+        count: cython.int = self.context.partition_count(topic)
+        given = self.partitioner(topic, key, value, count)
+        if given is None:
+            return None
+        partitions = (given,) if isinstance(given, int) else tuple(dict.fromkeys(given))
+        for partition in partitions:
+            if not isinstance(partition, int) or not 0 <= partition < count:
+                raise FatalError(
+                    f"{self.name}: the partitioner chose partition {partition!r} of topic {topic}, "
+                    f"which has {count}: give a number from 0 to {count - 1}, a list of such, or "
+                    "None for the default"
+                )
+        return partitions
 
 
 @cython.cclass
@@ -477,13 +497,18 @@ class PassNode(Node):
 
 @cython.cclass
 class KeyedOnlyNode(Node):
-    """In front of a repartition topic: a record without a key has no partition there."""
+    """In front of a repartition topic: a record without a key has no partition there.
+
+    As in Kafka Streams' filter there the metric of dropped records does not count it.
+    """
 
     @cython.ccall
     def process(self, key, value, timestamp: cython.longlong, headers):
         """Hand on what has a key."""
-        if key is not None:
-            self.forward(key, value, timestamp, headers)
+        if key is None:
+            self.context.drop(f"{self.name}: null key", False)
+            return
+        self.forward(key, value, timestamp, headers)
 
 
 @cython.cclass

@@ -155,7 +155,8 @@ class SlidingNode(WindowedNode):
         key, value, timestamp, headers = record
         end = start + self.width
         if end < close_time:
-            self.context.drop(f"{self.name}: window [{start}, {end}] has closed")
+            # Not whole: a record that no window takes has been dropped before.
+            self.context.drop(f"{self.name}: window [{start}, {end}] has closed", True, False)
             return
         old = self.initializer() if row is None else row[0]
         time = timestamp if row is None or old is None else max(timestamp, row[1])

@@ -106,14 +106,14 @@ class MapTableNode(StoreNode):
 class SelectTableNode(Node):
     """`selector(key, value)` gives the group and what goes into it; old row first out of its own.
 
-    A pair with a null in it contributes nothing. Both rows in one group travel as one record.
-    Of a table with versions only the latest rows are taken.
+    A null pair, or one with a null in it, contributes nothing. Both rows in one group travel as one
+    record. Of a table with versions only the latest rows are taken.
     """
 
     def __init__(
         self,
         name: str,
-        selector: Callable[[Any, Any], tuple[Any, Any]],
+        selector: Callable[[Any, Any], tuple[Any, Any] | None],
         has_versions: bool = False,
     ) -> None:
         super().__init__(name)
@@ -141,7 +141,10 @@ class SelectTableNode(Node):
     def _pair(self, key: Any, value: Any) -> tuple[Any, Any] | None:
         if value is None:
             return None
-        group, member = self._selector(key, value)
+        pair = self._selector(key, value)
+        if pair is None:
+            return None
+        group, member = pair
         return None if group is None or member is None else (group, member)
 
 

@@ -245,7 +245,10 @@ class TimeWindowNode(WindowedNode):
         headers: Headers,
     ) -> object:
         if end <= close_time:
-            self.context.drop(f"{self.name}: window [{start}, {end}) has closed")
+            # Windows come by their starts: when the record's last one has closed, all have.
+            is_whole = self._advance_ms == 0 or start + self._advance_ms > timestamp
+            reason = f"{self.name}: window [{start}, {end}) has closed"
+            self.context.drop(reason, True, is_whole)
             return
         place = self._rows.place(key, start, end)
         if self._counts and self.is_cached:
