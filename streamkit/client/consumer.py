@@ -341,12 +341,9 @@ class Consumer:
             self._lookups[tp] = self._reset_timestamp(tp)
         wanted = {tp: time for tp, time in self._lookups.items() if time is not None}
         if wanted:
-            listed = await self._offsets.list_offsets(
-                wanted, read_committed=self.settings.is_read_committed
-            )
-            self._found(
-                {tp: CommittedOffset(each.offset, each.leader_epoch) for tp, each in listed.items()}
-            )
+            # Without the epoch that is told: nothing of it was read.
+            listed = await self.offsets_for_times(wanted)
+            self._found({tp: CommittedOffset(offset) for tp, offset in listed.items()})
 
     async def _maybe_refresh(self, committed: Mapping[TopicPartition, CommittedOffset]) -> None:
         """A leader older than what was committed would take the position for a lost one."""
@@ -384,8 +381,10 @@ class Consumer:
                 continue
             for columns in decode_fetched(event, self._positions[event.tp].offset):
                 batches.append(ConsumedBatch(event.tp, columns))
-            epoch = event.batches[-1].leader_epoch
-            self._positions[event.tp] = CommittedOffset(event.next_offset, epoch)
+            position = self._positions[event.tp]
+            if event.next_offset > position.offset:
+                epoch = event.batches[-1].leader_epoch
+                self._positions[event.tp] = CommittedOffset(event.next_offset, epoch)
         if not batches:
             self._raise_failure()
         return batches

@@ -21,13 +21,12 @@ FULL_EPOCH: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class FetchTarget:
-    """What a fetch asks of one partition; `last_epoch` is that of the last batch read, or -1."""
+    """What a fetch asks of one partition."""
 
     topic_id: UUID | None
     offset: int
     leader_epoch: int
     bytes_max: int
-    last_epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)

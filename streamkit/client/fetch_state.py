@@ -51,6 +51,7 @@ class FetchLimits:
     preferred_replica_ms: int
     retry_backoff: Backoff
     check_crc: bool = True
+    checks_epochs: bool = True
 
 
 @dataclass(slots=True)
@@ -232,10 +233,7 @@ class FetchState:
         if preferred != NO_LEADER:
             state.preferred = preferred
             state.preferred_until_ms = now_ms + self._limits.preferred_replica_ms
-        diverging = getattr(answer, "diverging_epoch", None)
-        if diverging is not None and diverging.epoch != UNKNOWN_EPOCH:
-            self._on_epoch_end(state, diverging.epoch, diverging.end_offset)
-        elif answer.records:
+        if answer.records:
             self._keep(state, answer)
         return None
 
@@ -298,8 +296,10 @@ class FetchState:
             )
         )
         state.held_bytes += len(answer.records)
+        # A former leader's answer may come after the next one's: it moves nothing.
+        if next_offset > state.position and self._limits.checks_epochs:
+            state.last_epoch = batches[-1].leader_epoch
         state.position = next_offset
-        state.last_epoch = batches[-1].leader_epoch
         # The one that gave goes to the back, so that all get their turn.
         self._partitions[state.tp] = self._partitions.pop(state.tp)
 
@@ -359,9 +359,7 @@ class FetchState:
         limit = min(self._limits.partition_fetch_bytes_max, self._share)
         # Nothing was read of a position without an epoch: this leader is where that begins.
         state.checked_epoch = epoch
-        return FetchTarget(
-            view.topic_id(state.tp.topic), state.position, epoch, limit, state.last_epoch
-        )
+        return FetchTarget(view.topic_id(state.tp.topic), state.position, epoch, limit)
 
     def _node_of(self, state: PartitionState, view: ClusterView, now_ms: float) -> int:
         if state.preferred != NO_LEADER:

@@ -42,8 +42,6 @@ SHORT_WAIT_MS: Final = 20
 SETTLE_MS: Final = 1000
 """New partitions seldom come alone, and one would wait for the end of a parked fetch that was sent
 without it: for so long after the last of them fetches park no longer than with a backlog."""
-LAST_EPOCH_SINCE: Final = 12
-"""Fetch says the epoch of the last batch, and is told where logs diverge, since then (KIP-595)."""
 TOPIC_IDS_SINCE: Final = 13
 REPLICA_STATE_SINCE: Final = 15
 """From here on only replicas say who they are, in a tagged field."""
@@ -82,7 +80,9 @@ class Fetcher:
         *,
         buffer_bytes_max: int = BUFFER_BYTES_MAX,
         channel: Channel = Channel.FETCH,
+        checks_epochs: bool = True,
     ) -> None:
+        """With `checks_epochs` a new leader is asked first whether it has what was read."""
         self._client = client
         self._channel = channel
         self._settings = settings
@@ -95,6 +95,7 @@ class Fetcher:
                 preferred_replica_ms=settings.metadata_max_age_ms,
                 retry_backoff=settings.retry_backoff,
                 check_crc=settings.check_crcs,
+                checks_epochs=checks_epochs,
             )
         )
         self._nodes: dict[int, _Node] = {}
@@ -311,7 +312,7 @@ class Fetcher:
             "isolation_level": int(self._settings.is_read_committed),
             "session_id": plan.session_id,
             "session_epoch": plan.epoch,
-            "topics": _topics(plan, by_id=by_id, has_epoch=version >= LAST_EPOCH_SINCE),
+            "topics": _topics(plan, by_id=by_id),
             "forgotten_topics_data": _forgotten(plan, by_id=by_id),
             "rack_id": self._settings.client_rack,
         }
@@ -362,21 +363,20 @@ async def _wait(wake: asyncio.Event, until_ms: float | None, now_ms: float) -> N
         return
 
 
-def _topics(plan: FetchPlan, *, by_id: bool, has_epoch: bool) -> list[dict[str, Any]]:
+def _topics(plan: FetchPlan, *, by_id: bool) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for tp, target in plan.send.items():
         topic = found.setdefault(
             tp.topic, {**_named(tp.topic, target.topic_id, by_id=by_id), "partitions": []}
         )
-        partition = {
-            "partition": tp.partition,
-            "current_leader_epoch": target.leader_epoch,
-            "fetch_offset": target.offset,
-            "partition_max_bytes": target.bytes_max,
-        }
-        if has_epoch:
-            partition["last_fetched_epoch"] = target.last_epoch
-        topic["partitions"].append(partition)
+        topic["partitions"].append(
+            {
+                "partition": tp.partition,
+                "current_leader_epoch": target.leader_epoch,
+                "fetch_offset": target.offset,
+                "partition_max_bytes": target.bytes_max,
+            }
+        )
     return list(found.values())
 
 

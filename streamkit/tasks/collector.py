@@ -28,6 +28,8 @@ RECORD_BYTES_MAX = 1 << 20
 HEADER_OVERHEAD_BYTES = 10
 """The most that a header takes beside its name and value."""
 
+_HEADER_VALUES = (bytes, type(None), bytearray, memoryview)
+
 LIMIT_KNOWN_MS = 300_000
 """How long a topic's limit counts; its configuration may change meanwhile."""
 
@@ -260,10 +262,10 @@ def _headers_size(headers: tuple, topic: object) -> cython.Py_ssize_t:
     """What headers take, at most. Raises ProductionError for what is no header."""
     size: cython.Py_ssize_t = 0
     for header in headers:
-        if type(header) is not tuple or len(header) != 2:
+        if not isinstance(header, (tuple, list)) or len(header) != 2:
             raise _bad_headers(topic, headers)
         name, data = header
-        if type(name) is not str or (data is not None and type(data) is not bytes):
+        if not isinstance(name, str) or not isinstance(data, _HEADER_VALUES):
             raise _bad_headers(topic, headers)
         size += len(name) + HEADER_OVERHEAD_BYTES
         if data is not None:

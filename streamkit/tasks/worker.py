@@ -308,7 +308,11 @@ class Worker:
                 lambda: task_report(processor, self._seams.clock.monotonic_ms()),
             )
             fetcher = Fetcher(
-                client, self._settings.consumer(), buffer_bytes_max=self._memory.fetch
+                client,
+                self._settings.consumer(),
+                buffer_bytes_max=self._memory.fetch,
+                # What was processed cannot be taken back: a position in the log goes on.
+                checks_epochs=False,
             )
             stack.callback(fetcher.close)
             restorer = Fetcher(
@@ -316,6 +320,7 @@ class Worker:
                 self._settings.restore_consumer(),
                 buffer_bytes_max=self._memory.restore,
                 channel=Channel.RESTORE,
+                checks_epochs=False,
             )
             stack.callback(restorer.close)
             shown = MembershipMetrics(self._membership, processor.meter.stalls, thread_id)

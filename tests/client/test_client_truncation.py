@@ -236,7 +236,13 @@ def told(state: FetchState, view: ClusterView, **values: Any) -> Any:
 
 def target(state: FetchState, view: ClusterView) -> tuple[int, int, int]:
     found = state.wanted(4, view, 1_000.0).targets[TP]
-    return found.offset, found.leader_epoch, found.last_epoch
+    return found.offset, found.leader_epoch, state.partitions[TP].last_epoch
+
+
+def batch_of(epoch: int, count: int) -> bytes:
+    batch = bytearray(encode([(None, b"x", 1_700_000_000_007, ())] * count))
+    batch[12:16] = epoch.to_bytes(4, "big")
+    return bytes(batch)
 
 
 def failure(state: FetchState) -> LogTruncationError:
@@ -253,9 +259,7 @@ def test_position_without_an_epoch_is_fetched_at_once() -> None:
 def test_records_that_were_read_are_checked_when_the_leader_changes() -> None:
     state = state_at(0, -1)
     target(state, led(9))
-    batch = bytearray(encode([(None, b"x", 1_700_000_000_007, ())]))
-    batch[12:16] = (7).to_bytes(4, "big")
-    fetched(state, records=bytes(batch), high_watermark=9)
+    fetched(state, records=batch_of(7, count=1), high_watermark=9)
     assert target(state, led(9)) == (1, 9, 7)
     assert state.wanted(4, led(10), 1_000.0).targets == {}
     assert told(state, led(10), leader_epoch=7, end_offset=3) is None
@@ -306,18 +310,14 @@ def test_answer_about_a_former_position_is_dropped() -> None:
     assert state.wanted(4, led(9), 1_000.0).unchecked[TP].position == 50
 
 
-def test_divergence_that_a_fetch_tells_is_a_truncation() -> None:
-    state = state_at(40, 7)
-    told(state, led(9), leader_epoch=7, end_offset=60)
-    fetched(state, diverging_epoch={"epoch": 7, "end_offset": 33})
-    assert failure(state).divergent_offset == 33
-
-
-def test_divergence_behind_the_position_goes_on_under_the_older_epoch() -> None:
-    state = state_at(40, 7)
-    told(state, led(9), leader_epoch=7, end_offset=60)
-    fetched(state, diverging_epoch={"epoch": 5, "end_offset": 44})
-    assert target(state, led(9)) == (40, 9, 5)
+def test_late_answer_of_a_former_leader_changes_no_epoch() -> None:
+    state = state_at(0, -1)
+    target(state, led(9))
+    late = batch_of(7, count=1)
+    fetched(state, records=batch_of(9, count=2), high_watermark=9)
+    fetched(state, records=late, high_watermark=9)
+    assert state.partitions[TP].position == 2
+    assert state.partitions[TP].last_epoch == 9
 
 
 def test_only_the_leader_is_asked_not_the_replica_that_is_read_from() -> None:
@@ -354,17 +354,8 @@ def versions_run(world: Any, version_max: dict[ApiKey, int]) -> Any:
     return world.run(scenario)
 
 
-def test_fetches_say_the_epoch_of_the_last_batch(world: Any) -> None:
-    cluster = versions_run(world, {})
-    said = [
-        p.last_fetched_epoch
-        for _, api, message in cluster.seen
-        if api == ApiKey.FETCH
-        for topic in message.topics
-        for p in topic.partitions
-    ]
-    assert list(dict.fromkeys(said)) == [-1, 7, 9]
-    assert cluster.count(ApiKey.OFFSET_FOR_LEADER_EPOCH) == 1
+def test_new_leader_is_asked_once_whether_it_has_what_was_read(world: Any) -> None:
+    assert versions_run(world, {}).count(ApiKey.OFFSET_FOR_LEADER_EPOCH) == 1
 
 
 @pytest.mark.parametrize("epochs", [2, -1])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NewType, Protocol, TypeVar
 
 import pytest
@@ -197,17 +199,41 @@ def of_base(value: Order) -> Any: ...
 def of_row(value: Row) -> Any: ...
 def of_mapping(value: Mapping[str, int]) -> Any: ...
 def of_optional(value: Order | None) -> Any: ...
+def of_narrower(value: BigOrder) -> Any: ...
+def to_tuple(value: str) -> tuple[str, ...]: ...
 
 
 @pytest.mark.parametrize(
     ("declared", "function"),
     [(int, of_number), (bool, one), (BigOrder, of_base), (Order, of_optional), (dict, of_row),
-     (Row, of_mapping), (dict[str, int], of_mapping), (int | str, one), (Order | None, of_base)],
+     (Row, of_mapping), (dict[str, int], of_mapping), (int | str, one), (Order | None, of_base),
+     (Order, of_narrower), (Order | str, of_narrower)],
 )  # fmt: skip
 def test_wider_annotation_is_accepted(declared: Any, function: Callable[..., Any]) -> None:
     app = sk.App("typed")
     app.stream("in", key=str, value=declared).map_values(function)
     app.stream("in", key=str, value=declared).process(function)
+
+
+def test_tuple_is_an_array_of_json() -> None:
+    sk.App("typed").stream("in", key=str, value=str).map_values(to_tuple).to("o", value=list)
+
+
+def test_names_are_those_of_the_module_of_the_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program has another class of that name."""
+    module = tmp_path / "handlers_of_others.py"
+    module.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\nclass Order:\n    size: int\n"
+        "def total(value: Order) -> int:\n    return 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    others = importlib.import_module(module.stem)
+    Order = str  # noqa: F841, N806 - the name that is not meant
+    sk.App("typed").stream("in", key=str, value=others.Order).map_values(others.total)
 
 
 def test_serde_says_nothing_of_types() -> None:

@@ -18,10 +18,15 @@ def hints_of(function: Callable[..., object]) -> dict[str, Any]:
     """The annotations of a function; empty for lambdas, builtins and unresolvable names."""
     if not getattr(function, "__annotations__", None):
         return {}
-    try:
-        return typing.get_type_hints(function, localns=_caller_locals(), include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        return {}
+    # Its own module's names first: the program's may be others of the same name.
+    for names in (None, _caller_locals()):
+        try:
+            return typing.get_type_hints(function, localns=names, include_extras=True)
+        except NameError:
+            continue
+        except (TypeError, AttributeError):
+            break
+    return {}
 
 
 def callable_or_raise(function: object, operator: str) -> None:

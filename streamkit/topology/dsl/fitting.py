@@ -1,8 +1,8 @@
 """Whether a value of one type may be a value of another.
 
-Denied is what can never be: both types are known, and no value of the one is a value of the
-other. Unions, type variables, protocols and what has no annotation are given the benefit of the
-doubt; type checkers are stricter.
+Denied is what can never be: both types are known, and neither is a kind of the other; a narrower
+one is what a filter before may have left. Unions, type variables, protocols and what has no
+annotation are given the benefit of the doubt; type checkers are stricter.
 """
 
 from __future__ import annotations
@@ -11,8 +11,13 @@ import types
 import typing
 from typing import Any
 
-_WIDER: dict[type, set[type]] = {int: {float, complex}, bool: {float, complex}, float: {complex}}
-"""Numbers that stand for others in annotations (PEP 484)."""
+_WIDER: dict[type, set[type]] = {
+    int: {float, complex},
+    bool: {float, complex},
+    float: {complex},
+    tuple: {list},
+}
+"""Numbers that stand for others in annotations (PEP 484); tuples are the arrays of JSON, too."""
 
 
 def may_take(have: object, want: object) -> bool:
@@ -32,6 +37,8 @@ def _fits(have: object, want: object) -> bool:
         return True
     try:
         is_kind = issubclass(kind, wanted) or wanted in _WIDER.get(kind, set())
+        if not is_kind and issubclass(wanted, kind):
+            return True
     except TypeError:  # a class that cannot be asked
         return True
     inner, asked = typing.get_args(have), typing.get_args(want)
