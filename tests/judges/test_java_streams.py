@@ -233,8 +233,10 @@ def test_reset_by_tool_computes_the_same_tables_again(
     streams_groups = partial(
         kafka_tool, "streams-groups", "--bootstrap-server", shop.broker.bootstrap
     )
-    state = streams_groups("--describe", "--group", GROUP, "--state", "--verbose")
-    assert "Empty" in state, state
+    described = ("--describe", "--group", GROUP, "--state", "--verbose")
+    # An instance that says nothing when it stops is gone after its session: 45 s.
+    wait_for(lambda: "Empty" in streams_groups(*described), 90, "an empty group")
+    state = streams_groups(*described)
     told = streams_groups(
         "--group", GROUP, "--reset-offsets", "--to-earliest", "--all-input-topics", "--execute",
         "--delete-all-internal-topics",
