@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,25 @@ KAFKA = Path(__file__).parent / "kafka"
 TOOL_TIMEOUT_S = 120
 
 KafkaTool = Callable[..., str]
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep in mind what failed."""
+    report = yield
+    item.stash[FAILED] = report.failed
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """End the servers of a judge that failed: what it left on them is in its second run's way."""
+    if item.stash[FAILED]:
+        item.session._setupstate.teardown_exact(None)
 
 
 @pytest.fixture(scope="session", autouse=True)
