@@ -24,7 +24,7 @@ test: $(STAMP)  ## all tests that need Python only
 	wait $$types
 
 # As in Kafka's own build: of many servers on one machine one may stall. Up to three judges that fail
-# are run a second time, and what the first time said is shown.
+# are run a second time, on servers of their own, and what the first time said is shown.
 judges: $(STAMP)  ## foreign clients and Java, live
 	tests/judges/install
 	$(BIN)/python -m pytest tests/judges -m 'judge and not long' \

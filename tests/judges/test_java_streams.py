@@ -190,7 +190,13 @@ def orders(broker: Broker) -> Orders:
     return Orders(broker.bootstrap)
 
 
-def test_tables_are_exact_after_kills_and_restarts(
+def test_life_of_an_application(shop: Shop, orders: Orders, kafka_tool: KafkaTool) -> None:
+    tables_are_exact_after_kills_and_restarts(shop, orders, kafka_tool)
+    reset_by_tool_computes_the_same_tables_again(shop, orders, kafka_tool)
+    delete_by_tool_takes_the_internal_topics_along(shop, kafka_tool)
+
+
+def tables_are_exact_after_kills_and_restarts(
     shop: Shop, orders: Orders, kafka_tool: KafkaTool
 ) -> None:
     at = ("--bootstrap-server", shop.broker.bootstrap)
@@ -227,7 +233,7 @@ def test_tables_are_exact_after_kills_and_restarts(
     print(f"\n{orders.count} orders, {len(orders.sums)} sums: exact\n{described}\n{lags}")
 
 
-def test_reset_by_tool_computes_the_same_tables_again(
+def reset_by_tool_computes_the_same_tables_again(
     shop: Shop, orders: Orders, kafka_tool: KafkaTool
 ) -> None:
     streams_groups = partial(
@@ -251,8 +257,9 @@ def test_reset_by_tool_computes_the_same_tables_again(
     assert shop.topics() == {REPARTITION, *CHANGELOGS}
 
 
-def test_delete_by_tool_takes_the_internal_topics_along(shop: Shop, kafka_tool: KafkaTool) -> None:
+def delete_by_tool_takes_the_internal_topics_along(shop: Shop, kafka_tool: KafkaTool) -> None:
     at = ("--bootstrap-server", shop.broker.bootstrap)
+    assert GROUP in kafka_tool("streams-groups", *at, "--list")
     told = kafka_tool(
         "streams-groups", *at, "--delete", "--group", GROUP, "--delete-all-internal-topics"
     )
