@@ -115,8 +115,9 @@ class Transactions:
 
         What this producer had not delivered is dropped.
         """
-        self.state.initialising()
+        # Dropped first: what fails here belongs to the transaction that is given up.
         self._sender.drop_all(AbortTransactionError("the producer is initialised again"))
+        self.state.initialising()
         self._sender.set_identity(NO_IDENTITY)
         try:
             await self._initialise(NO_IDENTITY)
@@ -207,12 +208,18 @@ class Transactions:
         try:
             while wanted := self.state.to_add():
                 self.state.is_started = True
-                await self._ask(self._add_partitions_ask(wanted))
-                self.state.added(wanted)
-                self._sender.wake()
-        except StreamkitError as error:
-            self.state.failed(Verdict.ABORT, error)
-            self._sender.abort_pending(error)
+                identity = self.state.identity
+                try:
+                    await self._ask(self._add_partitions_ask(wanted))
+                except StreamkitError as error:
+                    if self.state.identity != identity:
+                        continue
+                    self.state.failed(Verdict.ABORT, error)
+                    self._sender.abort_pending(error)
+                    return
+                if self.state.identity == identity:
+                    self.state.added(wanted)
+                    self._sender.wake()
         finally:
             self._is_adding = False
 
@@ -222,14 +229,20 @@ class Transactions:
         return found
 
     async def _ask(self, ask: _Ask) -> Any:
-        """One request until it is answered; errors that are not retried reach the state."""
+        """One request until it is answered; errors that are not retried reach the state.
+
+        What a former producer id or epoch asked is not retried, and its errors change nothing.
+        """
         clock, backoff = self._client.seams.clock, self._client.settings.retry_backoff
         deadline = clock.monotonic_ms() + self._timeout_ms
+        identity = self.state.identity
         attempts = 0
         while True:
             try:
                 return await self._ask_once(ask)
             except RetriableError as error:
+                if self.state.identity != identity:
+                    raise
                 attempts += 1
                 delay_ms = backoff.delay_ms(attempts, self._client.seams.random.random())
                 if code_of(error) == ErrorCode.concurrent_transactions:
@@ -240,9 +253,9 @@ class Transactions:
                 if isinstance(error, RefreshMetadataError):
                     self._client.forget_coordinator(ask.kind, ask.key)
             except StreamkitError as error:
-                code = code_of(error)
-                verdict = Verdict.STOP if code is None else sort(ask.step, code)
-                self.state.failed(verdict, error)
+                if self.state.identity == identity:
+                    code = code_of(error)
+                    self.state.failed(Verdict.STOP if code is None else sort(ask.step, code), error)
                 raise
             await asyncio.sleep(delay_ms / 1000)
 

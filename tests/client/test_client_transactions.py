@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -253,6 +254,37 @@ def test_fenced_while_the_outcome_is_unknown_asks_for_a_new_producer(
         await transact(transactions)
 
     run(world, check)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_initialised_with_a_batch_on_its_way_begins_anew(world: Any, implicit: bool) -> None:
+    async def check(cluster: Any, coordinator: Any, transactions: Transactions) -> None:
+        failed: list[StreamkitError | None] = []
+        transactions.begin()
+        transactions.submit(TP, batch("lost"), lambda _tp, _offset, error: failed.append(error))
+        await transactions.initialise()
+        assert [type(error) for error in failed] == [AbortTransactionError]
+        await transact(transactions)
+        assert epochs(cluster)[-1] == (22, 0, True)
+
+    run(world, check, implicit=implicit)
+
+
+@pytest.mark.parametrize("code", [0, 48, 90])
+def test_late_answer_of_a_former_producer_changes_nothing(
+    world: Any, fault: Any, code: int
+) -> None:
+    async def check(cluster: Any, coordinator: Any, transactions: Transactions) -> None:
+        cluster.faults.append(fault(ApiKey.ADD_PARTITIONS_TO_TXN, code=code, delay_ms=300))
+        transactions.begin()
+        transactions.submit(TP, batch("lost"), ignore)
+        await asyncio.sleep(0.1)
+        await transactions.initialise()
+        await transact(transactions)
+        assert coordinator.said.count("add orders-2") == 2
+        assert epochs(cluster) == [(22, 0, True)]
+
+    run(world, check, implicit=False)
 
 
 def test_coordinator_that_moved_is_looked_up_again(world: Any, fault: Any) -> None:
