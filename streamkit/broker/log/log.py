@@ -164,7 +164,7 @@ class Log:
         log.epochs.truncate_end(log.log_end_offset)
         log.epochs.truncate_start(log.log_start_offset)
         log.epochs.persist()
-        log.high_watermark = min(max(high_watermark, log.log_start_offset), log.log_end_offset)
+        log.update_high_watermark(high_watermark)
         return log
 
     def _open_metadata(self, topic_id: UUID | None) -> None:
@@ -501,6 +501,7 @@ class Log:
     def update_high_watermark(self, offset: int) -> None:
         """Set the high watermark, held between the log's start and end."""
         self.high_watermark = min(max(offset, self.log_start_offset), self.log_end_offset)
+        self.producers.forget_replicated(self.high_watermark)
 
     def advance_log_start(self, offset: int) -> bool:
         """Move the log's start up; False when it is there already. Raises LogError beyond HW."""

@@ -110,7 +110,8 @@ class ProducerState:
         self.offset_end = 0
         self._log_name = log_name
         self._open: dict[int, int] = {}
-        self._unreplicated: deque[tuple[int, int]] = deque()
+        self.unreplicated: deque[tuple[int, int]] = deque()
+        """Where transactions began and where their marker is, not below the high watermark."""
 
     def __len__(self) -> int:
         return len(self.producers)
@@ -282,7 +283,7 @@ class ProducerState:
         self._open.pop(header.producer_id, None)
         if start < 0:
             return None
-        self._unreplicated.append((start, base_offset))
+        self.unreplicated.append((start, base_offset))
         if marker.is_commit:
             return None
         stable = self.first_open_offset
@@ -306,17 +307,17 @@ class ProducerState:
 
     def first_unstable_offset(self, high_watermark: int) -> int | None:
         """The first offset whose outcome is open, or not below the high watermark."""
-        waiting = self._unreplicated
-        if not waiting and not self._open:
+        if not self.unreplicated and not self._open:
             return None
-        while waiting and waiting[0][1] < high_watermark:
-            waiting.popleft()
-        if not waiting and not self._open:
-            return None
-        starts = [start for start, marker in waiting if marker >= high_watermark]
+        starts = [start for start, marker in self.unreplicated if marker >= high_watermark]
         if self._open:
             starts.append(min(self._open.values()))
         return min(starts) if starts else None
+
+    def forget_replicated(self, high_watermark: int) -> None:
+        """Forget transactions whose marker is below the high watermark."""
+        while self.unreplicated and self.unreplicated[0][1] < high_watermark:
+            self.unreplicated.popleft()
 
     def expire(self, now_ms: int, expiration_ms: int) -> None:
         """Forget producers that were silent for long and have no transaction open."""
@@ -370,7 +371,7 @@ class ProducerState:
         self.producers.clear()
         self.verifications.clear()
         self._open.clear()
-        self._unreplicated.clear()
+        self.unreplicated.clear()
         self.offset_end = offset_end
 
 

@@ -180,6 +180,18 @@ def test_the_last_stable_offset_waits_for_open_transactions(bench: Any, log: Log
     assert log.last_stable_offset == 8
 
 
+def test_ended_transactions_are_kept_up_to_the_high_watermark_only(bench: Any, log: Log) -> None:
+    """Though nobody reads the log."""
+    for number in range(9):
+        send(bench, log, 2 * number, transactional=True)
+        bench.mark(log, PRODUCER, 4, is_commit=True)
+        log.update_high_watermark(log.log_end_offset - 1)
+        assert len(log.producers.unreplicated) == 1
+    log.update_high_watermark(log.log_end_offset)
+    assert not log.producers.unreplicated
+    assert log.last_stable_offset == log.log_end_offset
+
+
 def test_readers_of_committed_data_stop_there_and_learn_what_was_aborted(
     bench: Any, log: Log
 ) -> None:
